@@ -1,0 +1,12 @@
+"""Images and labels to train and measure with: named sets, npz files, splits, augmentation.
+
+The first module of the flow; nothing here knows a network.
+"""
+
+from __future__ import annotations
+
+from .images import Data, DataInfo, Split
+from .load import describe_data, load_data
+from .named import DATASETS
+
+__all__ = ["DATASETS", "Data", "DataInfo", "Split", "describe_data", "load_data"]

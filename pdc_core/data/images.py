@@ -1,0 +1,161 @@
+"""What a data set is once it is in memory, and the two things that happen to a batch: augment, then prepare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import PDCError
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set without its images.
+
+    Attributes
+    ----------
+    name : str
+        As `load_data` takes it.
+    shape : (int, int, int)
+        Channels, height and width of one image.
+    classes : tuple of str
+        Names, in the order of the labels.
+    mean, std : tuple of float
+        Per channel, of images scaled to 0..1: how a network for this set wants its inputs normalised.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels: uint8 (n, c, h, w) and int64 (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise PDCError(
+                f"images have to be uint8 (n, c, h, w); these are {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise PDCError(
+                f"labels have to be int64 ({len(self.images)},); "
+                f"these are {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in memory, split in three, with its normalisation and training augmentation.
+
+    Attributes
+    ----------
+    name : str
+        What was asked for: "digits", "npz:/path/to/file.npz".
+    train, val, test : Split
+        `val` chooses, `test` only reports. The split is fixed: it does not depend on any run's seed.
+    classes : tuple of str
+    shape : (int, int, int)
+        Channels, height and width.
+    mean, std : tuple of float
+        Per channel, of images scaled to 0..1.
+    shift : int
+        Training images are moved by up to so many pixels each way, zeros (black) fill in.
+    flip : bool
+        Half of the training images are mirrored left to right.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shift: int = 1
+    flip: bool = False
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return uint8 images (n, c, h, w) as the float32 input of a network: x = (image / 255 - mean) / std."""
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device)[:, None, None]
+        std = torch.tensor(self.std, dtype=torch.float32, device=images.device)[:, None, None]
+        return (images.to(torch.float32) / 255 - mean) / std
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a moved and, if the set allows it, mirrored copy of uint8 images (n, c, h, w).
+
+        All randomness comes from `generator` (CPU): the same state gives the same images.
+        """
+        n, _, h, w = images.shape
+        s = self.shift
+        offset = torch.randint(0, 2 * s + 1, (2, n, 1), generator=generator)
+        rows = torch.arange(h) + offset[0]  # (n, h), positions in the padded image
+        columns = torch.arange(w).expand(n, w)
+        if self.flip:
+            mirrored = torch.rand(n, 1, generator=generator) < 0.5
+            columns = torch.where(mirrored, w - 1 - columns, columns)
+        columns = columns + offset[1]  # (n, w)
+        padded = torch.nn.functional.pad(images, (s, s, s, s))
+        image = torch.arange(n)[:, None, None]
+        moved = padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (n, h, w, c)
+        return moved.permute(0, 3, 1, 2).contiguous()
+
+
+def held_back(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Return the sorted positions of `count` examples to hold back, stratified: every class gives its share.
+
+    Shares are rounded by largest remainder, and a class never gives its last example. The choice depends on
+    `labels`, `count` and `seed` only, on every platform and version of numpy (RandomState's stream is frozen).
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+    count : int
+        0 .. n - number of classes.
+    seed : int
+
+    Raises
+    ------
+    PDCError
+        If so many cannot be held back.
+
+    Examples
+    --------
+    >>> held_back(np.array([0, 0, 0, 0, 1, 1]), 3).size
+    3
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if not 0 <= count <= len(labels) - len(classes):
+        raise PDCError(
+            f"{count} of {len(labels)} examples in {len(classes)} classes cannot be held back, "
+            "because every class has to keep one for training: give more examples"
+        )
+    share = count * sizes / max(len(labels), 1)
+    taken = np.minimum(np.floor(share).astype(np.int64), sizes - 1)
+    order = np.argsort(taken - share, kind="stable")  # largest remainder first, then the lower class
+    while taken.sum() < count:
+        for c in order[taken[order] < sizes[order] - 1][: count - int(taken.sum())]:
+            taken[c] += 1
+    random = np.random.RandomState(seed)
+    chosen = [
+        random.permutation(np.flatnonzero(labels == c))[:k] for c, k in zip(classes, taken, strict=True)
+    ]
+    return np.sort(np.concatenate([*chosen, np.empty(0, dtype=np.int64)])).astype(np.int64)
+
+
+def to_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Return a Split that owns copies of uint8 images (n, c, h, w) and integer labels (n,)."""
+    return Split(torch.tensor(images), torch.tensor(labels.astype(np.int64)))

@@ -1,0 +1,207 @@
+"""A name to images in memory: digits from scikit-learn, npz files, and torchvision's sets downloaded on first use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import PDCError
+from ..torchvision_adapter import torchvision
+from .images import Data, DataInfo, held_back, to_split
+from .named import named
+from .npz import read_npz
+
+NPZ = "npz:"
+CACHE = Path("~/.cache/pdc")
+_VAL_SHARE, _VAL_MOST = 0.1, 5000
+_DIGITS_HELD_BACK = 360
+
+# In torchvision: class, then the training augmentation that the field uses for the set (pixels of shift, flip).
+_TORCHVISION = {
+    "fashion_mnist": ("FashionMNIST", 2, True),
+    "cifar10": ("CIFAR10", 4, True),
+    "cifar100": ("CIFAR100", 4, True),
+}
+
+
+def load_data(
+    name: str,
+    *,
+    root: str | Path | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Data:
+    """Load a data set into memory.
+
+    Parameters
+    ----------
+    name : str
+        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
+        "cifar100", or "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images NHWC or NCHW).
+    root : str or Path, optional
+        Where the files of the torchvision sets lie or are downloaded to; by default ~/.cache/pdc.
+    mean, std : tuple of float, optional
+        Normalisation per channel in place of the set's own (npz: measured on the training images).
+
+    Returns
+    -------
+    Data
+        A part of the training images (a tenth, at most 5,000) is split off as `val`, stratified, and always the same.
+
+    Raises
+    ------
+    PDCError
+        If the name is unknown, a file is missing or wrong, a download fails, or mean and std do not fit.
+
+    Examples
+    --------
+    >>> data = load_data("digits")
+    >>> len(data.train), len(data.val), len(data.test), data.shape
+    (1077, 360, 360, (1, 8, 8))
+    """
+    if name.startswith(NPZ):
+        data = _load_npz(name)
+    elif name == "digits":
+        data = _load_digits(named(name))
+    elif name in _TORCHVISION:
+        data = _load_torchvision(named(name), Path(root or CACHE).expanduser())
+    else:
+        named(name)
+        raise PDCError(f"{name} is known by its shape and classes only; to load images give npz:PATH")
+    mean, std = mean or data.mean, std or data.std
+    channels = data.shape[0]
+    if (
+        len(mean) != channels
+        or len(std) != channels
+        or not all(map(math.isfinite, (*mean, *std)))
+        or min(std) <= 0
+    ):
+        raise PDCError(
+            f"mean {mean} and std {std} have to be {channels} finite numbers each, one per channel of {name}, "
+            "and std above 0"
+        )
+    return replace(data, mean=tuple(mean), std=tuple(std))
+
+
+def describe_data(name: str) -> DataInfo:
+    """Return the shape, classes and normalisation of a data set; only npz:PATH reads a file for it.
+
+    Raises
+    ------
+    PDCError
+        If the name is unknown or the npz file is wrong.
+
+    Examples
+    --------
+    >>> describe_data("cifar10").shape
+    (3, 32, 32)
+    """
+    if not name.startswith(NPZ):
+        return named(name)
+    data = _load_npz(name)
+    return DataInfo(name, data.shape, data.classes, data.mean, data.std)
+
+
+def _load_digits(info: DataInfo) -> Data:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[
+        :, None
+    ]  # (1797, 1, 8, 8), ink 16 becomes 255
+    labels = digits.target
+    test = held_back(labels, _DIGITS_HELD_BACK)
+    rest = np.delete(np.arange(len(labels)), test)
+    return _assemble(
+        info,
+        images[rest],
+        labels[rest],
+        images[test],
+        labels[test],
+        shift=1,
+        flip=False,
+        val=_DIGITS_HELD_BACK,
+    )
+
+
+def _load_npz(name: str) -> Data:
+    arrays = read_npz(name.removeprefix(NPZ))
+    x, y = arrays["x_train"], arrays["y_train"]
+    info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_moments(x))
+    return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
+
+
+def _load_torchvision(info: DataInfo, root: Path) -> Data:
+    kind, shift, flip = _TORCHVISION[info.name]
+    dataset: type = getattr(torchvision().datasets, kind)
+    arrays = []
+    for train in (True, False):
+        part = _find_or_download(dataset, info.name, root, train)
+        images = np.asarray(part.data)  # type: ignore[attr-defined]
+        images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+        arrays += [images, np.asarray(part.targets)]  # type: ignore[attr-defined]
+    return _assemble(info, *arrays, shift=shift, flip=flip)
+
+
+def _find_or_download(dataset: type, name: str, root: Path, train: bool) -> object:
+    try:
+        return dataset(root=str(root), train=train, download=False)
+    except RuntimeError:  # «Dataset not found or corrupted»
+        pass
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return dataset(root=str(root), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise PDCError(
+            f"{name} is not in {root} and could not be downloaded ({error}). Either place the files there as "
+            f"torchvision stores them, on a machine with network: torchvision.datasets.{dataset.__name__}"
+            f"({str(root)!r}, download=True); or give a file of your own as npz:PATH"
+        ) from error
+
+
+def _assemble(
+    info: DataInfo,
+    x: np.ndarray,
+    y: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    shift: int,
+    flip: bool,
+    val: int | None = None,
+) -> Data:
+    """Split the validation images off the training images and put everything together."""
+    if val is None:
+        val = max(1, min(_VAL_MOST, round(_VAL_SHARE * len(y))))
+    held = held_back(y, val)
+    kept = np.delete(np.arange(len(y)), held)
+    return Data(
+        info.name,
+        to_split(x[kept], y[kept]),
+        to_split(x[held], y[held]),
+        to_split(x_test, y_test),
+        info.classes,
+        info.shape,
+        info.mean,
+        info.std,
+        shift,
+        flip,
+    )
+
+
+def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel of uint8 images (n, c, h, w) scaled to 0..1, exactly.
+
+    A channel that never varies has a standard deviation of 0; it gets that of one grey level, so that dividing works.
+    """
+    values = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        mu = float(share @ values)
+        mean.append(mu)
+        std.append(max(math.sqrt(share @ (values - mu) ** 2), 1 / 255))
+    return tuple(mean), tuple(std)

@@ -1,0 +1,142 @@
+"""Checkpoints, read without trusting them: tensors only, no code is run, every value finite, every shape checked.
+
+Stands between a file that a user brings and a network of `zoo`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import PDCError
+
+# Where training scripts put the weights inside what they save, and what wrappers put before each name.
+_CONTAINERS = ("state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 3
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint into memory (CPU), by name.
+
+    A file ending in .safetensors is read as that; everything else as what torch.save wrote, with
+    ``weights_only=True``, so that nothing in the file is executed. Weights under the key `state_dict` or `model`
+    are found, and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is dropped.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Raises
+    ------
+    PDCError
+        If there is no such file, it is damaged, holds Python objects in place of tensors, or values that are not
+        finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PDCError(f"there is no checkpoint at {path}")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except SafetensorError as error:
+        raise PDCError(f"{path} is not a complete safetensors file: {error}") from error
+    except OSError as error:
+        raise PDCError(f"{path} could not be read: {error}") from error
+    tensors = _find_tensors(content, path)
+    for name, tensor in tensors.items():
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+            raise PDCError(f"{name} in {path} holds values that are not finite (NaN or infinity)")
+    return tensors
+
+
+def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy `tensors` into `model`, all or none of them.
+
+    Batch counters (`num_batches_tracked`), which older checkpoints do not have, may be missing; everything else has
+    to fit: the same names, shapes, and values that stay finite in the network's type.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    tensors : mapping of str to Tensor
+        What `read_checkpoint` returned.
+    source : str
+        How messages name the checkpoint.
+
+    Raises
+    ------
+    PDCError
+        If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged then.
+    """
+    own = model.state_dict()
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = [name for name in own if name not in tensors and name not in optional]
+    unexpected = [name for name in tensors if name not in own]
+    if missing or unexpected:
+        faults = [
+            f"{len(names)} {what} ({_first(names)})"
+            for names, what in ((missing, "of the network's tensors missing"), (unexpected, "unexpected"))
+            if names
+        ]
+        raise PDCError(f"{source} does not belong to this network: {' and '.join(faults)}")
+    for name, given in tensors.items():
+        if given.shape != own[name].shape:
+            raise PDCError(
+                f"{name} has shape {tuple(given.shape)} in {source}, this network needs {tuple(own[name].shape)}: "
+                "choose the network, and the data with the number of channels and classes, it was trained for"
+            )
+        if given.is_floating_point() != own[name].is_floating_point() or given.is_complex():
+            raise PDCError(f"{name} has type {given.dtype} in {source}, this network needs {own[name].dtype}")
+        if not bool(torch.isfinite(given.to(own[name].dtype)).all()):
+            raise PDCError(f"{name} in {source} has values too large for {own[name].dtype}")
+        if name.endswith("running_var") and bool((given < 0).any()):
+            raise PDCError(f"{name} in {source} holds negative variances")
+    model.load_state_dict({**own, **tensors})
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error).upper():
+            raise PDCError(
+                f"{path} holds Python objects, not only tensors, and was not opened: such a file can run any program "
+                "when it is read. Save the weights alone, torch.save(model.state_dict(), path), or use safetensors"
+            ) from error
+        raise PDCError(f"{path} is not a checkpoint that torch.save wrote, or it is damaged") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise PDCError(f"{path} is not a checkpoint, or it is damaged: {reason}") from error
+
+
+def _find_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    for key in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise PDCError(f"{path} holds {type(content).__name__}, not the named tensors of a network")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise PDCError(
+                f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone"
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise PDCError(f"{path}: {name} is a sparse, quantised or empty tensor; save dense weights")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in content):
+            content = {name.removeprefix(prefix): value for name, value in content.items()}
+    return dict(content)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

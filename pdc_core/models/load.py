@@ -1,0 +1,132 @@
+"""A network with its weights and a card that says what it is: what every page and command starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..data import describe_data
+from ..errors import PDCError
+from .checkpoint import load_state_, read_checkpoint
+from .zoo import MODELS, build_model
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a network is and what its inputs have to look like.
+
+    Attributes
+    ----------
+    model, data : str
+        Names as `load_model` takes them.
+    shape : (int, int, int)
+        Channels, height and width of one image.
+    classes : tuple of str
+        What each output stands for.
+    mean, std : tuple of float
+        Per channel, of images scaled to 0..1.
+    """
+
+    model: str
+    data: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def card_of(model: nn.Module) -> Card | None:
+    """Return the card that `load_model` attached, or None for a network that came another way."""
+    card = getattr(model, "card", None)
+    return card if isinstance(card, Card) else None
+
+
+def load_model(
+    name: str, data: str | None = None, *, weights: bool | str | Path = True, seed: int = 0
+) -> nn.Module:
+    """Return the network `name` for the data set `data`, in eval mode, with its `Card` as attribute `card`.
+
+    Parameters
+    ----------
+    name : str
+        A network of the zoo or a torchvision classifier.
+    data : str, optional
+        The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet" (224x224
+        pixels, 1,000 classes) for torchvision's classifiers.
+    weights : bool, str or Path
+        True: the weights shipped with the package; False: random ones; a path: a checkpoint (`read_checkpoint`).
+    seed : int
+        Of the random weights. The global random state is neither read nor written.
+
+    Raises
+    ------
+    PDCError
+        If the name or the data set is unknown, no weights are shipped for the pair, or a checkpoint does not fit.
+
+    Examples
+    --------
+    >>> model = load_model("resnet20", data="digits", weights=False)
+    >>> model.training, card_of(model).shape
+    (False, (1, 8, 8))
+    """
+    info = describe_data(data or ("digits" if name in MODELS else "imagenet"))
+    with _SeededInit(seed):
+        model = build_model(name, info.shape[0], len(info.classes), size=info.shape[1])
+    if weights is True:
+        weights = WEIGHTS / f"{name}-{info.name}.safetensors"
+        if info.name not in shipped_data(name):
+            raise PDCError(
+                f"no weights for {name} on {info.name} come with PDC; give weights=False for random ones "
+                "or weights=PATH for a checkpoint of your own"
+            )
+    if weights is not False:
+        load_state_(model, read_checkpoint(weights), str(weights))
+    setattr(model, "card", Card(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
+    return model.eval()
+
+
+def shipped_data(name: str) -> tuple[str, ...]:
+    """Return the data sets for which weights of the network `name` come with the package."""
+    prefix = f"{name}-"
+    return tuple(sorted(path.stem.removeprefix(prefix) for path in WEIGHTS.glob(f"{prefix}*.safetensors")))
+
+
+class _SeededInit(TorchFunctionMode):
+    """Draw every random initial weight from one generator of our own.
+
+    Seeding torch's global generator, even for a moment, would reach into the other threads of a server; a function
+    mode is seen by its own thread only. The weights are those that ``torch.manual_seed(seed)`` would have given.
+    """
+
+    _RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "bernoulli_", "exponential_", "random_"})
+    _NAMES = _RANDOM | {
+        "kaiming_normal_",
+        "kaiming_uniform_",
+        "xavier_normal_",
+        "xavier_uniform_",
+        "orthogonal_",
+    }
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__name__", "") in self._NAMES and kwargs.get("generator") is None:
+            kwargs["generator"] = self.generator
+        return func(*args, **kwargs)

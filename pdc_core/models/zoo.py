@@ -1,0 +1,100 @@
+"""Names to networks: the zoo's own builders first, then any classifier that torchvision knows by that name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ..errors import PDCError
+from ..torchvision_adapter import torchvision
+from .resnet import ResNet
+
+Builder = Callable[[int, int], nn.Module]
+
+MODELS: dict[str, Builder] = {
+    f"resnet{6 * blocks + 2}{suffix}": partial(ResNet, blocks, option=option)
+    for suffix, option in (("", "A"), ("_b", "B"))
+    for blocks in (3, 5, 7, 9, 18)
+}
+
+# Heads that only training of the original paper uses, and an initialisation that takes half a minute.
+_WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}
+
+
+def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> nn.Module:
+    """Build the network called `name` with random weights, in training mode as torch does.
+
+    Parameters
+    ----------
+    name : str
+        A name of the zoo (a key of `MODELS`) or of a torchvision classifier, such as "resnet50".
+    in_channels : int
+        Channels of the images, at least 1; torchvision's classifiers take 3 and nothing else.
+    n_classes : int
+        Outputs, at least 2.
+    size : int
+        Pixels a side of the images; only networks that fix it when they are built (vit, maxvit) read it.
+
+    Raises
+    ------
+    PDCError
+        If no network has that name, or it cannot be built for these channels, classes or size.
+
+    Examples
+    --------
+    >>> build_model("resnet20", 1, 10).conv1.weight.shape
+    torch.Size([16, 1, 3, 3])
+    """
+    if in_channels < 1 or n_classes < 2:
+        raise PDCError(
+            f"a network needs at least 1 input channel and 2 classes; {in_channels} and {n_classes} were given"
+        )
+    if name in MODELS:
+        return MODELS[name](in_channels, n_classes)
+    known = torchvision_names()
+    if name not in known:
+        raise unknown_model(name, known)
+    if in_channels != 3:
+        raise PDCError(
+            f"{name} is torchvision's and takes images of 3 channels; these have {in_channels}. "
+            f"Choose colour images, or a network of the zoo: {', '.join(MODELS)}"
+        )
+    try:
+        return torchvision().models.get_model(
+            name, weights=None, num_classes=n_classes, **_arguments(name, size)
+        )
+    except ValueError as error:
+        raise PDCError(f"{name} cannot be built for images of {size}x{size} pixels: {error}") from error
+
+
+def torchvision_names() -> tuple[str, ...]:
+    """Return the names of torchvision's classifiers, sorted."""
+    models = torchvision().models
+    return tuple(models.list_models(module=models))
+
+
+def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
+    """Return the error for a name that nobody knows, with the names that come close to it."""
+    close = difflib.get_close_matches(name, (*MODELS, *known), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    return PDCError(
+        f"there is no network called {name!r}; {hint}The zoo has {', '.join(MODELS)}; "
+        "torchvision's classifiers go by torchvision's names"
+    )
+
+
+def _arguments(name: str, size: int) -> dict[str, Any]:
+    if name in ("googlenet", "inception_v3"):
+        return _WITHOUT_AUXILIARY
+    if name.startswith("vit_"):
+        patch = int(name.rpartition("_")[2])
+        if size % patch:
+            raise ValueError(f"the side has to be a multiple of {patch}")
+        return {"image_size": size}
+    if name.startswith("maxvit"):
+        return {"input_size": (size, size)}
+    return {}
