@@ -1,0 +1,147 @@
+"""Maps of filters in the plane: PCA at once, UMAP when asked. For looking, never for clustering.
+
+A map is drawn from the vectors of `cluster.filter_vectors`; `map_quality` says how far to trust it.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import PDCError
+
+Array = NDArray[np.float64]
+
+# numba's workqueue threading layer aborts the process when two UMAP fits overlap.
+_UMAP_LOCK = threading.Lock()
+_NEIGHBOURS_UMAP = 15
+_NEIGHBOURS_TRUST = 5
+
+
+def _checked(vectors: Array) -> Array:
+    vectors = np.asarray(vectors, dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) == 0:
+        raise PDCError(f"A map needs vectors of shape (n, d) with n >= 1, but got shape {vectors.shape}.")
+    if not np.isfinite(vectors).all():
+        raise PDCError("A map needs finite vectors, but some entries are NaN or infinite.")
+    return vectors
+
+
+def _principal(vectors: Array) -> tuple[Array, Array]:
+    """Return the coordinates along two principal axes, (n, 2), and the share of variance of each, (2,)."""
+    centred = vectors - vectors.mean(axis=0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)  # (n, r), (r,), (r, d)
+    points, share = np.zeros((len(vectors), 2)), np.zeros(2)
+    r = min(2, len(s))
+    # The sign of a principal axis is arbitrary: make its largest loading positive, so that maps do not flip.
+    sign = np.sign(vt[np.arange(r), np.abs(vt[:r]).argmax(axis=1)])
+    points[:, :r] = u[:, :r] * s[:r] * np.where(sign == 0, 1.0, sign)
+    total = float((s**2).sum())
+    if total > 0:
+        share[:r] = s[:r] ** 2 / total
+    return points, share
+
+
+def pca_map(vectors: Array) -> Array:
+    """Project vectors onto their first two principal axes.
+
+    Parameters
+    ----------
+    vectors : array (n, d)
+        One row a filter, n >= 1. With n = 1 or d = 1 the missing coordinates are zero.
+
+    Returns
+    -------
+    array (n, 2)
+        Coordinates in the units of the vectors; the sign of each axis makes its largest loading positive.
+
+    Examples
+    --------
+    >>> pca_map(np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))[:, 0]
+    array([-2.,  0.,  2.])
+    """
+    return _principal(_checked(vectors))[0]
+
+
+def pca_share(vectors: Array) -> tuple[float, float]:
+    """Return the shares of the variance, 0 to 1, that the two axes of `pca_map` hold.
+
+    Examples
+    --------
+    >>> pca_share(np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))
+    (1.0, 0.0)
+    """
+    first, second = _principal(_checked(vectors))[1]
+    return float(first), float(second)
+
+
+def umap_map(vectors: Array, seed: int = 0) -> Array:
+    """Lay vectors out with UMAP, the same way for the same seed.
+
+    Three filters or fewer have no neighbourhood to preserve: they get `pca_map`. The first call of a process
+    compiles for 10 to 35 seconds; calls of several threads wait for each other.
+
+    Parameters
+    ----------
+    vectors : array (n, d)
+    seed : int
+        Seed of the layout.
+
+    Returns
+    -------
+    array (n, 2)
+        Coordinates without a unit. Distances are not to scale: identical filters may lie far apart.
+    """
+    vectors = _checked(vectors)
+    n = len(vectors)
+    if n <= 3 or np.ptp(vectors, axis=0).max() == 0:
+        return pca_map(vectors)
+    with _UMAP_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spectral initialisation warns about small or disconnected graphs
+        from umap import UMAP
+
+        layout = UMAP(
+            n_neighbors=min(_NEIGHBOURS_UMAP, n - 1),
+            init="pca" if n <= _NEIGHBOURS_UMAP else "spectral",
+            random_state=seed,
+            n_jobs=1,
+        )
+        points = np.asarray(layout.fit_transform(vectors.astype(np.float32)), dtype=np.float64)
+    return points if np.isfinite(points).all() else pca_map(vectors)
+
+
+def map_quality(vectors: Array, points: Array) -> float:
+    """Return the trustworthiness of a map: 1 if all neighbours on it are neighbours in the full space.
+
+    With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the
+    map, and m = min(5, (n - 1) // 2):  1 - 2 / (n m (2n - 3m - 1)) sum_i sum_{j in N(i)} max(0, r(i, j) - m).
+    Source: Venna and Kaski, Neural Networks 2006. Maps of fewer than 3 points are trusted.
+
+    Parameters
+    ----------
+    vectors : array (n, d)
+    points : array (n, 2)
+    """
+    vectors, points = _checked(vectors), _checked(points)
+    n = len(vectors)
+    if len(points) != n:
+        raise PDCError(f"A map of {n} vectors needs {n} points, but got {len(points)}.")
+    m = min(_NEIGHBOURS_TRUST, (n - 1) // 2)
+    if m < 1:
+        return 1.0
+    order = _squared_distances(vectors).argsort(axis=1, kind="stable")  # (n, n), each row ends with i itself
+    ranks = np.empty((n, n), dtype=np.int64)
+    np.put_along_axis(ranks, order, np.arange(1, n + 1)[None, :], axis=1)
+    near = _squared_distances(points).argsort(axis=1, kind="stable")[:, :m]  # (n, m)
+    excess = np.maximum(0, np.take_along_axis(ranks, near, axis=1) - m).sum()
+    return float(1.0 - 2.0 * excess / (n * m * (2 * n - 3 * m - 1)))
+
+
+def _squared_distances(x: Array) -> Array:
+    squares = (x**2).sum(axis=1)
+    distances = squares[:, None] + squares[None, :] - 2.0 * x @ x.T  # (n, n)
+    np.fill_diagonal(distances, np.inf)
+    return np.asarray(distances)
