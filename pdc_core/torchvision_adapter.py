@@ -1,6 +1,7 @@
 """One door to torchvision, which also opens where its compiled operators do not fit the installed torch.
 
-Everything of PDC that needs torchvision (named data sets, its classifiers) calls `torchvision()`; nobody imports it.
+Everything of PDC that needs torchvision (named data sets, its classifiers) calls `torchvision()`; nobody
+imports it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 from .errors import PDCError
 
-# What torchvision's Python side registers shape functions for at import, whether its binary was loaded or not.
+# What torchvision's Python side gives shape functions to at import, whether its binary was loaded or not.
 _OPERATORS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -28,10 +29,10 @@ _declared: list[
 def torchvision() -> ModuleType:
     """Return the module torchvision, repaired if need be.
 
-    A CPU build of torch beside the registry's torchvision fails at import with «operator torchvision::nms does not
-    exist». Only its models, transforms and data sets are wanted here, so exactly in that case the missing operators
-    are declared (declared, not implemented: calling them still raises) and the import is tried again. Where the
-    plain import works nothing is changed. Threads may call this at once.
+    A CPU build of torch beside the registry's torchvision fails at import with «operator torchvision::nms
+    does not exist». Only its models, transforms and data sets are wanted here, so exactly in that case the
+    missing operators are declared (declared, not implemented: calling them still raises) and the import is
+    tried again. Where the plain import works nothing is changed. Threads may call this at once.
 
     Raises
     ------

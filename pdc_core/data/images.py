@@ -1,4 +1,4 @@
-"""What a data set is once it is in memory, and the two things that happen to a batch: augment, then prepare."""
+"""What a data set is once it is in memory, and what happens to a batch of it: augment, then prepare."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise PDCError(
-                f"images have to be uint8 (n, c, h, w); these are {self.images.dtype} {tuple(self.images.shape)}"
+                "images have to be uint8 (n, c, h, w); "
+                f"these are {self.images.dtype} {tuple(self.images.shape)}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise PDCError(
@@ -89,7 +90,7 @@ class Data:
     flip: bool = False
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return uint8 images (n, c, h, w) as the float32 input of a network: x = (image / 255 - mean) / std."""
+        """Return uint8 images (n, c, h, w) as float32 input of a network, (image / 255 - mean) / std."""
         mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device)[:, None, None]
         std = torch.tensor(self.std, dtype=torch.float32, device=images.device)[:, None, None]
         return (images.to(torch.float32) / 255 - mean) / std
@@ -118,7 +119,8 @@ def held_back(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Return the sorted positions of `count` examples to hold back, stratified: every class gives its share.
 
     Shares are rounded by largest remainder, and a class never gives its last example. The choice depends on
-    `labels`, `count` and `seed` only, on every platform and version of numpy (RandomState's stream is frozen).
+    `labels`, `count` and `seed` only, on every platform and version of numpy (RandomState's stream is
+    frozen).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A name to images in memory: digits from scikit-learn, npz files, and torchvision's sets downloaded on first use."""
+"""A name to images in memory: scikit-learn's digits, npz files, and torchvision's sets, downloaded once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CACHE = Path("~/.cache/pdc")
 _VAL_SHARE, _VAL_MOST = 0.1, 5000
 _DIGITS_HELD_BACK = 360
 
-# In torchvision: class, then the training augmentation that the field uses for the set (pixels of shift, flip).
+# Class in torchvision, then the training augmentation usual for the set: pixels of shift, and flip.
 _TORCHVISION = {
     "fashion_mnist": ("FashionMNIST", 2, True),
     "cifar10": ("CIFAR10", 4, True),
@@ -39,8 +39,9 @@ def load_data(
     Parameters
     ----------
     name : str
-        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
-        "cifar100", or "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images NHWC or NCHW).
+        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist",
+        "cifar10", "cifar100", or "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images,
+        NHWC or NCHW).
     root : str or Path, optional
         Where the files of the torchvision sets lie or are downloaded to; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -49,7 +50,8 @@ def load_data(
     Returns
     -------
     Data
-        A part of the training images (a tenth, at most 5,000) is split off as `val`, stratified, and always the same.
+        A part of the training images (a tenth, at most 5,000) is split off as `val`, stratified, and always
+        the same.
 
     Raises
     ------
@@ -80,8 +82,8 @@ def load_data(
         or min(std) <= 0
     ):
         raise PDCError(
-            f"mean {mean} and std {std} have to be {channels} finite numbers each, one per channel of {name}, "
-            "and std above 0"
+            f"mean {mean} and std {std} have to be {channels} finite numbers each, "
+            f"one per channel of {name}, and std above 0"
         )
     return replace(data, mean=tuple(mean), std=tuple(std))
 
@@ -195,7 +197,8 @@ def _assemble(
 def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel of uint8 images (n, c, h, w) scaled to 0..1, exactly.
 
-    A channel that never varies has a standard deviation of 0; it gets that of one grey level, so that dividing works.
+    A channel that never varies has a standard deviation of 0; it gets that of one grey level, so that
+    dividing works.
     """
     values = np.arange(256) / 255
     mean, std = [], []

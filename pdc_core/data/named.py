@@ -11,17 +11,17 @@ from .images import DataInfo
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _FASHION = "T-shirt/top|Trouser|Pullover|Dress|Coat|Sandal|Shirt|Sneaker|Bag|Ankle boot"
 _CIFAR100 = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-willow_tree wolf woman worm
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
-# CIFAR-10 is normalised as the published checkpoints of this zoo were trained, with ImageNet's figures; the others by
-# their own training images.
+# CIFAR-10 is normalised as the published checkpoints of this zoo were trained, with ImageNet's figures; the
+# others by their own training images.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _NAMED = {
@@ -46,7 +46,7 @@ DATASETS: tuple[str, ...] = tuple(_NAMED)
 def named(name: str) -> DataInfo:
     """Return what is known of the data set `name`, or raise an error that names the close ones.
 
-    "imagenet" (224x224 pixels, 1,000 classes) can be described, for torchvision's classifiers, but not loaded.
+    "imagenet" (224x224 pixels, 1,000 classes) is described for torchvision's classifiers, but not loaded.
     """
     if name == "imagenet":
         classes = torchvision().models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
@@ -55,6 +55,7 @@ def named(name: str) -> DataInfo:
         close = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? " if close else ""
         raise PDCError(
-            f"there is no data set called {name!r}; {hint}There are {', '.join(DATASETS)}, and npz:PATH for a file"
+            f"there is no data set called {name!r}; {hint}"
+            f"There are {', '.join(DATASETS)}, and npz:PATH for a file"
         )
     return _NAMED[name]

@@ -1,4 +1,4 @@
-"""Image sets in npz files that anyone may have written: every header is checked before an array is allocated."""
+"""Image sets in npz files that anyone may have written: headers are checked before memory is taken."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
         )
     if dtype.hasobject:
         raise PDCError(
-            f"{key} in {path} holds pickled Python objects, which are never loaded because they can run programs; "
-            "save plain arrays: uint8 images, integer labels"
+            f"{key} in {path} holds pickled Python objects, which are never loaded "
+            "because they can run programs; save plain arrays: uint8 images, integer labels"
         )
     declared = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or declared != stored - file.tell():
@@ -147,8 +147,8 @@ def _check_together(arrays: dict[str, np.ndarray], path: Path) -> None:
     if classes[-1] != len(classes) - 1:
         absent = np.setdiff1d(np.arange(min(classes[-1], len(classes) + 1)), classes)[0]
         raise PDCError(
-            f"y_train in {path} has {len(classes)} different labels up to {classes[-1]}, but none is {absent}; "
-            "labels have to be 0, 1, 2, ... without gaps"
+            f"y_train in {path} has {len(classes)} different labels up to {classes[-1]}, "
+            f"but none is {absent}; labels have to be 0, 1, 2, ... without gaps"
         )
     if arrays["y_test"].max() > classes[-1]:
         raise PDCError(

@@ -1,4 +1,4 @@
-"""Checkpoints, read without trusting them: tensors only, no code is run, every value finite, every shape checked.
+"""Checkpoints, read without trusting them: only tensors, no code is run, values finite, shapes checked.
 
 Stands between a file that a user brings and a network of `zoo`.
 """
@@ -27,8 +27,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint into memory (CPU), by name.
 
     A file ending in .safetensors is read as that; everything else as what torch.save wrote, with
-    ``weights_only=True``, so that nothing in the file is executed. Weights under the key `state_dict` or `model`
-    are found, and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is dropped.
+    ``weights_only=True``, so that nothing in the file is executed. Weights under the key `state_dict` or
+    `model` are found, and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is
+    dropped.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Raises
     ------
     PDCError
-        If there is no such file, it is damaged, holds Python objects in place of tensors, or values that are not
-        finite.
+        If there is no such file, it is damaged, holds Python objects in place of tensors, or values that are
+        not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,8 +61,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy `tensors` into `model`, all or none of them.
 
-    Batch counters (`num_batches_tracked`), which older checkpoints do not have, may be missing; everything else has
-    to fit: the same names, shapes, and values that stay finite in the network's type.
+    Batch counters (`num_batches_tracked`), which older checkpoints do not have, may be missing; everything
+    else has to fit: the same names, shapes, and values that stay finite in the network's type.
 
     Parameters
     ----------
@@ -75,7 +76,8 @@ def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     Raises
     ------
     PDCError
-        If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged then.
+        If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged
+        then.
     """
     own = model.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}
@@ -91,8 +93,9 @@ def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     for name, given in tensors.items():
         if given.shape != own[name].shape:
             raise PDCError(
-                f"{name} has shape {tuple(given.shape)} in {source}, this network needs {tuple(own[name].shape)}: "
-                "choose the network, and the data with the number of channels and classes, it was trained for"
+                f"{name} has shape {tuple(given.shape)} in {source}, this network needs "
+                f"{tuple(own[name].shape)}: choose the network it was made for, "
+                "and data with the same number of channels and classes"
             )
         if given.is_floating_point() != own[name].is_floating_point() or given.is_complex():
             raise PDCError(f"{name} has type {given.dtype} in {source}, this network needs {own[name].dtype}")
@@ -109,8 +112,9 @@ def _read_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error).upper():
             raise PDCError(
-                f"{path} holds Python objects, not only tensors, and was not opened: such a file can run any program "
-                "when it is read. Save the weights alone, torch.save(model.state_dict(), path), or use safetensors"
+                f"{path} holds Python objects, not only tensors, and was not opened: such a file can run "
+                "any program when it is read. Save the weights alone, torch.save(model.state_dict(), path), "
+                "or use safetensors"
             ) from error
         raise PDCError(f"{path} is not a checkpoint that torch.save wrote, or it is damaged") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:

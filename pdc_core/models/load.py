@@ -59,17 +59,19 @@ def load_model(
     name : str
         A network of the zoo or a torchvision classifier.
     data : str, optional
-        The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet" (224x224
-        pixels, 1,000 classes) for torchvision's classifiers.
+        The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet"
+        (224x224 pixels, 1,000 classes) for torchvision's classifiers.
     weights : bool, str or Path
-        True: the weights shipped with the package; False: random ones; a path: a checkpoint (`read_checkpoint`).
+        True: the weights shipped with the package; False: random ones; a path: a checkpoint
+        (`read_checkpoint`).
     seed : int
         Of the random weights. The global random state is neither read nor written.
 
     Raises
     ------
     PDCError
-        If the name or the data set is unknown, no weights are shipped for the pair, or a checkpoint does not fit.
+        If the name or the data set is unknown, no weights are shipped for the pair, or a checkpoint does not
+        fit.
 
     Examples
     --------
@@ -102,8 +104,9 @@ def shipped_data(name: str) -> tuple[str, ...]:
 class _SeededInit(TorchFunctionMode):
     """Draw every random initial weight from one generator of our own.
 
-    Seeding torch's global generator, even for a moment, would reach into the other threads of a server; a function
-    mode is seen by its own thread only. The weights are those that ``torch.manual_seed(seed)`` would have given.
+    Seeding torch's global generator, even for a moment, would reach into the other threads of a server; a
+    function mode is seen by its own thread only. The weights are those that ``torch.manual_seed(seed)`` would
+    have given.
     """
 
     _RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "bernoulli_", "exponential_", "random_"})

@@ -1,7 +1,7 @@
-"""The residual networks for small images of He et al. 2016 (arXiv 1512.03385, section 4.2), with depth 6 n + 2.
+"""The residual networks for small images of He et al. 2016 (arXiv 1512.03385, section 4.2).
 
-Submodules are named as in the published CIFAR-10 checkpoints (conv1, bn1, layer1.0.conv1, ..., linear), so that
-those load as they are. Every forward pass can be traced by torch.fx.
+Submodules are named as in the published CIFAR-10 checkpoints (conv1, bn1, layer1.0.conv1, ..., linear), so
+that those load as they are. Every forward pass can be traced by torch.fx.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ WIDTHS = (16, 32, 64)
 class PadShortcut(nn.Module):
     """Take every second pixel and add channels of zeros on both sides (option A: a shortcut without weights).
 
-    A quarter of the output channels is added on each side, which is what the published checkpoints were trained
-    with.
+    A quarter of the output channels is added on each side, which is what the published checkpoints were
+    trained with.
     """
 
     def __init__(self, planes: int) -> None:
@@ -63,7 +63,8 @@ class ResNet(nn.Module):
     in_channels, n_classes : int
         Channels of the images, outputs of the network.
     option : {"A", "B"}
-        Shortcut between stages: subsampling with zero padding (A, no weights) or a 1x1 projection with norm (B).
+        Shortcut between stages: every second pixel, padded with zeros (A, no weights), or a 1x1 projection
+        with norm (B).
     """
 
     def __init__(self, blocks: int, in_channels: int, n_classes: int, option: str = "A") -> None:

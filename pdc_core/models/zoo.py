@@ -1,4 +1,4 @@
-"""Names to networks: the zoo's own builders first, then any classifier that torchvision knows by that name."""
+"""Names to networks: the zoo's own builders first, then any classifier of torchvision's by that name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
     """
     if in_channels < 1 or n_classes < 2:
         raise PDCError(
-            f"a network needs at least 1 input channel and 2 classes; {in_channels} and {n_classes} were given"
+            "a network needs at least 1 input channel and 2 classes; "
+            f"{in_channels} and {n_classes} were given"
         )
     if name in MODELS:
         return MODELS[name](in_channels, n_classes)
