@@ -1,0 +1,152 @@
+"""What a trace is made of: channel groups, the layers they narrow, and the graph that holds both.
+
+Plain, frozen data. `tracing` writes it; plan, cost, cluster, reconstruct and fold read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdc_core.errors import PDCError
+
+RESIDUALS = ("internal", "shared", "gather")
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """The part of one module that belongs to a channel group.
+
+    Attributes
+    ----------
+    module : dotted name of the module inside the network.
+    channels : for producers and norms int array (n,): channel i of the group is channel ``channels[i]`` of the module.
+        For readers int array (n, m): channel i is read at the m input positions ``channels[i]`` (m = h*w for a
+        linear layer after a flatten, else usually 1).
+    """
+
+    module: str
+    channels: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        c = self.channels.reshape(-1)
+        whole = len(c) and np.array_equal(c, np.arange(c[0], c[0] + len(c)))
+        return f"{self.module}[{c[0]}:{c[-1] + 1}]" if whole else f"{self.module}[{len(c)} channels]"
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """All channels that must share one labelling, because a sum, a product or a depthwise convolution ties them.
+
+    Attributes
+    ----------
+    name : the first producer's module name (with a suffix where one layer is split over groups).
+    size : n, the number of channels.
+    producers, norms, readers : who writes these channels, normalises them, reads them.
+    frozen : None, or the reason why no channel of this group may be merged.
+    block : int array (n,): filters are merged only within a block and every block keeps equally many
+        (the groups of a grouped convolution); all zero where there is one block.
+    """
+
+    name: str
+    size: int
+    producers: tuple[Slice, ...]
+    norms: tuple[Slice, ...]
+    readers: tuple[Slice, ...]
+    frozen: str | None = None
+    block: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks; a plan's count is a multiple of it."""
+        return int(self.block.max()) + 1 if len(self.block) else 1
+
+    def __repr__(self) -> str:
+        state = f"frozen: {self.frozen}" if self.frozen else f"{len(self.producers)} producers"
+        return f"ChannelGroup({self.name}, n={self.size}, {state})"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or linear layer, and what narrows it.
+
+    Attributes
+    ----------
+    positions : output pixels of one example, summed over the calls of the layer.
+    narrows_out, narrows_in : pairs (index of a group, channels of this layer per channel of that group).
+    """
+
+    name: str
+    kind: str
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel: tuple[int, ...]
+    positions: int
+    bias: bool
+    output: tuple[int, ...]
+    narrows_out: tuple[tuple[int, int], ...] = ()
+    narrows_in: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.groups == self.in_channels == self.out_channels
+
+    def size(self, out_channels: int, in_channels: int) -> tuple[int, int]:
+        """MACs of one example and parameters of this layer at other widths."""
+        per_filter = int(np.prod(self.kernel)) * (1 if self.depthwise else in_channels // self.groups)
+        return self.positions * out_channels * per_filter, out_channels * (per_filter + int(self.bias))
+
+    @property
+    def macs(self) -> int:
+        return self.size(self.out_channels, self.in_channels)[0]
+
+    @property
+    def params(self) -> int:
+        return self.size(self.out_channels, self.in_channels)[1]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """The channel groups of a network under one residual treatment. Made by `trace`, reused by every plan.
+
+    Attributes
+    ----------
+    groups : every group with at least one producer, in the order of the forward pass, frozen ones included.
+    residual : "internal", "shared" or "gather": what happens where channels are summed.
+    layers : convolutions and linear layers in the order of the forward pass.
+    params : parameters of the whole network.
+    norm_params : per group, learnable norm parameters per channel.
+    input_shape : (c, h, w) of the example.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    residual: str
+    layers: tuple[Layer, ...]
+    params: int
+    norm_params: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    program: Any = field(repr=False, default=None)  # the traced program, for `fold` (graph.tracing.Program)
+
+    @property
+    def clusterable(self) -> tuple[ChannelGroup, ...]:
+        """The groups whose filters may be merged."""
+        return tuple(g for g in self.groups if g.frozen is None)
+
+    def group(self, name: str) -> ChannelGroup:
+        """Return the group of that name, or raise with the names that exist."""
+        for g in self.groups:
+            if g.name == name:
+                return g
+        known = ", ".join(g.name for g in self.clusterable[:6])
+        raise PDCError(f"There is no channel group {name!r} in this network. Groups that can be clustered: {known} ...")
+
+    def __iter__(self) -> Iterator[ChannelGroup]:
+        return iter(self.groups)
+
+    def __repr__(self) -> str:
+        return f"ChannelGraph({len(self.clusterable)} of {len(self.groups)} groups clusterable, residual={self.residual!r})"

@@ -1,0 +1,322 @@
+"""`trace`: let channel ids flow through a network and gather what was noted into channel groups.
+
+The last module of the folder: `ids` says what flows, `rules` what each operation does to it, `structure` what comes out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
+
+from pdc_core.errors import PDCError
+from pdc_core.graph.ids import Ids, IntArray, Notes
+from pdc_core.graph.rules import Walk, ids_in
+from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Slice
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The traced forward pass with the channels of every activation, for `fold`.
+
+    Attributes
+    ----------
+    graph : the torch.fx program.
+    values : node -> what it returns, with `Ids` for activations (their channels numbered by class, see `classes`).
+    classes : id -> class; ids of one class are tied.
+    group, position : class -> index of its group (-1: none) and its place in that group.
+    expanded : sums whose operands `gather` expands to full width.
+    """
+
+    graph: fx.Graph
+    values: dict[fx.Node, Any]
+    classes: IntArray
+    group: IntArray
+    position: IntArray
+    expanded: frozenset[fx.Node]
+
+
+class _Tracer(fx.Tracer):
+    """Symbolic tracing with torch's own layers as leaves, also where a user subclassed them without changing them."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Sequential | nn.ModuleList):
+            return False
+        kinds = [base for base in type(m).__mro__ if base.__module__.startswith("torch.nn")]
+        own = kinds[0] if kinds else nn.Module
+        if own is nn.Module:
+            return False
+        methods = ("forward", "_conv_forward")
+        return all(getattr(type(m), name, None) is getattr(own, name, None) for name in methods)
+
+
+def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> ChannelGraph:
+    """Find the channel groups of a network: which filters may be merged, who ties them, who reads them.
+
+    The forward pass is traced symbolically and run on channel ids in place of activations, so it costs no arithmetic.
+    What cannot be followed is frozen with its reason, never guessed.
+
+    Parameters
+    ----------
+    model : a network in eval mode, on any device, in any floating precision. It is not changed.
+    example : tensor (1, c, h, w); only its shape is used.
+    residual : what happens where channels are added. "internal" leaves every summed channel whole; "shared" gives all
+        producers of a sum one labelling; "gather" merges each producer alone and expands it by an index before the sum.
+
+    Raises
+    ------
+    PDCError
+        The network cannot be traced, is in train mode, carries hooks or parametrisations, or does not accept the example.
+
+    Examples
+    --------
+    >>> import torch, pdc_core as pdc
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).eval()
+    >>> [(g.name, g.size, g.frozen) for g in pdc.trace(net, torch.zeros(1, 1, 8, 8))]
+    [('0', 8, None), ('2', 4, "is the network's output")]
+
+    Source: our choice (DESIGN.md section 4).
+    """
+    _check(model, example, residual)
+    walk = Walk(model, residual)
+    program, values = _walk(walk, model, example)
+    return _gather_groups(walk, model, program, values, tuple(example.shape[1:]))
+
+
+def _check(model: nn.Module, example: Tensor, residual: str) -> None:
+    if residual not in RESIDUALS:
+        raise PDCError(f"residual={residual!r} is not a residual treatment; choose one of {', '.join(RESIDUALS)}.")
+    if not isinstance(example, Tensor) or example.dim() < 2 or 0 in example.shape:
+        shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise PDCError(f"The example is {shape}; give one input as a tensor, for images of shape (1, channels, height, width).")
+    if model.training:
+        raise PDCError("The network is in train mode; call model.eval() first, so that dropout and norms act as when it is used.")
+    for name, module in model.named_modules():
+        where = name or type(module).__name__
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False)):
+            raise PDCError(f"{where} is a lazy module without weights yet; run the network once on an example before tracing it.")
+        if hasattr(module, "parametrizations"):
+            raise PDCError(f"{where} has parametrisations; make them permanent with torch.nn.utils.parametrize.remove_parametrizations.")
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise PDCError(f"{where} has forward hooks, which may change what it computes; remove them before tracing.")
+
+
+def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
+    """Trace the forward pass and let ids flow through it."""
+    try:
+        program = _Tracer().trace(model)
+    except Exception as error:  # a user's own forward may raise anything at all
+        hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
+        raise PDCError(f"{type(model).__name__} cannot be traced: {hint} ({type(error).__name__}: {_first_line(error)}).") from error
+    values: dict[fx.Node, Any] = {}
+    for node in program.nodes:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        try:
+            values[node] = _value(walk, model, example, node, args, kwargs)
+        except PDCError:
+            raise
+        except Exception as error:
+            given = f"an example of shape {tuple(example.shape)}"
+            raise PDCError(f"{type(model).__name__} does not accept {given}: {node.name} says «{_first_line(error)}».") from error
+    return program, values
+
+
+def _value(walk: Walk, model: nn.Module, example: Tensor, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if node.op == "placeholder":
+        if sum(n.op == "placeholder" for n in node.graph.nodes if not n.args) > 1:
+            raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
+        if node.args:
+            return node.args[0]
+        return Ids(walk.notes.fresh_frozen(example.shape[1], "is the network's input"), 1, tuple(example.shape))
+    if node.op == "get_attr":
+        tensor: Any = model
+        for part in str(node.target).split("."):
+            tensor = getattr(tensor, part)
+        return walk.notes.opaque(tuple(tensor.shape), "meets a learned tensor outside any layer") if tensor.numel() > 1 else 1.0
+    if node.op == "output":
+        for ids in ids_in(args):
+            walk.notes.freeze(ids, "is the network's output")
+        return args
+    return walk.step(node, args, kwargs)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+# -- from notes to groups ------------------------------------------------------------------------------
+
+
+def _classes(notes: Notes) -> IntArray:
+    """Return for every id the class of ids that it is tied to (connected components of the ties)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    a = np.concatenate([np.zeros(0, np.int64), *(t[0] for t in notes.ties)])
+    b = np.concatenate([np.zeros(0, np.int64), *(t[1] for t in notes.ties)])
+    ties = coo_matrix((np.ones(len(a), np.int8), (a, b)), shape=(notes.size, notes.size))
+    return connected_components(ties, directed=False)[1].astype(np.int64)
+
+
+def _gather_groups(walk: Walk, model: nn.Module, program: fx.Graph, values: dict[fx.Node, Any], shape: tuple[int, ...]) -> ChannelGraph:
+    notes = walk.notes
+    classes = _classes(notes)
+    count = int(classes.max()) + 1
+    reasons: dict[int, str] = {}
+    for ids, reason in notes.frozen:
+        for c in np.unique(classes[ids]):
+            reasons.setdefault(int(c), reason)
+
+    # Two classes belong to one group when the same producers write them, the same paddings and splits touch them.
+    tokens: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    twice = "two channels of one layer meet in it"
+    for t, ids in enumerate(notes.producers.values()):
+        for channel, c in enumerate(classes[ids]):
+            if tokens[c] and tokens[c][-1][0] == t:
+                reasons.setdefault(int(c), twice)
+            tokens[c].append((t, channel))
+    producers = len(notes.producers)
+    marks: list[set[tuple[int, int]]] = [set() for _ in range(count)]
+    for t, ids in enumerate(notes.constants):
+        for c in classes[ids]:
+            marks[c].add((-1 - t, 0))
+    for t, (ids, part) in enumerate(notes.parts):
+        for c, p in zip(classes[ids], part, strict=True):
+            marks[c].add((producers + t, int(p)))
+
+    members: dict[Any, list[int]] = defaultdict(list)
+    for c in range(count):
+        if tokens[c]:
+            signature = (tuple(t for t, _ in tokens[c]), frozenset(marks[c]), reasons.get(c))
+            members[signature].append(c)
+    order = sorted(members.items(), key=lambda item: tokens[item[1][0]][0])
+    group = np.full(count, -1, dtype=np.int64)
+    position = np.zeros(count, dtype=np.int64)
+    for g, (_, cs) in enumerate(order):
+        cs.sort(key=lambda c: tokens[c][0][1])
+        group[cs] = g
+        position[cs] = np.arange(len(cs))
+
+    names = list(notes.producers)
+    norms = _slices(notes.norms, classes, group, position, order)
+    readers = _slices(notes.readers, classes, group, position, order)
+    blocks = _blocks(notes, classes, group, position, order)
+    groups, taken = [], set()
+    for g, (signature, cs) in enumerate(order):
+        written = tuple(
+            Slice(names[t], np.array([tokens[c][i][1] for c in cs], dtype=np.int64)) for i, t in enumerate(signature[0])
+        )
+        frozen = signature[2]
+        reads = tuple(Slice(name, slots) for name, slots in readers[g] if slots is not None)
+        normed = tuple(Slice(name, slots[:, m]) for name, slots in norms[g] if slots is not None for m in range(slots.shape[1]))
+        if frozen is None and any(slots is None for _, slots in readers[g] + norms[g]):
+            frozen = "its channels are read unevenly by one layer"
+        block, uneven = blocks[g]
+        frozen = frozen or uneven
+        name = names[signature[0][0]]
+        if name in taken:
+            name = next(f"{name}.{i}" for i in range(2, 1000) if f"{name}.{i}" not in taken)
+        taken.add(name)
+        groups.append(ChannelGroup(name, len(cs), written, normed, reads, frozen, block))
+    return ChannelGraph(
+        groups=tuple(groups),
+        residual=walk.residual,
+        layers=_layers(walk, groups),
+        params=sum(p.numel() for p in model.parameters()),
+        norm_params=tuple(_norm_params(walk.modules, g) for g in groups),
+        input_shape=shape,
+        program=Program(program, values, classes, group, position, frozenset(walk.expanded)),
+    )
+
+
+def _slices(
+    table: dict[str, IntArray], classes: IntArray, group: IntArray, position: IntArray, order: list[Any]
+) -> list[list[tuple[str, IntArray | None]]]:
+    """Return per group (module, positions (n, m)); None where the channels do not all occur equally often."""
+    found: list[list[tuple[str, IntArray | None]]] = [[] for _ in order]
+    for name, ids in table.items():
+        c = classes[ids]
+        where = np.argsort(group[c], kind="stable")
+        bounds = np.searchsorted(group[c][where], np.arange(len(order) + 1))
+        for g in np.unique(group[c]):
+            if g < 0:
+                continue
+            places = where[bounds[g] : bounds[g + 1]]
+            n = len(order[g][1])
+            occurrences = np.bincount(position[c[places]], minlength=n)
+            if (occurrences != occurrences[0]).any():
+                found[g].append((name, None))
+                continue
+            slots = places[np.argsort(position[c[places]], kind="stable")].reshape(n, -1)
+            found[g].append((name, slots.astype(np.int64)))
+    return found
+
+
+def _blocks(
+    notes: Notes, classes: IntArray, group: IntArray, position: IntArray, order: list[Any]
+) -> list[tuple[IntArray, str | None]]:
+    """Return per group the block of each channel, and a reason where blocks cannot stay equal."""
+    keys: list[list[list[int]]] = [[[] for _ in cs] for _, cs in order]
+    uneven: dict[int, str] = {}
+    for name, ids, block in notes.blocks:
+        c = classes[ids]
+        for g in np.unique(group[c]):
+            if g < 0:
+                continue
+            here = np.flatnonzero(group[c] == g)
+            per_block = np.bincount(block[here], minlength=int(block.max()) + 1)
+            if (per_block != per_block[0]).any() or len(here) != len(order[g][1]):
+                uneven.setdefault(int(g), f"its channels are spread unevenly over the groups of convolution {name}")
+                continue
+            for h in here:
+                keys[g][position[c[h]]].append(int(block[h]))
+    result: list[tuple[IntArray, str | None]] = []
+    for g, per_channel in enumerate(keys):
+        _, block = np.unique([tuple(k) for k in per_channel], axis=0, return_inverse=True) if per_channel[0] else (0, np.zeros(len(per_channel)))
+        block = np.asarray(block).reshape(-1).astype(np.int64)
+        sizes = np.bincount(block)
+        if len(sizes) > 1 and (sizes != sizes[0]).any():
+            uneven.setdefault(g, "its convolution groups overlap unevenly")
+        if len(sizes) == len(per_channel) > 1:
+            uneven.setdefault(g, "every channel is a convolution group of its own")
+        result.append((block if g not in uneven else np.zeros(len(per_channel), np.int64), uneven.get(g)))
+    return result
+
+
+def _layers(walk: Walk, groups: list[ChannelGroup]) -> tuple[Layer, ...]:
+    out: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    into: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for g, channel_group in enumerate(groups):
+        for p in channel_group.producers:
+            out[p.module].append((g, 1))
+        for r in channel_group.readers:
+            into[r.module].append((g, r.channels.shape[1]))
+    layers = []
+    for name, shapes in walk.notes.calls.items():
+        module = walk.modules[name]
+        bias = module.bias is not None
+        pixels = walk.notes.pixels[name]
+        if isinstance(module, _ConvNd):
+            row = (name, "conv", module.in_channels, module.out_channels, module.groups, tuple(module.kernel_size), pixels)
+        else:
+            assert isinstance(module, nn.Linear)
+            row = (name, "linear", module.in_features, module.out_features, 1, (1,), pixels)
+        narrowed = tuple(into[name])
+        if isinstance(module, _ConvNd) and module.groups == module.in_channels == module.out_channels > 1:
+            narrowed = tuple(out[name])
+        layers.append(Layer(*row, bias, tuple(shapes[0][1:]), tuple(out[name]), narrowed))
+    return tuple(layers)
+
+
+def _norm_params(modules: dict[str, nn.Module], group: ChannelGroup) -> int:
+    """Return how many learnable norm parameters one channel of the group carries."""
+    total = 0
+    for norm in group.norms:
+        module = modules[norm.module]
+        total += sum(p.dim() == 1 for p in module.parameters(recurse=False))
+    return total
