@@ -14,6 +14,7 @@ from ..errors import PDCError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MAX_BYTES = 8 * 2**30
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _HOW = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
 
 
@@ -42,9 +43,9 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise PDCError(
             f"{path} is not an npz file, or it was cut off or damaged ({error}); {_HOW}"
         ) from error
+    except PDCError:
+        raise
     except (zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, PDCError):
-            raise
         raise PDCError(f"{path} is damaged or cannot be read: {error}") from error
     for part in ("train", "test"):
         arrays[f"x_{part}"] = _channels_first(arrays[f"x_{part}"], f"x_{part}", path)
@@ -76,15 +77,13 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
 
 def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
     """Return the bytes that an array declares, after comparing them with what the archive holds."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
+    try:
+        read_header = _HEADERS[np.lib.format.read_magic(file)]
+        shape, _, dtype = read_header(file)
+    except Exception as error:  # numpy lets errors of tokenize, and of recursion and memory, through
         raise PDCError(
-            f"{key} in {path} is stored in npy format {version}, made for structured arrays; {_HOW}"
-        )
+            f"{key} in {path} does not begin as a plain array does: the file is damaged; {_HOW}"
+        ) from error
     if dtype.hasobject:
         raise PDCError(
             f"{key} in {path} holds pickled Python objects, which are never loaded "
@@ -144,6 +143,11 @@ def _check_together(arrays: dict[str, np.ndarray], path: Path) -> None:
     classes = np.unique(arrays["y_train"])
     if len(classes) < 2:
         raise PDCError(f"y_train in {path} knows one class only, {classes[0]}; at least two are needed")
+    if len(classes) == len(arrays["y_train"]):
+        raise PDCError(
+            f"x_train in {path} has {len(classes)} images of as many classes; "
+            "one is held back for validation and every class has to keep one, so give more examples"
+        )
     if classes[-1] != len(classes) - 1:
         absent = np.setdiff1d(np.arange(min(classes[-1], len(classes) + 1)), classes)[0]
         raise PDCError(
