@@ -3,7 +3,7 @@
 `fold` keeps one filter per cluster and adds up every reader's kernels over it, V' = V M. Same function, fewer MACs.
 """
 
-from pdc_core.fold.addition import fold, narrow_
+from pdc_core.fold.addition import Folding, fold, narrow_
 from pdc_core.fold.check import Check, check_equal
 
-__all__ = ["Check", "check_equal", "fold", "narrow_"]
+__all__ = ["Check", "Folding", "check_equal", "fold", "narrow_"]

@@ -25,6 +25,15 @@ from pdc_core.graph.tensors import input_axis, output_axes
 from pdc_core.reconstruct import tie
 
 
+@dataclass(frozen=True, eq=False)
+class Folding:
+    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow the architecture again."""
+
+    residual: str
+    input_shape: tuple[int, ...]
+    labels: Labels
+
+
 def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
     """Return the network with every cluster of tied filters folded into one: the same function, exactly.
 
@@ -60,7 +69,11 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     """
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
-    return narrow_(_copy(model), graph, checked)
+    small = narrow_(_copy(model), graph, checked)
+    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, checked))  # type: ignore[assignment]
+    if hasattr(model, "card"):
+        small.card = model.card
+    return small
 
 
 @torch.no_grad()

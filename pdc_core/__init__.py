@@ -1,0 +1,77 @@
+"""PDC: prune convolutional networks by clustering their filters, distilling, and folding the clusters away exactly.
+
+    import pdc_core as pdc
+    model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
+    graph = pdc.trace(model, example)                    # example: (1, c, h, w)
+    result = pdc.distil(model, pdc.Plan.uniform(graph, keep=0.25), data)
+
+`python -m pdc_core --help` does the same from the command line, `streamlit run app.py` in the browser.
+"""
+
+from pdc_core.cluster import assign, check_labels, cluster, filter_vectors, filter_weights
+from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
+from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
+from pdc_core.errors import PDCError
+from pdc_core.export import header, load, save
+from pdc_core.fold import Check, check_equal, fold
+from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
+from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint
+from pdc_core.plan import Plan
+from pdc_core.reconstruct import deviation, reconstruct_
+from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run, request_stop
+from pdc_core.torchvision_adapter import torchvision
+from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "Card",
+    "ChannelGraph",
+    "ChannelGroup",
+    "Check",
+    "Cost",
+    "Data",
+    "DataInfo",
+    "Layer",
+    "LayerCost",
+    "PDCError",
+    "Plan",
+    "Recorder",
+    "Result",
+    "Run",
+    "RunSpec",
+    "Slice",
+    "Split",
+    "Training",
+    "assign",
+    "build_model",
+    "card_of",
+    "check_equal",
+    "check_labels",
+    "cluster",
+    "cost",
+    "create_run",
+    "describe_data",
+    "deviation",
+    "distil",
+    "evaluate",
+    "filter_vectors",
+    "filter_weights",
+    "fold",
+    "header",
+    "latency",
+    "launch",
+    "list_runs",
+    "load",
+    "load_data",
+    "load_model",
+    "plan_cost",
+    "read_checkpoint",
+    "read_run",
+    "reconstruct_",
+    "request_stop",
+    "save",
+    "teach",
+    "torchvision",
+    "trace",
+]

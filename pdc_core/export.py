@@ -1,0 +1,189 @@
+"""Networks on disk: one safetensors file with the weights and, in its header, all that rebuilds the network. No pickle.
+
+The header names the architecture and the clusters that were folded; `load` builds the architecture, traces it again and
+narrows it the same way before the weights arrive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pdc_core.cluster import check_labels
+from pdc_core.errors import PDCError
+from pdc_core.fold import Folding, narrow_
+from pdc_core.graph import trace
+from pdc_core.models import Card, build_model, card_of
+
+FORMAT = 1
+LARGEST_HEADER = 64 * 2**20
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Write a network, folded or not, as one safetensors file. Whole or not at all.
+
+    Parameters
+    ----------
+    model : a network from `fold`, `distil`, `teach` or `load_model`. One of your own class is written too, and loaded
+        again with ``load(path, build=...)``.
+
+    Raises
+    ------
+    PDCError
+        The file cannot be written, or a weight is not finite.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise PDCError(f"{bad[0]} holds numbers that are not finite; such a network is not saved.")
+    card = card_of(model)
+    header = {
+        "format": FORMAT,
+        "card": asdict(card) if card else None,
+        "class": type(model).__name__,
+        "folds": [
+            {"residual": f.residual, "input": list(f.input_shape), "labels": {n: a.tolist() for n, a in f.labels.items()}}
+            for f in folds_of(model)
+        ],
+        "torch": torch.__version__,
+    }
+    write_whole(Path(path), to_bytes(tensors, metadata={"pdc": json.dumps(header)}))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file through a temporary one beside it, so that no reader ever sees half of it.
+
+    Raises
+    ------
+    PDCError
+        The disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise PDCError(f"{path} cannot be written: {error.strerror}. Free some space or choose another folder.") from error
+
+
+def folds_of(model: nn.Module) -> tuple[Folding, ...]:
+    """Return what was folded in a network, in order."""
+    return tuple(getattr(model, "folds", ()))
+
+
+def header(path: str | Path) -> dict[str, Any]:
+    """Return the header that `save` wrote, without reading any weight.
+
+    Raises
+    ------
+    PDCError
+        The file is missing, truncated, no safetensors file, or was not written by PDC.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise PDCError(f"There is no file {path}.")
+    with path.open("rb") as file:
+        announced = int.from_bytes(file.read(8), "little")
+    if announced > min(LARGEST_HEADER, path.stat().st_size):
+        raise PDCError(f"{path} is not a whole safetensors file: its header claims {announced} bytes.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            raw = (file.metadata() or {}).get("pdc")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PDCError(f"{path} is not a whole safetensors file ({str(error).splitlines()[0]}).") from error
+    if raw is None:
+        raise PDCError(f"{path} was not written by pdc.save; load it as a checkpoint with load_model(name, weights=PATH).")
+    try:
+        content = json.loads(raw)
+        _check_header(content, path)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, PDCError):
+            raise
+        raise PDCError(f"The header of {path} is damaged ({type(error).__name__}); save the network again.") from error
+    return dict(content)
+
+
+def _check_header(content: Any, path: Path) -> None:
+    if content["format"] != FORMAT:
+        raise PDCError(f"{path} has format {content['format']!r}; this version of PDC reads format {FORMAT}.")
+    for f in content["folds"]:
+        if not (isinstance(f["residual"], str) and all(isinstance(v, list) for v in f["labels"].values())):
+            raise TypeError
+        if not all(isinstance(size, int) and 0 < size < 100_000 for size in f["input"]):
+            raise TypeError
+
+
+def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.Module:
+    """Return the network that `save` wrote, in eval mode. No code from the file runs.
+
+    Parameters
+    ----------
+    build : makes the network before folding, for architectures that are not in the zoo or torchvision.
+
+    Raises
+    ------
+    PDCError
+        The file is missing, damaged or from another version, its weights are not finite or do not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    content = header(path)
+    card = _card(content)
+    if build is None and card is None:
+        raise PDCError(f"{path} holds a {content['class']}, a class of its own: give load(path, build=...) a function that makes it.")
+    if build is not None:
+        model = build().eval()
+    else:
+        assert card is not None
+        model = build_model(card.model, card.shape[0], len(card.classes), size=card.shape[1]).eval()
+    folds: list[Folding] = []
+    for f in content["folds"]:
+        graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"])
+        labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
+        model = narrow_(model, graph, labels)
+        folds.append(Folding(f["residual"], tuple(f["input"]), labels))
+    try:
+        tensors = load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise PDCError(f"{path} is not a whole safetensors file ({str(error).splitlines()[0]}).") from error
+    bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise PDCError(f"The weights in {path} do not fit the network in its header: {str(error).splitlines()[1].strip()}") from error
+    model.folds = tuple(folds)  # type: ignore[assignment]
+    if card is not None:
+        model.card = card  # type: ignore[assignment]
+    return model.eval()
+
+
+def _card(content: dict[str, Any]) -> Card | None:
+    raw = content["card"]
+    if raw is None:
+        return None
+    try:
+        return Card(
+            str(raw["model"]), str(raw["data"]), tuple(map(int, raw["shape"])), tuple(map(str, raw["classes"])),
+            tuple(map(float, raw["mean"])), tuple(map(float, raw["std"])),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise PDCError(f"The header does not say which network it holds ({error}).") from error
