@@ -353,6 +353,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path_factory, layout, data):
         read_checkpoint(path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @settings(max_examples=100, deadline=None)
 @given(layout=st.sampled_from(["plain", "legacy", "safetensors"]), data=st.data())
 def test_damaged_bytes_never_escape_as_another_error(tmp_path_factory, layout, data):
