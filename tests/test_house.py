@@ -13,12 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "pdc_core").rglob("*.py"))
-PUBLIC = [
-    *LIBRARY,
-    *sorted((ROOT / "ui").rglob("*.py")),
-    *sorted((ROOT / "pages").glob("*.py")),
-    ROOT / "app.py",
-]
+APP = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "ui").rglob("*.py"))]
 ONLY_INSIDE_FUNCTIONS = {"umap", "onnx", "onnxruntime", "plotly", "torchvision"}
 
 
@@ -39,7 +34,7 @@ def test_style_and_types(command):
 
 
 def imports(tree: ast.AST, *, inside_functions: bool) -> Iterator[str]:
-    """Yield the packages that a module imports: when it is imported itself, or also when its functions run."""
+    """Yield the packages that a module imports: when it is imported, or also those of its functions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
