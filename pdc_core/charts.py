@@ -38,6 +38,24 @@ def symbol(cluster: int) -> str:
     return SYMBOLS[cluster % len(SYMBOLS)]
 
 
+def short(value: float) -> str:
+    """Write a large number with three digits.
+
+    >>> short(40_551_040), short(269_434), short(336)
+    ('40.6 M', '269 k', '336')
+    """
+    for bound, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * bound:
+            scaled = value / bound
+            return f"{scaled:.{max(0, 2 - int(np.log10(max(scaled, 1)) + 1e-9))}f} {letter}"
+    return f"{value:,.0f}"
+
+
+def rows_height(rows: int) -> int:
+    """Return the height in pixels of a bar chart of so many layers; a table beside it looks best as tall."""
+    return 110 + 21 * max(rows, 4)
+
+
 def layer_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
     """Draw what each layer costs as horizontal bars, first layer on top.
 
@@ -51,10 +69,10 @@ def layer_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
 
     total = int(frame["value"].sum())
     figure = _figure(
-        f"{quantity} of each layer {unit}: {_short(total)} in all",
+        f"{quantity} of each layer: {short(total)} in all",
         x=f"{quantity} {unit}",
         y="",
-        height=_rows_height(len(frame)),
+        height=rows_height(len(frame)),
         alt=f"{len(frame)} bars, the longest is {frame['name'].iloc[int(frame['value'].argmax())]}.",
     )
     figure.add_trace(
@@ -82,10 +100,10 @@ def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figur
 
     before, after = int(frame["before"].sum()), int(frame["after"].sum())
     figure = _figure(
-        f"{quantity} of each layer {unit}: {_short(before)} before, {_short(after)} after",
+        f"{quantity} of each layer: {short(before)} before, {short(after)} after",
         x=f"{quantity} {unit}",
         y="",
-        height=_rows_height(len(frame)) + 20,
+        height=rows_height(len(frame)) + 20,
         alt=f"Bars: {quantity} of {len(frame)} layers, {before:,} before and {after:,} after in all.",
     )
     for name, width, fill in (("before", 0.8, "rgba(138,138,138,0.35)"), ("after", 0.5, BLUE)):
@@ -123,7 +141,7 @@ def filter_map(
     figure = _figure(
         title,
         *axes,
-        height=520,
+        height=500,
         alt=f"Map of {len(frame)} filters in {len(clusters)} clusters.",
     )
     named = len(clusters) <= LEGEND_LIMIT
@@ -159,7 +177,7 @@ def filter_map(
                 hoverinfo="text",
             )
         )
-    figure.update_layout(showlegend=named, legend={"title": "", "itemsizing": "constant"})
+    figure.update_layout(showlegend=named, **_legend_above())
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
     return figure
@@ -295,7 +313,7 @@ def kernel_picture(
     Examples
     --------
     >>> kernel_picture(np.zeros((2, 1, 3, 3)), columns=2, scale=1).shape
-    (4, 8, 4)
+    (7, 14, 4)
     """
     weights = np.asarray(filters, dtype=np.float64)
     if weights.ndim == 2:
@@ -313,7 +331,7 @@ def kernel_picture(
         top, left = (j // across) * (kh + seam), (j % across) * (kw + seam)
         tile[:, top : top + kh, left : left + kw] = np.clip(weights[:, j] / bound, -1, 1)
     tile = tile.repeat(scale, axis=1).repeat(scale, axis=2)
-    gap = scale
+    gap = 4 * scale
     height, width = tile.shape[1] + gap, tile.shape[2] + gap
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
@@ -415,10 +433,6 @@ def _first_on_top(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def _rows_height(rows: int) -> int:
-    return 110 + 21 * max(rows, 4)
-
-
 def _legend_above() -> dict[str, Any]:
     legend = {
         "orientation": "h",
@@ -429,10 +443,3 @@ def _legend_above() -> dict[str, Any]:
         "font": {"size": 14},
     }
     return {"legend": legend, "margin": {"l": 10, "r": 10, "t": 72, "b": 10}}
-
-
-def _short(value: float) -> str:
-    for bound, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= bound:
-            return f"{value / bound:.2f} {letter}"
-    return f"{value:,}"

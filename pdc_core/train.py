@@ -217,7 +217,7 @@ def teach(
     model: nn.Module,
     data: Data,
     *,
-    epochs: int = 40,
+    epochs: int = 30,
     seed: int = 0,
     settings: Training | None = None,
     recorder: Recorder | None = None,

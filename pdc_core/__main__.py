@@ -1,0 +1,5 @@
+"""`python -m pdc_core`: the command line."""
+
+from pdc_core.cli import main
+
+main()
