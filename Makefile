@@ -1,8 +1,8 @@
 # Two commands: `make app` opens the app on this machine, `make test` runs every test.
 # Both create .venv first and come back to it in seconds; requirements that changed are installed again.
 
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON := $(or $(PYTHON),$(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done))
 PORT ?= 8501
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 SETUP = requirements.txt pyproject.toml
@@ -17,7 +17,8 @@ test: .venv/test.stamp
 	.venv/bin/python -m pytest
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "PDC needs Python 3.11 or newer, and none was found." \
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "PDC needs Python 3.11 or newer; found: $(or $(PYTHON),none)." \
 		"Install one, or name it: make app PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	-@$(PIP) install --upgrade pip

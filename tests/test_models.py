@@ -180,7 +180,7 @@ def test_torchvisions_networks_are_imagenets_by_default():
     assert (card.data, card.shape, len(card.classes)) == ("imagenet", (3, 224, 224), 1000)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet32_b", "mobilenet_v2", "googlenet", "vgg11"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet32_b", "mobilenet_v2", "googlenet"])
 def test_random_weights_are_torchs_for_that_seed_and_global_state_is_untouched(name):
     torch.manual_seed(123)
     before = torch.random.get_rng_state()
