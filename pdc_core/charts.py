@@ -24,7 +24,7 @@ COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, GREY)
 # Eight symbols against seven colours: 56 clusters before a pair repeats.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 LEGEND_LIMIT = 12
-LABEL_LIMIT = 64
+LABEL_LIMIT = 32
 KERNEL_LIMIT = 64
 
 
@@ -163,7 +163,7 @@ def filter_map(
                 customdata=[int(i) for i in piece["filter"]],
                 meta=name,
                 marker={
-                    "size": 16 if len(frame) <= LABEL_LIMIT else 9,
+                    "size": 16 if len(frame) <= LABEL_LIMIT else 12 if len(frame) <= 256 else 8,
                     "color": [
                         GREY if f else colour(int(c)) for c, f in zip(piece["cluster"], faded, strict=True)
                     ],
@@ -252,7 +252,7 @@ def trade_off(frame: pd.DataFrame) -> go.Figure:
     """
     runs = list(dict.fromkeys(frame["run"]))
     figure = _figure(
-        "Test accuracy against MACs: from the trained network to the folded one",
+        "Test accuracy against MACs, before and after folding",
         x="MACs of one image [millions]",
         y="test accuracy [%]",
         height=440,

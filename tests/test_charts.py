@@ -125,8 +125,8 @@ def test_cluster_colours_stand_out_on_white_and_on_a_dark_page() -> None:
 def test_kernel_picture_is_blue_for_negative_white_for_zero_orange_for_positive() -> None:
     filters = np.array([[[[-1.0]]], [[[0.0]]], [[[1.0]]]])  # three filters of one weight
     picture = charts.kernel_picture(filters, columns=3, scale=1)
-    assert picture.shape == (2, 6, 4)
-    blue, white, orange = picture[0, 0], picture[0, 2], picture[0, 4]
+    assert picture.shape == (5, 15, 4)
+    blue, white, orange = picture[0, 0], picture[0, 5], picture[0, 10]
     assert blue[2] > blue[0]
     assert orange[0] > orange[2]
     assert white[:3].min() == white[:3].max() > 240
@@ -137,7 +137,7 @@ def test_kernel_picture_places_each_input_channel_row_by_row() -> None:
     filters = np.zeros((1, 4, 3, 3))
     filters[0, 2] = 1.0  # third of four channels: second row, first column of a 2 x 2 tile
     picture = charts.kernel_picture(filters, columns=1, scale=1)
-    assert picture.shape == (8, 8, 4)
+    assert picture.shape == (11, 11, 4)
     orange = picture[..., 0].astype(int) - picture[..., 2] > 50
     assert orange[4:7, 0:3].all()
     assert orange.sum() == 9
@@ -149,7 +149,7 @@ def test_kernel_picture_of_zeros_of_linear_layers_and_of_very_wide_layers() -> N
     wide = np.zeros((1, 100, 1, 1))
     wide[0, 99] = 1.0
     picture = charts.kernel_picture(wide, scale=1)
-    assert picture.shape == (9, 9, 4)
+    assert picture.shape == (12, 12, 4)
     assert (picture[..., 0].astype(int) - picture[..., 2] > 50).sum() == 1
 
 

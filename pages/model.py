@@ -1,0 +1,106 @@
+"""Model: what is it made of? Accuracy, what it says about real images, and the cost of each layer."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pdc_core import charts
+from ui.drawing import figure, gallery, percent, short
+from ui.network import network_cost, predictions
+from ui.session import begin
+
+SAMPLES = 11
+
+network = begin("Model", "What is the network made of, and where does its computing time go?")
+said = predictions(network, network.digest)
+spent = network_cost(network, network.digest)
+test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
+
+facts = st.columns(4)
+facts[0].metric(
+    "Test accuracy", percent(said.accuracy), help=f"{len(test)} images that training never saw.", border=True
+)
+facts[1].metric(
+    "MACs",
+    short(spent.macs),
+    help=f"{spent.macs:,} multiply-accumulates in conv and linear layers.",
+    border=True,
+)
+facts[2].metric("Parameters", short(spent.params), help=f"{spent.params:,} in all layers.", border=True)
+facts[3].metric(
+    "Filters to cluster",
+    f"{sum(group.size for group in groups):,}",
+    help=f"In {len(groups)} channel groups; residual treatment: {network.graph.residual}.",
+    border=True,
+)
+
+
+def show(indices: list[int]) -> None:
+    """Show test images with what the network says about each."""
+    guesses = [classes[int(said.classes[i])] for i in indices]
+    truths = [classes[int(test.labels[i])] for i in indices]
+    captions = [g if g == t else f"{g}, but is {t}" for g, t in zip(guesses, truths, strict=True)]
+    gallery(test.images[indices].numpy(), captions)
+
+
+wrong = said.wrong.tolist()
+right = [i for i in range(len(test)) if i not in set(wrong)]
+st.markdown("**Test images, and the class that the network names**")
+show(right[:SAMPLES])
+if wrong:
+    st.markdown(
+        f"**Its mistakes: {len(wrong)} of {len(test)}**"
+        + ("" if len(wrong) <= SAMPLES else f", {SAMPLES} shown")
+    )
+    show(wrong[:SAMPLES])
+else:
+    st.markdown(f"It makes no mistake on the {len(test)} test images.")
+
+st.subheader("Layer by layer")
+unit = st.segmented_control(
+    "Cost", ["MACs", "Parameters"], default="MACs", required=True, key="cost", persist_state="session"
+)
+chart, table = st.columns([4, 5], gap="medium")
+layers = pd.DataFrame(
+    [
+        {
+            "name": layer.name,
+            "width": f"{layer.in_channels} → {layer.out_channels}",
+            "kernel": "×".join(map(str, layer.kernel)) if layer.kind == "conv" else layer.kind,
+            "output": "×".join(map(str, layer.output[1:])),
+            "MACs": layer.macs,
+            "Parameters": layer.params,
+        }
+        for layer in spent.layers
+    ]
+)
+with chart:
+    bars = layers[["name", unit]].set_axis(["name", "value"], axis=1)
+    figure(
+        charts.layer_bars(bars, unit, "for one image" if unit == "MACs" else "[weights and biases]"),
+        key="layers",
+    )
+table.dataframe(
+    layers,
+    hide_index=True,
+    height=charts.rows_height(len(layers)),
+    column_config={
+        "name": "layer",
+        "width": st.column_config.TextColumn("channels", help="Input channels → filters."),
+        "kernel": st.column_config.TextColumn("kernel"),
+        "output": st.column_config.TextColumn("pixels", help="Height and width of the output."),
+        "MACs": st.column_config.NumberColumn(format="localized"),
+        "Parameters": st.column_config.NumberColumn("parameters", format="localized"),
+    },
+)
+with st.expander("How the MACs of a layer are counted"):
+    st.markdown(
+        "A convolution with $n$ filters of $c \\times k_h \\times k_w$ weights computes one sum of "
+        "products for "
+        "each filter and each output pixel:"
+    )
+    st.latex(r"\text{MACs} = n \cdot c \cdot k_h \cdot k_w \cdot h_\text{out} \cdot w_\text{out}")
+    st.markdown(
+        "Removing a filter saves its own products, and one input channel of every layer that reads it."
+    )

@@ -1,0 +1,113 @@
+"""How numbers, figures and pictures appear on every page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from pdc_core import charts
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_CHART = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False}
+# Streamlit writes on charts in a grey that a projector swallows.
+_INK = {"light": "#2b3138", "dark": "#e3e7eb"}
+# The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
+_GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
+
+
+def short(value: float) -> str:
+    """Write a large number with three digits, such as 2.53 M."""
+    return charts.short(value)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share from 0 to 1 in percent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def cut(before: float, after: float) -> str:
+    """Write how much less `after` is than `before`, signed, in percent."""
+    return f"{100 * (after / before - 1):+.1f} %" if before else "0 %"
+
+
+def figure(chart: go.Figure, key: str) -> None:
+    """Draw a chart of `pdc_core.charts` with its description for screen readers."""
+    ink = _INK.get(st.context.theme.type or "")
+    if ink:
+        chart.update_layout(font_color=ink, title_font_color=ink, legend_font_color=ink)
+        chart.update_xaxes(tickfont_color=ink, title_font_color=ink)
+        chart.update_yaxes(tickfont_color=ink, title_font_color=ink)
+    st.plotly_chart(chart, key=key, config=_CHART, alt=chart.layout.meta["alt"])
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode an image, (h, w), (h, w, 3) or (h, w, 4), as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=False)
+    return buffer.getvalue()
+
+
+def gallery(images: NDArray[np.uint8], captions: list[str], side: int = 60) -> None:
+    """Show images (n, c, h, w) of one or three channels in a row that wraps, each with its caption below."""
+    cells = []
+    for image, caption in zip(images, captions, strict=True):
+        pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+        text = escape(caption)
+        cells.append(
+            f'<figure style="margin:0;text-align:center">{_picture(pixels, text, f"width:{side}px")}'
+            f'<figcaption style="font-size:.9rem">{text}</figcaption></figure>'
+        )
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.5rem .9rem">{"".join(cells)}</div>')
+
+
+def kernels_by_cluster(
+    filters: NDArray[Any], labels: NDArray[np.int64], highlight: int | None = None
+) -> None:
+    """Draw every filter's kernels, a strip for each cluster, largest cluster first.
+
+    Parameters
+    ----------
+    filters : array (n, c, kh, kw) or (n, c)
+    labels : int array (n,)
+    highlight : int, optional
+        The one cluster to draw; all others are left out.
+    """
+    sizes = np.bincount(labels)
+    shown = [int(c) for c in np.argsort(-sizes, kind="stable")] if highlight is None else [highlight]
+    bound = float(np.abs(filters).max())
+    strips = []
+    for c in shown:
+        members = np.flatnonzero(labels == c)
+        picture = charts.kernel_picture(filters[members], columns=4, scale=_scale(filters), bound=bound)
+        names = ", ".join(str(int(i)) for i in members)
+        head = f'<span style="color:{charts.colour(c)}">{_GLYPHS[charts.symbol(c)]}</span> <b>{c}</b>'
+        strips.append(
+            '<figure style="margin:0">'
+            f'<figcaption style="font-size:.8rem">{head}: filter {escape(names)}</figcaption>'
+            f"{_picture(picture, f'Kernels of cluster {c}: filters {names}', 'max-width:100%')}</figure>"
+        )
+    row = "display:flex;flex-wrap:wrap;gap:.6rem 1.2rem;align-items:flex-end"
+    st.html(f'<div style="{row}">{"".join(strips)}</div>')
+
+
+def _picture(pixels: NDArray[np.uint8], alt: str, style: str) -> str:
+    """Write an image as an HTML element that is not smoothed when enlarged."""
+    source = base64.b64encode(png(pixels)).decode()
+    return f'<img src="data:image/png;base64,{source}" alt="{alt}" style="image-rendering:pixelated;{style}">'
+
+
+def _scale(filters: NDArray[Any]) -> int:
+    """Pixels of a weight so that a filter is about 68 pixels wide."""
+    c = min(filters.shape[1], charts.KERNEL_LIMIT)
+    width = filters.shape[3] if filters.ndim == 4 else 1
+    return max(1, round(68 / (np.ceil(np.sqrt(c)) * (width + 1))))

@@ -1,0 +1,34 @@
+"""The pages of the app, in the order in which people ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import Page
+
+_PAGES = Path(__file__).resolve().parent.parent / "pages"
+_TITLES = ("Model", "Filters", "Plan", "Distil", "Compare")
+_ROUTED = "routed"
+_SIDEBAR_PIXELS = 200
+
+
+def navigation() -> Page:
+    """Draw the list of pages and return the one that the address asks for."""
+    st.session_state[_ROUTED] = True
+    st.set_page_config(layout="wide", initial_sidebar_state=_SIDEBAR_PIXELS)
+    files = [(title, _PAGES / f"{title.lower()}.py") for title in _TITLES]
+    # The first page lives at /. Its own name is a second, hidden address, so that a link to /model works too.
+    first = st.Page(files[0][1], title=_TITLES[0], url_path="start", default=True)
+    named = [
+        st.Page(file, title=title, url_path=title.lower(), visibility="hidden" if i == 0 else "visible")
+        for i, (title, file) in enumerate(files)
+    ]
+    return st.navigation([first, *named])
+
+
+def route() -> None:
+    """Hand over to app.py when a deep link to a fresh server ran a page without it."""
+    if _ROUTED not in st.session_state:
+        navigation()
+        st.rerun()

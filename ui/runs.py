@@ -1,0 +1,50 @@
+"""What pages show of a run folder: is it under way, how far, and its curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pdc_core.runs import Run
+
+
+def is_live(run: Run) -> bool:
+    """Tell whether a worker is, or is about to be, at work on the run."""
+    return run.state in ("queued", "running")
+
+
+def has_ended(run: Run) -> bool:
+    """Tell whether the run ended without a result, so that it can go on."""
+    return run.state in ("stopped", "failed", "interrupted")
+
+
+def progress_of(run: Run) -> tuple[float, str]:
+    """Return how far a live run is, from 0 to 1, and in words."""
+    step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
+    if not step or not steps:
+        return 0.0, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
+    epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
+    estimate = f", about {duration(float(left))} left" if left is not None else ""
+    return min(1.0, step / steps), f"Epoch {epochs * step / steps:.1f} of {epochs}{estimate}"
+
+
+def training_points(run: Run) -> pd.DataFrame:
+    """Return the training events, columns epoch, loss, ce, kd, strength and deviation."""
+    return _events(run, "train", ["epoch", "loss", "ce", "kd", "strength", "deviation"])
+
+
+def evaluations(run: Run) -> pd.DataFrame:
+    """Return the evaluation events, columns epoch and val_accuracy."""
+    return _events(run, "evaluation", ["epoch", "val_accuracy"])
+
+
+def duration(seconds: float) -> str:
+    """Write a time in words, such as 40 s or 3 min 20 s."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def _events(run: Run, kind: str, columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame([event for event in run.events if event.get("kind") == kind], columns=columns)
