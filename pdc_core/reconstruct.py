@@ -140,16 +140,24 @@ def reconstruct_(
     return model
 
 
+def deviation(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm") -> float:
+    """Return how far the filters are from their centroids: sqrt(sum ||w - Pw||^2 / sum ||w||^2).
+
+    0 when every cluster is tied, 1 when the centroids are all zero. Parameters are those of `reconstruct_`.
+    """
+    return spread(tie(model, graph, labels, weights))
+
+
 @torch.no_grad()
-def deviation(ties: list[Tie]) -> float:
-    """Return how far the filters are from their centroids: sqrt(sum ||w - Pw||^2 / sum ||w||^2), 0 when tied."""
+def spread(ties: list[Tie]) -> float:
+    """Return the `deviation` of groups that are bound to their labels already."""
     away = total = 0.0
     for each in ties:
         t = each.pack()
-        w = torch.cat([t[:, columns] for columns in each.filters], dim=1)
-        pw = torch.cat([each.project(t)[:, columns] for columns in each.filters], dim=1)
-        away += float((w - pw).square().sum())
-        total += float(w.square().sum())
+        pt = each.project(t)
+        for columns in each.filters:
+            away += float((t[:, columns] - pt[:, columns]).square().sum())
+            total += float(t[:, columns].square().sum())
     return (away / total) ** 0.5 if total > 0 else 0.0
 
 

@@ -27,7 +27,7 @@ from pdc_core.errors import PDCError
 from pdc_core.fold import check_equal, fold
 from pdc_core.graph import trace
 from pdc_core.plan import Plan
-from pdc_core.reconstruct import SCHEDULES, Tie, deviation, tie
+from pdc_core.reconstruct import SCHEDULES, Tie, spread, tie
 
 
 class Training(BaseModel):
@@ -298,7 +298,7 @@ class _Loop:
                     each.apply_(strength)
                 sums += parts["loss"]
                 if step % max(1, self.steps // 100) == 0 or step == self.steps - 1:
-                    row = {"epoch": (step + 1) / self.batches, "strength": strength, "lr": self._lr(step), "deviation": deviation(ties)}
+                    row = {"epoch": (step + 1) / self.batches, "strength": strength, "lr": self._lr(step), "deviation": spread(ties)}
                     self._event({"kind": "train", "step": step + 1, **parts, **row})
                 self.recorder.progress(step + 1, self.steps, epoch + 1, self.settings.epochs)
             self.student.eval()
@@ -312,7 +312,7 @@ class _Loop:
                     "val_loss": measured.loss,
                     "train_loss": sums / self.batches,
                     "strength": strength,
-                    "deviation": deviation(ties),
+                    "deviation": spread(ties),
                     "seconds": time.perf_counter() - began,
                 }
             )

@@ -1,0 +1,131 @@
+"""Reconstruction is t <- (1-s) t + s P t, with P written out as a matrix for an oracle."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import pdc_core as pdc
+from pdc_core.reconstruct import SCHEDULES, centroids
+from tests.networks import chain, lively_, random_labels
+
+EXAMPLE = torch.zeros(1, 2, 6, 6)
+
+
+def projector(a: np.ndarray, d: np.ndarray) -> Tensor:
+    """P = M (M^T D M)^-1 M^T D, with matrices."""
+    m = np.eye(a.max() + 1)[a]
+    big_d = np.diag(d)
+    return torch.from_numpy(m @ np.linalg.inv(m.T @ big_d @ m) @ m.T @ big_d)
+
+
+@settings(max_examples=30, deadline=None)
+@given(strength=st.floats(0, 1), seed=st.integers(0, 1000), weights=st.sampled_from(["norm", "uniform"]))
+def test_reconstruct_is_the_formula_for_every_tensor(strength: float, seed: int, weights: str) -> None:
+    net = lively_(chain(), seed)
+    graph = pdc.trace(net, EXAMPLE)
+    labels = random_labels(graph, 0.5, seed)
+    moved = pdc.reconstruct_(copy.deepcopy(net), graph, labels, strength, weights=weights)  # type: ignore[arg-type]
+    for conv, norm, name in ((0, 1, "0"), (3, 4, "3")):
+        flat = net[conv].weight.detach().flatten(1)
+        d = flat.square().sum(1).numpy() if weights == "norm" else np.ones(len(flat))
+        p = projector(labels[name], d)
+        for module, key in ((conv, "weight"), (conv, "bias"), *((norm, k) for k in ("weight", "bias", "running_mean", "running_var"))):
+            t = getattr(net[module], key).detach().flatten(1) if key == "weight" and module == conv else getattr(net[module], key).detach()
+            expected = (1 - strength) * t + strength * (p @ t)
+            assert torch.allclose(getattr(moved[module], key).detach().reshape(t.shape), expected, atol=1e-12)
+
+
+def test_at_full_strength_filters_of_a_cluster_are_identical_to_the_last_bit() -> None:
+    net = lively_(chain()).float()
+    graph = pdc.trace(net, EXAMPLE)
+    labels = random_labels(graph, 0.3)
+    pdc.reconstruct_(net, graph, labels)
+    for c in range(labels["3"].max() + 1):
+        rows = net[3].weight[torch.from_numpy(labels["3"] == c)]
+        assert (rows == rows[0]).all()
+    assert pdc.deviation(net, graph, labels) < 1e-6
+
+
+def test_reconstructing_twice_changes_nothing_more() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = random_labels(graph, 0.5)
+    once = copy.deepcopy(pdc.reconstruct_(net, graph, labels).state_dict())
+    twice = pdc.reconstruct_(net, graph, labels).state_dict()
+    assert all(torch.allclose(a, b, atol=1e-14) for a, b in zip(once.values(), twice.values(), strict=True))
+
+
+def test_strength_zero_changes_nothing() -> None:
+    net = lively_(chain())
+    before = copy.deepcopy(net.state_dict())
+    graph = pdc.trace(net, EXAMPLE)
+    pdc.reconstruct_(net, graph, random_labels(graph, 0.5), strength=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
+
+
+def test_deviation_is_the_share_of_the_filters_that_their_centroids_miss() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = {"3": random_labels(graph, 0.5)["3"]}
+    w = net[3].weight.detach().flatten(1)
+    away = w - projector(labels["3"], w.square().sum(1).numpy()) @ w
+    assert pdc.deviation(net, graph, labels) == pytest.approx(float(away.norm() / w.norm()))
+
+
+def test_a_cluster_without_weight_counts_as_uniform() -> None:
+    t = torch.tensor([[1.0], [3.0], [8.0]], dtype=torch.float64)
+    a, d = torch.tensor([0, 0, 1]), torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64)
+    assert centroids(t, a, 2, d).tolist() == [[2.0], [8.0]]
+
+
+def test_several_producers_share_one_projector() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.read = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.read(self.a(x) + self.b(x))
+
+    net = lively_(Sum())
+    graph = pdc.trace(net, EXAMPLE, residual="shared")
+    labels = np.array([0, 0, 1, 1])
+    d = sum(getattr(net, n).weight.detach().flatten(1).square().sum(1).numpy() for n in "ab")
+    p = projector(labels, d)
+    moved = pdc.reconstruct_(copy.deepcopy(net), graph, {graph.clusterable[0].name: labels})
+    for name in "ab":
+        assert torch.allclose(getattr(moved, name).weight.flatten(1), p @ getattr(net, name).weight.flatten(1))
+        assert torch.allclose(getattr(moved, name).bias, p @ getattr(net, name).bias)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_outside_0_to_1_is_refused(strength: float) -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    with pytest.raises(pdc.PDCError, match="allowed are 0"):
+        pdc.reconstruct_(net, graph, random_labels(graph, 0.5), strength)
+
+
+def test_unknown_weights_are_refused() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    with pytest.raises(pdc.PDCError, match="'norm'"):
+        pdc.reconstruct_(net, graph, random_labels(graph, 0.5), weights="size")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_strength_never_falls_and_ends_at_one(name: str) -> None:
+    strengths = [SCHEDULES[name](p, 0.5) for p in np.linspace(0, 1, 50)]
+    assert all(b >= a for a, b in zip(strengths, strengths[1:], strict=False))
+    assert all(s == 1.0 for s in strengths[25:])
+
+
+def test_progressive_strength_rises_as_a_cube() -> None:
+    assert SCHEDULES["progressive"](0.25, 0.5) == pytest.approx(0.125)
