@@ -26,6 +26,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 LEGEND_LIMIT = 12
 LABEL_LIMIT = 32
 KERNEL_LIMIT = 64
+_FIRST_ON_TOP = {"autorange": "reversed", "showgrid": False}
+_NO_SCALE = {"showticklabels": False, "zeroline": False}
 
 
 def colour(cluster: int) -> str:
@@ -73,6 +75,7 @@ def layer_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
         x=f"{quantity} {unit}",
         y="",
         height=rows_height(len(frame)),
+        yaxis=_FIRST_ON_TOP,
         alt=f"{len(frame)} bars, the longest is {frame['name'].iloc[int(frame['value'].argmax())]}.",
     )
     figure.add_trace(
@@ -84,7 +87,7 @@ def layer_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
             hovertemplate="%{y}: %{x:,} " + quantity + "<extra></extra>",
         )
     )
-    return _first_on_top(figure)
+    return figure
 
 
 def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
@@ -103,7 +106,10 @@ def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figur
         f"{quantity} of each layer: {short(before)} before, {short(after)} after",
         x=f"{quantity} {unit}",
         y="",
-        height=rows_height(len(frame)) + 20,
+        height=rows_height(len(frame)) + 32,
+        legend=True,
+        yaxis=_FIRST_ON_TOP,
+        barmode="overlay",
         alt=f"Bars: {quantity} of {len(frame)} layers, {before:,} before and {after:,} after in all.",
     )
     for name, width, fill in (("before", 0.8, "rgba(138,138,138,0.35)"), ("after", 0.5, BLUE)):
@@ -118,8 +124,7 @@ def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figur
                 hovertemplate="%{y} " + name + ": %{x:,}<extra></extra>",
             )
         )
-    figure.update_layout(barmode="overlay", **_legend_above())
-    return _first_on_top(figure)
+    return figure
 
 
 def filter_map(
@@ -138,18 +143,19 @@ def filter_map(
     import plotly.graph_objects as go
 
     clusters = sorted(frame["cluster"].unique())
+    named = len(clusters) <= LEGEND_LIMIT
     figure = _figure(
         title,
         *axes,
         height=500,
         alt=f"Map of {len(frame)} filters in {len(clusters)} clusters.",
+        legend=named,
+        xaxis=_NO_SCALE,
+        yaxis=_NO_SCALE,
     )
-    named = len(clusters) <= LEGEND_LIMIT
-    pieces = (
-        [(_cluster_name(frame, c), frame[frame["cluster"] == c]) for c in clusters]
-        if named
-        else [("", frame)]
-    )
+    pieces = [("", frame)]
+    if named:
+        pieces = [(_cluster_name(frame, c), frame[frame["cluster"] == c]) for c in clusters]
     for name, piece in pieces:
         faded = piece["cluster"] != highlight if highlight is not None else piece["cluster"] < 0
         figure.add_trace(
@@ -161,7 +167,6 @@ def filter_map(
                 text=piece["filter"],
                 textposition="top center",
                 customdata=[int(i) for i in piece["filter"]],
-                meta=name,
                 marker={
                     "size": 16 if len(frame) <= LABEL_LIMIT else 12 if len(frame) <= 256 else 8,
                     "color": [
@@ -177,9 +182,6 @@ def filter_map(
                 hoverinfo="text",
             )
         )
-    figure.update_layout(showlegend=named, **_legend_above())
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
     return figure
 
 
@@ -230,7 +232,11 @@ def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
     epochs : int
     """
     figure = _over_epochs(
-        "Clusters pulled together: strength rises to 1, deviation falls to 0", "share of its maximum", epochs
+        "Clusters pulled together: strength rises to 1, deviation falls to 0",
+        "share of its maximum",
+        epochs,
+        height=260,
+        yaxis={"range": [-0.03, 1.05]},
     )
     _line(figure, frame["epoch"], frame["strength"], "strength", VERMILION, "solid")
     if "deviation" in frame and len(frame):
@@ -238,8 +244,6 @@ def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
         _line(
             figure, frame["epoch"], frame["deviation"] / largest, "deviation inside clusters", PURPLE, "dot"
         )
-    figure.update_yaxes(range=[-0.03, 1.05])
-    figure.update_layout(height=260)
     return figure
 
 
@@ -256,6 +260,8 @@ def trade_off(frame: pd.DataFrame) -> go.Figure:
         x="MACs of one image [millions]",
         y="test accuracy [%]",
         height=440,
+        legend=True,
+        xaxis={"rangemode": "tozero"},
         alt=f"Accuracy against MACs of {len(runs)} runs, before and after folding.",
     )
     import plotly.graph_objects as go
@@ -281,8 +287,6 @@ def trade_off(frame: pd.DataFrame) -> go.Figure:
                 hovertemplate="%{customdata}: %{y:.2f} %, %{x:.3f} million MACs<extra></extra>",
             )
         )
-    figure.update_xaxes(rangemode="tozero")
-    figure.update_layout(showlegend=True, **_legend_above())
     return figure
 
 
@@ -353,49 +357,68 @@ def _diverging(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.concatenate([rgb, alpha], axis=-1).round().astype(np.uint8)
 
 
-def _figure(title: str, x: str, y: str, *, height: int, alt: str) -> go.Figure:
+def _figure(
+    title: str,
+    x: str,
+    y: str,
+    *,
+    height: int,
+    alt: str,
+    legend: bool = False,
+    xaxis: dict[str, Any] | None = None,
+    yaxis: dict[str, Any] | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """Return an empty figure. The layout is given in one piece: plotly validates every later update anew."""
     import plotly.graph_objects as go
 
     axis = {
         "gridcolor": "rgba(138,138,138,0.25)",
         "zerolinecolor": "rgba(138,138,138,0.5)",
         "automargin": True,
+        "tickfont": {"size": 13},
     }
-    template = go.layout.Template(
+    heading = {
+        "text": title,
+        "font": {"size": 16, "weight": 600},
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+    }
+    return go.Figure(
         layout={
+            "template": "none",
+            "height": height,
+            "meta": {"alt": f"{title}. {alt}"},
+            "title": heading,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"size": 14, "color": GREY},
-            "xaxis": axis,
-            "yaxis": axis,
+            "margin": {"l": 10, "r": 10, "t": 72 if legend else 40, "b": 10},
+            "showlegend": legend,
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+            "hoverlabel": {"font": {"size": 14}},
+            "uirevision": "keep",
+            "xaxis": {**axis, "title": {"text": x}, **(xaxis or {})},
+            "yaxis": {**axis, "title": {"text": y}, **(yaxis or {})},
+            **layout,
         }
     )
-    figure = go.Figure(layout={"template": template, "height": height, "meta": {"alt": f"{title}. {alt}"}})
-    figure.update_layout(
-        title={
-            "text": title,
-            "font": {"size": 16},
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-        },
-        margin={"l": 10, "r": 10, "t": 56, "b": 10},
-        hoverlabel={"font": {"size": 14}},
-        showlegend=False,
-        uirevision="keep",
+
+
+def _over_epochs(title: str, y: str, epochs: int, height: int = 330, **layout: Any) -> go.Figure:
+    return _figure(
+        title,
+        x="epoch",
+        y=y,
+        height=height,
+        alt=f"Curves over {epochs} epochs.",
+        legend=True,
+        xaxis={"range": [0, epochs]},
+        **layout,
     )
-    figure.update_xaxes(title={"text": x, "font": {"size": 14}}, tickfont={"size": 13})
-    figure.update_yaxes(title={"text": y, "font": {"size": 14}}, tickfont={"size": 13})
-    return figure
-
-
-def _over_epochs(title: str, y: str, epochs: int) -> go.Figure:
-    figure = _figure(title, x="epoch", y=y, height=330, alt=f"Curves over {epochs} epochs.")
-    figure.update_xaxes(range=[0, epochs])
-    figure.update_layout(showlegend=True, **_legend_above())
-    return figure
 
 
 def _line(
@@ -426,20 +449,3 @@ def _line(
 def _cluster_name(frame: pd.DataFrame, cluster: int) -> str:
     members = int((frame["cluster"] == cluster).sum())
     return f"{cluster}: {members} filter" + ("s" if members != 1 else "")
-
-
-def _first_on_top(figure: go.Figure) -> go.Figure:
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    return figure
-
-
-def _legend_above() -> dict[str, Any]:
-    legend = {
-        "orientation": "h",
-        "x": 0,
-        "xanchor": "left",
-        "y": 1,
-        "yanchor": "bottom",
-        "font": {"size": 14},
-    }
-    return {"legend": legend, "margin": {"l": 10, "r": 10, "t": 72, "b": 10}}

@@ -54,8 +54,7 @@ def test_every_figure_says_what_it_shows_and_survives_dark_mode(name: str) -> No
     assert len(figure.layout.title.text) > 10
     assert figure.layout.xaxis.title.text
     assert figure.layout.title.text in figure.layout.meta["alt"]
-    template = figure.layout.template.layout
-    assert template.paper_bgcolor == template.plot_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
 
 
 @pytest.mark.parametrize("name", ["loss_curves", "accuracy_curve", "tying_curves"])

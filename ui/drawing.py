@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CHART = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False}
-# Streamlit writes on charts in a grey that a projector swallows.
+# Streamlit's own chart theme writes in a grey that a projector swallows.
+_FONT = '"Source Sans", sans-serif'
 _INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
@@ -40,12 +41,8 @@ def cut(before: float, after: float) -> str:
 
 def figure(chart: go.Figure, key: str) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers."""
-    ink = _INK.get(st.context.theme.type or "")
-    if ink:
-        chart.update_layout(font_color=ink, title_font_color=ink, legend_font_color=ink)
-        chart.update_xaxes(tickfont_color=ink, title_font_color=ink)
-        chart.update_yaxes(tickfont_color=ink, title_font_color=ink)
-    st.plotly_chart(chart, key=key, config=_CHART, alt=chart.layout.meta["alt"])
+    chart.layout.font.update(color=_INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
+    st.plotly_chart(chart, key=key, theme=None, config=_CHART, alt=chart.layout.meta["alt"])
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
