@@ -1,0 +1,148 @@
+"""Networks on disk: back in a fresh process without pickle, and refused when anything is off."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import pdc_core as pdc
+from tests.networks import chain, lively_, random_labels, reconstructed_and_folded
+
+
+@pytest.fixture(scope="module")
+def folded() -> nn.Module:
+    model = pdc.load_model("resnet20")
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8))
+    return reconstructed_and_folded(model, graph, random_labels(graph, 0.5))[1]
+
+
+@pytest.fixture
+def file(folded: nn.Module, tmp_path: Path) -> Path:
+    pdc.save(folded, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+def test_a_saved_network_answers_the_same(folded: nn.Module, file: Path) -> None:
+    loaded = pdc.load(file)
+    x = torch.randn(4, 1, 8, 8)
+    assert torch.equal(folded(x), loaded(x))
+    assert pdc.card_of(loaded) == pdc.card_of(folded)
+    assert not loaded.training
+
+
+def test_it_loads_in_a_fresh_process(folded: nn.Module, file: Path) -> None:
+    code = "import sys, torch, pdc_core as pdc; print(pdc.load(sys.argv[1])(torch.ones(1, 1, 8, 8)).sum().item())"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) == pytest.approx(folded(torch.ones(1, 1, 8, 8)).sum().item(), rel=1e-5)
+
+
+def test_what_was_loaded_can_be_folded_and_saved_again(file: Path, tmp_path: Path) -> None:
+    loaded = pdc.load(file)
+    graph = pdc.trace(loaded, torch.zeros(1, 1, 8, 8))
+    tied, smaller = reconstructed_and_folded(loaded, graph, random_labels(graph, 0.5))
+    pdc.save(smaller, tmp_path / "smaller.safetensors")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(pdc.load(tmp_path / "smaller.safetensors")(x), smaller(x))
+
+
+def test_a_class_of_ones_own_needs_and_takes_a_builder(tmp_path: Path) -> None:
+    net = lively_(chain()).float()
+    graph = pdc.trace(net, torch.zeros(1, 2, 6, 6))
+    _, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    pdc.save(small, tmp_path / "own.safetensors")
+    with pytest.raises(pdc.PDCError, match="build="):
+        pdc.load(tmp_path / "own.safetensors")
+    x = torch.randn(2, 2, 6, 6)
+    assert torch.equal(pdc.load(tmp_path / "own.safetensors", build=chain)(x), small(x))
+    with pytest.raises(pdc.PDCError):
+        pdc.load(tmp_path / "own.safetensors", build=lambda: chain(7))
+
+
+def test_the_header_is_read_without_the_weights(file: Path) -> None:
+    head = pdc.header(file)
+    assert head["card"]["model"] == "resnet20"
+    assert head["folds"][0]["residual"] == "internal"
+    assert len(set(head["folds"][0]["labels"]["layer1.0.conv1"])) == 8
+
+
+@settings(max_examples=25, deadline=None)
+@given(share=st.floats(0, 0.999))
+def test_a_truncated_file_is_refused(share: float) -> None:
+    path = Path(__file__).parents[1] / "pdc_core" / "weights" / "resnet20-digits.safetensors"
+    content = path.read_bytes()
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        cut = Path(folder) / "cut.safetensors"
+        cut.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(pdc.PDCError, match="not a whole safetensors file"):
+            pdc.load(cut)
+
+
+def tampered(file: Path, change: dict[str, object] | None = None, tensors: dict[str, torch.Tensor] | None = None) -> Path:
+    head = pdc.header(file)
+    save_file(tensors or load_file(file), file, metadata={"pdc": json.dumps({**head, **(change or {})})})
+    return file
+
+
+def test_weights_that_are_not_finite_are_refused(file: Path, folded: nn.Module) -> None:
+    tensors = load_file(file)
+    tensors["conv1.weight"][0] = float("nan")
+    with pytest.raises(pdc.PDCError, match="not finite"):
+        pdc.load(tampered(file, tensors=tensors))
+    bad = pdc.load_model("resnet20")
+    next(bad.parameters()).data[:] = float("inf")
+    with pytest.raises(pdc.PDCError, match="not saved"):
+        pdc.save(bad, file.with_name("bad.safetensors"))
+    assert not file.with_name("bad.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 99}, "format 99"),
+        ({"card": None}, "class of its own"),
+        ({"card": {"model": "os.system"}}, "does not say"),
+        ({"folds": "all"}, "damaged"),
+        ({"folds": [{"residual": "internal", "input": [1, 8, 8], "labels": {"layer1.0.conv1": [0, 0]}}]}, "expected 16 integers"),
+        ({"folds": [{"residual": "internal", "input": [10**9, 8, 8], "labels": {}}]}, "damaged"),
+        ({"folds": []}, "do not fit"),
+    ],
+)
+def test_a_tampered_header_is_refused(file: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.load(tampered(file, change))
+
+
+def test_a_header_that_claims_to_be_huge_is_refused_before_it_is_read(file: Path) -> None:
+    file.write_bytes((2**40).to_bytes(8, "little") + file.read_bytes()[8:])
+    with pytest.raises(pdc.PDCError, match="claims"):
+        pdc.load(file)
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(pdc.PDCError, match="not written by pdc.save"):
+        pdc.load(tmp_path / "other.safetensors")
+    with pytest.raises(pdc.PDCError, match="no file"):
+        pdc.load(tmp_path / "missing.safetensors")
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing_behind(folded: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(pdc.PDCError, match="cannot be written"):
+        pdc.save(folded, tmp_path / "nowhere" / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_in_the_header_are_the_ones_folded(folded: nn.Module) -> None:
+    assert all(isinstance(a, np.ndarray) for a in folded.folds[0].labels.values())  # type: ignore[union-attr,index]
