@@ -18,9 +18,7 @@ network = begin(
 )
 runs = {run.id: run for run in list_runs() if run.report and run.spec.kind == "distil"}
 if not runs:
-    st.info(
-        "No finished run yet. Start one on the page Distil: eight epochs on the digits take under a minute."
-    )
+    st.info("No finished run yet. Start one on the page Distil: eight epochs on the digits take under a minute.")
     st.page_link("pages/distil.py", label="Start a run")
     st.stop()
 
@@ -81,9 +79,7 @@ with widths:
     figure(charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""), key="widths")
 
 st.subheader("Is it still the same function?")
-verdict = (
-    "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
-)
+verdict = "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
 st.markdown(
     f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}**: "
     f"{verdict}. Any difference in accuracy comes from training, none from folding."
@@ -118,8 +114,7 @@ st.dataframe(
     },
 )
 st.caption(
-    "Times are medians on the machine that trained. They fall less than the MACs: small layers are bound "
-    "by overheads."
+    "Times are medians on the machine that trained. They fall less than the MACs: small layers are bound by overheads."
 )
 
 st.subheader("Take it away")

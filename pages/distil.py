@@ -122,9 +122,7 @@ def watch(folder: Path, was_live: bool) -> None:
         figure(charts.loss_curves(points, length), key="loss_curves")
     with accuracy:
         same = (run.spec.model, run.spec.data) == (network.model, network.data_name)
-        figure(
-            charts.accuracy_curve(evaluations(run), length, teacher if same else None), key="accuracy_curve"
-        )
+        figure(charts.accuracy_curve(evaluations(run), length, teacher if same else None), key="accuracy_curve")
     figure(charts.tying_curves(points, length), key="tying_curves")
 
 

@@ -111,12 +111,8 @@ with st.expander("How the clusters are found"):
         r"\sum_i \lVert W_i \rVert^2 \, \lVert W_i - C_{a_i} \rVert^2 ,\qquad "
         r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 W_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
-    st.markdown(
-        f"Seed {SEED}. Training then ties the filters of a cluster exactly, so folding them changes nothing."
-    )
+    st.markdown(f"Seed {SEED}. Training then ties the filters of a cluster exactly, so folding them changes nothing.")
 frozen = [group for group in network.graph.groups if group.frozen]
 if frozen:
     with st.expander(f"Why {len(frozen)} other groups are not here"):
-        st.dataframe(
-            [{"group": g.name, "channels": g.size, "reason": g.frozen} for g in frozen], hide_index=True
-        )
+        st.dataframe([{"group": g.name, "channels": g.size, "reason": g.frozen} for g in frozen], hide_index=True)

@@ -50,8 +50,7 @@ st.markdown("**Test images, and the class that the network names**")
 show(right[:SAMPLES])
 if wrong:
     st.markdown(
-        f"**Its mistakes: {len(wrong)} of {len(test)}**"
-        + ("" if len(wrong) <= SAMPLES else f", {SAMPLES} shown")
+        f"**Its mistakes: {len(wrong)} of {len(test)}**" + ("" if len(wrong) <= SAMPLES else f", {SAMPLES} shown")
     )
     show(wrong[:SAMPLES])
 else:
@@ -101,6 +100,4 @@ with st.expander("How the MACs of a layer are counted"):
         "each filter and each output pixel:"
     )
     st.latex(r"\text{MACs} = n \cdot c \cdot k_h \cdot k_w \cdot h_\text{out} \cdot w_\text{out}")
-    st.markdown(
-        "Removing a filter saves its own products, and one input channel of every layer that reads it."
-    )
+    st.markdown("Removing a filter saves its own products, and one input channel of every layer that reads it.")

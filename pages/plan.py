@@ -13,9 +13,7 @@ from ui.drawing import cut, figure, percent, short
 from ui.network import network_cost
 from ui.session import begin, current_plan, refuse, set_plan
 
-network = begin(
-    "Plan", "What would it save? Choose how many clusters every layer keeps; nothing is trained yet."
-)
+network = begin("Plan", "What would it save? Choose how many clusters every layer keeps; nothing is trained yet.")
 graph = network.graph
 EDITOR, SHARE = "plan_editor", "plan_share"
 version = st.session_state.setdefault("plan_version", 0)
@@ -38,9 +36,7 @@ def take_edits() -> None:
     names = list(current_plan().counts)
     rows = st.session_state[editor_key]["edited_rows"]
     try:
-        plan = current_plan().replace(
-            {names[i]: edit["clusters"] for i, edit in rows.items() if "clusters" in edit}
-        )
+        plan = current_plan().replace({names[i]: edit["clusters"] for i, edit in rows.items() if "clusters" in edit})
         set_plan(plan, network)
     except PDCError as error:
         refuse(f"The table was not changed. {error}")
@@ -124,10 +120,7 @@ with table:
     st.caption(f"Residual treatment: {graph.residual}. Double-click a number of clusters to change it.")
 with chart:
     bars = pd.DataFrame(
-        [
-            {"name": a.name, "before": b.macs, "after": a.macs}
-            for b, a in zip(before.layers, after.layers, strict=True)
-        ]
+        [{"name": a.name, "before": b.macs, "after": a.macs} for b, a in zip(before.layers, after.layers, strict=True)]
     )
     figure(charts.before_after_bars(bars, "MACs", "for one image"), key="plan_bars")
 
@@ -147,9 +140,7 @@ with take:
         language="bash",
     )
 with load:
-    st.file_uploader(
-        "Load a plan (JSON or YAML)", type=["json", "yaml", "yml"], key="plan_file", on_change=take_file
-    )
+    st.file_uploader("Load a plan (JSON or YAML)", type=["json", "yaml", "yml"], key="plan_file", on_change=take_file)
 with st.expander("What a plan saves"):
     st.markdown(
         "A layer of $n$ filters that keeps $k$ clusters computes $k/n$ of its MACs, and the layers that "

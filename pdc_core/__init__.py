@@ -10,11 +10,10 @@
 
 import os
 
-# Before torch is loaded: threads that wait for each other sleep instead of spinning. Where anything else runs on the same
-# cores (the app beside a worker), a training step of ResNet-20 on two threads then takes a fifth of the time.
+# Before torch is loaded: threads that wait for each other sleep instead of spinning. Where anything else runs on the
+# same cores (the app beside a worker), a training step of ResNet-20 on two threads then takes a fifth of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# ruff: noqa: E402
 from pdc_core.cluster import assign, check_labels, cluster, filter_vectors, filter_weights
 from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data

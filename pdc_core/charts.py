@@ -127,9 +127,7 @@ def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figur
     return figure
 
 
-def filter_map(
-    frame: pd.DataFrame, title: str, axes: tuple[str, str], highlight: int | None = None
-) -> go.Figure:
+def filter_map(frame: pd.DataFrame, title: str, axes: tuple[str, str], highlight: int | None = None) -> go.Figure:
     """Draw the filters of one group as points, coloured and shaped by cluster.
 
     Parameters
@@ -169,16 +167,12 @@ def filter_map(
                 customdata=[int(i) for i in piece["filter"]],
                 marker={
                     "size": 16 if len(frame) <= LABEL_LIMIT else 12 if len(frame) <= 256 else 8,
-                    "color": [
-                        GREY if f else colour(int(c)) for c, f in zip(piece["cluster"], faded, strict=True)
-                    ],
+                    "color": [GREY if f else colour(int(c)) for c, f in zip(piece["cluster"], faded, strict=True)],
                     "symbol": [symbol(int(c)) for c in piece["cluster"]],
                     "opacity": [0.35 if f else 0.95 for f in faded],
                     "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
                 },
-                hovertext=[
-                    f"filter {f}, cluster {c}" for f, c in zip(piece["filter"], piece["cluster"], strict=True)
-                ],
+                hovertext=[f"filter {f}, cluster {c}" for f, c in zip(piece["filter"], piece["cluster"], strict=True)],
                 hoverinfo="text",
             )
         )
@@ -241,9 +235,7 @@ def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
     _line(figure, frame["epoch"], frame["strength"], "strength", VERMILION, "solid")
     if "deviation" in frame and len(frame):
         largest = max(float(frame["deviation"].max()), 1e-12)
-        _line(
-            figure, frame["epoch"], frame["deviation"] / largest, "deviation inside clusters", PURPLE, "dot"
-        )
+        _line(figure, frame["epoch"], frame["deviation"] / largest, "deviation inside clusters", PURPLE, "dot")
     return figure
 
 
@@ -277,9 +269,7 @@ def trade_off(frame: pd.DataFrame) -> go.Figure:
                 line={"color": colour(i), "width": 2},
                 marker={
                     "size": 14,
-                    "symbol": [
-                        symbol(i) + ("-open" if stage == "before" else "") for stage in points["stage"]
-                    ],
+                    "symbol": [symbol(i) + ("-open" if stage == "before" else "") for stage in points["stage"]],
                     "color": colour(i),
                     "line": {"width": 2, "color": colour(i)},
                 },
@@ -377,6 +367,7 @@ def _figure(
         "zerolinecolor": "rgba(138,138,138,0.5)",
         "automargin": True,
         "tickfont": {"size": 13},
+        "ticklabelstandoff": 6,
     }
     heading = {
         "text": title,
@@ -401,8 +392,8 @@ def _figure(
             "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
             "hoverlabel": {"font": {"size": 14}},
             "uirevision": "keep",
-            "xaxis": {**axis, "title": {"text": x}, **(xaxis or {})},
-            "yaxis": {**axis, "title": {"text": y}, **(yaxis or {})},
+            "xaxis": {**axis, "title": {"text": x, "font": {"size": 14}}, **(xaxis or {})},
+            "yaxis": {**axis, "title": {"text": y, "font": {"size": 14}}, **(yaxis or {})},
             **layout,
         }
     )

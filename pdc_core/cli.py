@@ -28,18 +28,23 @@ from pdc_core.plan import Plan
 from pdc_core.runs import RunSpec, create_run, list_runs, read_run, read_spec, request_stop, runs_root, work
 from pdc_core.train import Result, Stopped, Training
 
-FLOPS = "MACs: multiply-accumulates of convolutions and linear layers for one image, what the pruning literature calls FLOPs."
+FLOPS = "MACs: multiply-accumulates of conv and linear layers for one image, what the pruning literature calls FLOPs."
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help=f"Prune convolutional networks by clustering their filters, distilling, and folding the clusters away.\n\n{FLOPS}",
+    help=f"Prune CNNs by clustering their filters, distilling, and folding the clusters away.\n\n{FLOPS}",
     epilog="Exit codes: 0 done, 1 wrong input, 2 mistyped command, 3 run stopped, 130 interrupted.",
 )
 
-ModelName = Annotated[str, typer.Option("--model", help="Network: resnet20 ... resnet110 (add _b for projections), or a torchvision name.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--model", help="Network: resnet20 ... resnet110 (add _b for projections), or a torchvision name."),
+]
 DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, or npz:PATH.")]
-Weights = Annotated[str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of clustering, batch order and augmentation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
@@ -61,15 +66,28 @@ def layers(
     rows = list(_group_rows(graph))
     macs, params = sum(layer.macs for layer in graph.layers), graph.params
     if as_json:
-        _print_json({"model": model, "data": info.name, "residual": residual, "macs": macs, "params": params, "groups": rows})
+        _print_json(
+            {"model": model, "data": info.name, "residual": residual, "macs": macs, "params": params, "groups": rows}
+        )
         return
     table = Table(title=f"{model} on {info.name} ({'x'.join(map(str, info.shape))}), residual sums: {residual}")
-    for name, justify in (("group", "left"), ("filters", "right"), ("MACs", "right"), ("producers", "left"), ("frozen because", "left")):
+    for name, justify in (
+        ("group", "left"),
+        ("filters", "right"),
+        ("MACs", "right"),
+        ("producers", "left"),
+        ("frozen because", "left"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(row["name"], str(row["size"]), f"{row['macs']:,}", ", ".join(row["producers"]), row["frozen"] or "")
+        table.add_row(
+            row["name"], str(row["size"]), f"{row['macs']:,}", ", ".join(row["producers"]), row["frozen"] or ""
+        )
     _stdout().print(table)
-    _stdout().print(f"{len(graph.clusterable)} of {len(rows)} groups can be clustered. {macs:,} MACs, {params:,} parameters. {FLOPS}")
+    _stdout().print(
+        f"{len(graph.clusterable)} of {len(rows)} groups can be clustered. {macs:,} MACs, {params:,} parameters. "
+        f"{FLOPS}"
+    )
 
 
 def _group_rows(graph: ChannelGraph) -> Iterator[dict[str, Any]]:
@@ -98,8 +116,10 @@ def teach(
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels alone; the result is folded.safetensors in the run folder."""
-    training = _valid(lambda: Training(epochs=epochs, batch_size=batch_size, lr=lr))
-    spec = RunSpec(kind="teach", model=model, data=data, weights=_absolute(weights, False), training=training, seed=seed)
+    training = _valid(lambda: Training.for_teaching(epochs=epochs, batch_size=batch_size, lr=lr))
+    spec = RunSpec(
+        kind="teach", model=model, data=data, weights=_absolute(weights, False), training=training, seed=seed
+    )
     describe_data(data)
     folder = create_run(spec, folder=out)
     _report(folder, _train(folder), as_json)
@@ -112,14 +132,18 @@ def distil(
     weights: Weights = None,
     keep: Annotated[float | None, typer.Option("--keep", help="Keep ratio of every group, above 0 to 1.")] = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Plan file (JSON or YAML) in place of --keep.")] = None,
-    clusters: Annotated[list[str] | None, typer.Option("--set", help="GROUP=K, for single groups; may be repeated.")] = None,
+    clusters: Annotated[
+        list[str] | None, typer.Option("--set", help="GROUP=K, for single groups; may be repeated.")
+    ] = None,
     residual: Residual = "internal",
     epochs: Epochs = 8,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
     lr: Annotated[float, typer.Option(help="First learning rate; falls as a cosine.")] = 0.05,
     temperature: Annotated[float, typer.Option(help="T of the teacher's guidance.")] = 4.0,
     alpha: Annotated[float, typer.Option(help="The teacher's share of the loss, 0 to 1.")] = 0.5,
-    schedule: Annotated[str, typer.Option(help="How the strength rises: progressive, or tied from the start.")] = "progressive",
+    schedule: Annotated[
+        str, typer.Option(help="How the strength rises: progressive, or tied from the start.")
+    ] = "progressive",
     ramp: Annotated[float, typer.Option(help="Share of the run after which filters are tied.")] = 0.5,
     seed: Seed = 0,
     out: Out = None,
@@ -129,7 +153,7 @@ def distil(
     training = _valid(
         lambda: Training(
             epochs=epochs, batch_size=batch_size, lr=lr, temperature=temperature, alpha=alpha,
-            schedule=schedule, ramp=ramp,  # type: ignore[arg-type]
+            schedule=schedule, ramp=ramp,
         )
     )  # fmt: skip
     if keep is not None and plan is not None:
@@ -141,7 +165,15 @@ def distil(
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(_count, clusters or []))).check(graph)
     plan_cost(graph, chosen)
-    spec = RunSpec(kind="distil", model=model, data=data, weights=_absolute(weights, True), plan=chosen, training=training, seed=seed)
+    spec = RunSpec(
+        kind="distil",
+        model=model,
+        data=data,
+        weights=_absolute(weights, True),
+        plan=chosen,
+        training=training,
+        seed=seed,
+    )
     folder = create_run(spec, folder=out)
     _report(folder, _train(folder), as_json)
 
@@ -171,13 +203,17 @@ def stop(folder: Annotated[Path, typer.Argument(help="The run folder.")], as_jso
 
 
 @app.command("list", epilog="Example: python -m pdc_core list --json")
-def list_(root: Annotated[Path | None, typer.Option(help="Folder of the runs; ./runs or $PDC_RUNS.")] = None, as_json: AsJson = False) -> None:
+def list_(
+    root: Annotated[Path | None, typer.Option(help="Folder of the runs; ./runs or $PDC_RUNS.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List all runs, newest first."""
     rows = [
         {
             "run": r.id, "kind": r.spec.kind, "model": r.spec.model, "data": r.spec.data, "state": r.state,
-            "step": r.status.get("step"), "steps": r.status.get("steps"), "test_accuracy": _final(r.report, "test_accuracy"),
-            "macs": _final(r.report, "macs"), "folder": str(r.folder),
+            "step": r.status.get("step"), "steps": r.status.get("steps"),
+            "test_accuracy": _final(r.report, "test_accuracy"), "macs": _final(r.report, "macs"),
+            "folder": str(r.folder),
         }
         for r in list_runs(root)
     ]  # fmt: skip
@@ -221,7 +257,9 @@ def _report(folder: Path, result: Result, as_json: bool) -> None:
         short: dict[str, Any] = {
             name: {key: report[name][key] for key in keys} for name in ("before", "taught", "folded") if name in report
         }
-        short |= {key: report[key] for key in ("max_abs_diff", "same_predictions", "seconds", "residual") if key in report}
+        short |= {
+            key: report[key] for key in ("max_abs_diff", "same_predictions", "seconds", "residual") if key in report
+        }
         _print_json({**short, "folder": str(folder)})
         return
     names = [name for name in ("before", "reconstructed", "folded", "taught") if name in report]
@@ -237,10 +275,14 @@ def _report(folder: Path, result: Result, as_json: bool) -> None:
     console.print(table)
     if "folded" in report:
         cut = 1 - report["folded"]["macs"] / report["before"]["macs"]
-        same = "every test image gets the same class" if report["same_predictions"] else "some test images get ANOTHER class"
+        same = (
+            "every test image gets the same class"
+            if report["same_predictions"]
+            else "some test images get ANOTHER class"
+        )
         console.print(
-            f"MACs cut {cut:.1%} (residual sums: {report['residual']}). Reconstructed and folded logits differ by at most "
-            f"{report['max_abs_diff']:.1e}; {same}. {FLOPS}"
+            f"MACs cut {cut:.1%} (residual sums: {report['residual']}). Reconstructed and folded logits differ by "
+            f"at most {report['max_abs_diff']:.1e}; {same}. {FLOPS}"
         )
     console.print(f"{report['seconds']:.1f} s. Network: {folder / 'folded.safetensors'}")
 

@@ -99,7 +99,7 @@ def cluster(vectors: FloatArray, k: int, weights: FloatArray | None = None, seed
     inverse = inverse.reshape(-1)
     if len(points) <= k:  # fewer different filters than clusters: k-means has nothing to choose
         return canonical(_split_to(inverse.astype(np.int64), k))
-    return canonical(_split_to(_kmeans(points, k, np.bincount(inverse, d), seed)[inverse], k))
+    return canonical(_split_to(_kmeans(points, k, np.bincount(inverse, d).astype(np.float64), seed)[inverse], k))
 
 
 def _kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
@@ -107,7 +107,7 @@ def _kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
 
     n = len(points)
     if points.shape[1] > n:  # rotate into the span of the points, at most n dimensions: no distance changes
-        points = np.linalg.qr(points.T, mode="r").T
+        points = np.transpose(np.linalg.qr(points.T, mode="r"))
     d = np.maximum(d / d.max(), 1e-12)  # a filter without weight follows the others, but may still seed a cluster
     model = KMeans(n_clusters=k, n_init=10 if n <= 256 else 1, random_state=seed)
     return model.fit(points, sample_weight=d).labels_.astype(np.int64)
@@ -177,15 +177,16 @@ def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
             raise PDCError(f"Group {name!r} is frozen ({group.frozen}); leave it out of the labels.")
         if array.shape != (group.size,) or not np.issubdtype(array.dtype, np.integer):
             raise PDCError(
-                f"Labels of group {name!r} are {array.dtype} of shape {array.shape}; expected {group.size} integers, one a filter."
+                f"Labels of group {name!r} are {array.dtype} of shape {array.shape}; expected {group.size} integers, "
+                "one a filter."
             )
         own = canonical(array.astype(np.int64))
         pairs = np.unique(np.stack([own, group.block]), axis=1)
         per_block = np.bincount(pairs[1])
         if pairs.shape[1] != own.max() + 1 or (per_block != per_block[0]).any():
             raise PDCError(
-                f"Clusters of group {name!r} do not fit its {group.blocks} convolution groups: merge filters only within "
-                "one of them, and keep the same number in each."
+                f"Clusters of group {name!r} do not fit its {group.blocks} convolution groups: merge filters only "
+                "within one of them, and keep the same number in each."
             )
         checked[name] = own
     return checked

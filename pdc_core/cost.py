@@ -86,10 +86,11 @@ def _on_meta(model: nn.Module) -> nn.Module:
 def _layer_cost(name: str, seen: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]) -> LayerCost:
     module, _, output = seen[0]
     assert isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+    kernel: tuple[int, ...] = (1,)
     weights = module.weight.numel()  # every weight meets every pixel it is applied to, once
     if isinstance(module, nn.Linear):
         pixels = sum(_product(out[:-1]) for _, _, out in seen)
-        kind, widths, kernel = "linear", (module.in_features, module.out_features), (1,)
+        kind, widths = "linear", (module.in_features, module.out_features)
     else:
         space = len(module.kernel_size)
         transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
@@ -126,11 +127,15 @@ def plan_cost(graph: ChannelGraph, plan: Plan | Mapping[str, int]) -> Cost:
         into = layer.in_channels - sum(m * gone[g] for g, m in layer.narrows_in)
         macs, params = layer.size(out, into)
         saved += layer.params - params
-        layers.append(LayerCost(layer.name, layer.kind, into, out, layer.kernel, (out, *layer.output[1:]), macs, params))
+        layers.append(
+            LayerCost(layer.name, layer.kind, into, out, layer.kernel, (out, *layer.output[1:]), macs, params)
+        )
     return Cost(sum(layer.macs for layer in layers), graph.params - saved, tuple(layers))
 
 
-def latency(model: nn.Module, example: Tensor, batch_sizes: Sequence[int] = (1, 64), repeats: int = 10) -> dict[int, float]:
+def latency(
+    model: nn.Module, example: Tensor, batch_sizes: Sequence[int] = (1, 64), repeats: int = 10
+) -> dict[int, float]:
     """Measure seconds per batch on this machine: the median of `repeats` runs after two that do not count.
 
     Parameters

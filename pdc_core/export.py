@@ -52,7 +52,11 @@ def save(model: nn.Module, path: str | Path) -> None:
         "card": asdict(card) if card else None,
         "class": type(model).__name__,
         "folds": [
-            {"residual": f.residual, "input": list(f.input_shape), "labels": {n: a.tolist() for n, a in f.labels.items()}}
+            {
+                "residual": f.residual,
+                "input": list(f.input_shape),
+                "labels": {n: a.tolist() for n, a in f.labels.items()},
+            }
             for f in folds_of(model)
         ],
         "torch": torch.__version__,
@@ -77,7 +81,9 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise PDCError(f"{path} cannot be written: {error.strerror}. Free some space or choose another folder.") from error
+        raise PDCError(
+            f"{path} cannot be written: {error.strerror}. Free some space or choose another folder."
+        ) from error
 
 
 def folds_of(model: nn.Module) -> tuple[Folding, ...]:
@@ -108,7 +114,9 @@ def header(path: str | Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError) as error:
         raise PDCError(f"{path} is not a whole safetensors file ({str(error).splitlines()[0]}).") from error
     if raw is None:
-        raise PDCError(f"{path} was not written by pdc.save; load it as a checkpoint with load_model(name, weights=PATH).")
+        raise PDCError(
+            f"{path} was not written by pdc.save; load it as a checkpoint with load_model(name, weights=PATH)."
+        )
     try:
         content = json.loads(raw)
         _check_header(content, path)
@@ -147,7 +155,10 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     content = header(path)
     card = _card(content)
     if build is None and card is None:
-        raise PDCError(f"{path} holds a {content['class']}, a class of its own: give load(path, build=...) a function that makes it.")
+        raise PDCError(
+            f"{path} holds a {content['class']}, a class of its own: give load(path, build=...) a function that "
+            "makes it."
+        )
     if build is not None:
         model = build().eval()
     else:
@@ -169,7 +180,9 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise PDCError(f"The weights in {path} do not fit the network in its header: {str(error).splitlines()[1].strip()}") from error
+        raise PDCError(
+            f"The weights in {path} do not fit the network in its header: {str(error).splitlines()[1].strip()}"
+        ) from error
     model.folds = tuple(folds)  # type: ignore[assignment]
     if card is not None:
         model.card = card  # type: ignore[assignment]
@@ -181,9 +194,12 @@ def _card(content: dict[str, Any]) -> Card | None:
     if raw is None:
         return None
     try:
-        return Card(
-            str(raw["model"]), str(raw["data"]), tuple(map(int, raw["shape"])), tuple(map(str, raw["classes"])),
-            tuple(map(float, raw["mean"])), tuple(map(float, raw["std"])),
-        )  # fmt: skip
+        c, h, w = map(int, raw["shape"])
+        classes, mean, std = (
+            tuple(map(str, raw["classes"])),
+            tuple(map(float, raw["mean"])),
+            tuple(map(float, raw["std"])),
+        )
+        return Card(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
     except (KeyError, TypeError, ValueError) as error:
         raise PDCError(f"The header does not say which network it holds ({error}).") from error

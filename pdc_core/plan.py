@@ -68,7 +68,9 @@ class Plan(BaseModel):
         if not 0 < keep <= 1:
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
         counts = {g.name: g.blocks * max(1, round(keep * g.size / g.blocks)) for g in graph.clusterable}
-        return cls(counts=counts, sizes={g.name: g.size for g in graph.clusterable}, residual=graph.residual, model=model)
+        return cls(
+            counts=counts, sizes={g.name: g.size for g in graph.clusterable}, residual=graph.residual, model=model
+        )
 
     @property
     def keep(self) -> dict[str, float]:
@@ -90,8 +92,8 @@ class Plan(BaseModel):
         """
         if self.residual != graph.residual:
             raise PDCError(
-                f"This plan treats residual sums as {self.residual!r}, but the network was traced as {graph.residual!r}; "
-                f"trace it with residual={self.residual!r}."
+                f"This plan treats residual sums as {self.residual!r}, but the network was traced as "
+                f"{graph.residual!r}; trace it with residual={self.residual!r}."
             )
         groups = {g.name: g for g in graph.groups}
         wrong = [line for name in {**self.sizes, **self.counts} if (line := _misfit(name, self, groups.get(name)))]
@@ -179,4 +181,6 @@ def _parse(text: str | bytes) -> Any:
         return yaml.safe_load(decoded)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         line = str(error).strip().splitlines()[0]
-        raise PDCError(f"This text is neither JSON nor YAML ({line}); a plan looks like {{\"counts\": {{\"conv1\": 8}}}}.") from error
+        raise PDCError(
+            f'This text is neither JSON nor YAML ({line}); a plan looks like {{"counts": {{"conv1": 8}}}}.'
+        ) from error

@@ -74,7 +74,9 @@ class Tie:
 
     def unpack_(self, matrix: Tensor) -> None:
         """Write a matrix (n, m) back into the tensors."""
-        for t, index, columns in zip(self.tensors, self.index, matrix.split([t.width for t in self.tensors], dim=1), strict=True):
+        for t, index, columns in zip(
+            self.tensors, self.index, matrix.split([t.width for t in self.tensors], dim=1), strict=True
+        ):
             view = t.tensor.movedim(t.axis, 0)
             rows = columns.reshape(self.group.size, *view.shape[1:])
             if index is None:
@@ -113,7 +115,11 @@ def tie(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], w
 
 
 def reconstruct_(
-    model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], strength: float = 1.0, weights: Weights = "norm"
+    model: nn.Module,
+    graph: ChannelGraph,
+    labels: Mapping[str, IntArray],
+    strength: float = 1.0,
+    weights: Weights = "norm",
 ) -> nn.Module:
     """Move every filter towards its cluster's centroid, in place: t <- (1-s) t + s P t.
 
@@ -134,13 +140,17 @@ def reconstruct_(
     Source: PDC's reconstruction (doi 10.1016/j.imavis.2023.104743, abstract); tying the norms and D are our choice.
     """
     if not 0 <= strength <= 1:
-        raise PDCError(f"strength={strength}: allowed are 0 (nothing happens) to 1 (the filters of a cluster become identical).")
+        raise PDCError(
+            f"strength={strength}: allowed are 0 (nothing happens) to 1 (the filters of a cluster become identical)."
+        )
     for each in tie(model, graph, labels, weights):
         each.apply_(strength)
     return model
 
 
-def deviation(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm") -> float:
+def deviation(
+    model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm"
+) -> float:
     """Return how far the filters are from their centroids: sqrt(sum ||w - Pw||^2 / sum ||w||^2).
 
     0 when every cluster is tied, 1 when the centroids are all zero. Parameters are those of `reconstruct_`.

@@ -1,9 +1,9 @@
 """The run folder: what was asked, what happens, what came out. Written by a worker process, read by anyone.
 
-    run.yaml      what was asked             events.jsonl  one line per record, a torn last line is ignored
-    status.json   state, step, heartbeat     last.ckpt     enough to go on
-    labels.npz, folded.safetensors, report.json            what came out
-    request       what somebody asks of the worker ("stop")      worker.lock, worker.log
+run.yaml      what was asked             events.jsonl  one line per record, a torn last line is ignored
+status.json   state, step, heartbeat     last.ckpt     enough to go on
+labels.npz, folded.safetensors, report.json            what came out
+request       what somebody asks of the worker ("stop")      worker.lock, worker.log
 """
 
 from __future__ import annotations
@@ -108,12 +108,17 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     name = f"{created:%Y%m%d-%H%M%S}-{spec.kind}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
     if (path / "run.yaml").exists():
-        raise PDCError(f"{path} holds a run already; choose another folder, or go on with it: python -m pdc_core run {path}")
+        raise PDCError(
+            f"{path} holds a run already; choose another folder, or go on with it: python -m pdc_core run {path}"
+        )
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     spec = spec.model_copy(update={"created": created.isoformat(timespec="seconds"), "versions": versions})
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _write(path / "status.json", json.dumps({"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}))
+        _write(
+            path / "status.json",
+            json.dumps({"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}),
+        )
         _write(path / "run.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
         raise PDCError(f"The run folder {path} cannot be written: {error.strerror}.") from error
@@ -191,7 +196,9 @@ class FolderRecorder(Recorder):
         import torch
 
         path = self.folder / "last.ckpt"
-        state: dict[str, Any] | None = torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
+        state: dict[str, Any] | None = (
+            torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
+        )
         history = state["history"] if state else []  # events after the checkpoint will happen again
         _write(self.folder / "events.jsonl", "".join(json.dumps(record) + "\n" for record in history))
         return state
@@ -224,7 +231,7 @@ def work(folder: str | Path, *, queue: bool = False, show: Callable[[int, int], 
             recorder = FolderRecorder(folder, show)
             try:
                 if queue:
-                    with _turn(folder, recorder):
+                    with _Turn(folder, recorder):
                         return _work(folder, spec, recorder)
                 return _work(folder, spec, recorder)
             except Stopped as stop:
@@ -240,7 +247,7 @@ def work(folder: str | Path, *, queue: bool = False, show: Callable[[int, int], 
         raise PDCError(f"Another process works on {folder}; wait for it or stop it first.") from error
 
 
-class _turn:
+class _Turn:
     """Hold the queue of a root folder: one run at a time, the oldest first."""
 
     def __init__(self, folder: Path, recorder: FolderRecorder) -> None:
@@ -255,7 +262,9 @@ class _turn:
         while True:
             if self.recorder.stopping():
                 raise Stopped("Stopped while it waited in the queue.")
-            ahead = [r for r in list_runs(self.folder.parent) if r.state == "queued" and r.alive and r.id < self.folder.name]
+            ahead = [
+                r for r in list_runs(self.folder.parent) if r.state == "queued" and r.alive and r.id < self.folder.name
+            ]
             if not ahead:
                 try:
                     self.lock.acquire(timeout=0)
@@ -304,13 +313,17 @@ def read_spec(folder: str | Path) -> RunSpec:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PDCError(f"{folder} is not a run folder: {path.name} cannot be read ({str(error).splitlines()[0]}).") from error
+        raise PDCError(
+            f"{folder} is not a run folder: {path.name} cannot be read ({str(error).splitlines()[0]})."
+        ) from error
     try:
         return RunSpec.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PDCError(f"{path} is not a valid run file: {where or 'the file'}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise PDCError(
+            f"{path} is not a valid run file: {where or 'the file'}: {first['msg'].removeprefix('Value error, ')}."
+        ) from error
 
 
 def read_run(folder: str | Path) -> Run:
@@ -331,7 +344,9 @@ def read_run(folder: str | Path) -> Run:
     fresh = time.time() - float(status.get("heartbeat", 0)) < 15  # a launched worker takes seconds to import torch
     if state in ("queued", "running") and not alive and not (state == "queued" and fresh):
         state = "interrupted"
-    return Run(folder, spec, state, status, alive, _read_events(folder / "events.jsonl"), _read_json(folder / "report.json"))
+    return Run(
+        folder, spec, state, status, alive, _read_events(folder / "events.jsonl"), _read_json(folder / "report.json")
+    )
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:

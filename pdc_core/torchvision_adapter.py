@@ -21,9 +21,7 @@ _OPERATORS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _lock = threading.Lock()
-_declared: list[
-    torch.library.Library
-] = []  # a torch Library takes its operators with it when it is collected
+_declared: list[torch.library.Library] = []  # a torch Library takes its operators with it when it is collected
 
 
 def torchvision() -> ModuleType:

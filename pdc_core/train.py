@@ -40,6 +40,8 @@ class Training(BaseModel):
     temperature, alpha : T and alpha of the loss (`distil.one_stage_loss`).
     schedule, ramp : how the strength rises, and after which share of the run the filters are tied.
     weights : how filters count in a centroid, by their squared norm or uniformly.
+    augment : share of the images of a step that are augmented (see `data`). A short distillation does better with few:
+        the teacher has taught the student what a moved image is already.
     accelerator : where to train, as Lightning Fabric names it.
     """
 
@@ -55,7 +57,13 @@ class Training(BaseModel):
     schedule: Literal["progressive", "tied"] = "progressive"
     ramp: float = Field(0.5, gt=0, le=1)
     weights: Literal["norm", "uniform"] = "norm"
+    augment: float = Field(0.3, ge=0, le=1)
     accelerator: str = "auto"
+
+    @classmethod
+    def for_teaching(cls, **changes: Any) -> Training:
+        """Return the defaults of `teach`: more epochs, a larger first step, every image augmented."""
+        return cls(**{"epochs": 30, "lr": 0.1, "augment": 1.0, **changes})
 
 
 class Stopped(Exception):
@@ -132,8 +140,8 @@ def evaluate(model: nn.Module, data: Data, split: Split, batch_size: int = 512) 
     logits = torch.cat([model(data.prepare(x.to(device))).float() for x in split.images.split(batch_size)])
     if logits.dim() != 2 or logits.shape[1] < len(data.classes):
         raise PDCError(
-            f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of {data.name}; "
-            "load one that was built for this data."
+            f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of "
+            f"{data.name}; load one that was built for this data."
         )
     y = split.labels.to(device)
     predictions = logits.argmax(dim=1)
@@ -167,8 +175,8 @@ def distil(
     PDCError
         The plan does not fit the network, the data is empty or has other classes, or the loss stops being finite.
 
-    Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering vectors,
-    schedule, ties of the norms and loss weights are our choice.
+    Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering
+    vectors, schedule, ties of the norms and loss weights are our choice.
     """
     settings = settings or Training(epochs=epochs)
     recorder = recorder or Recorder()
@@ -226,7 +234,7 @@ def teach(
 
     Parameters and errors are those of `distil`, without a plan and a teacher.
     """
-    settings = settings or Training(epochs=epochs)
+    settings = settings or Training.for_teaching(epochs=epochs)
     recorder = recorder or Recorder()
     started = time.perf_counter()
     example = torch.zeros(1, *data.shape)
@@ -298,7 +306,12 @@ class _Loop:
                     each.apply_(strength)
                 sums += parts["loss"]
                 if step % max(1, self.steps // 100) == 0 or step == self.steps - 1:
-                    row = {"epoch": (step + 1) / self.batches, "strength": strength, "lr": self._lr(step), "deviation": spread(ties)}
+                    row = {
+                        "epoch": (step + 1) / self.batches,
+                        "strength": strength,
+                        "lr": self._lr(step),
+                        "deviation": spread(ties),
+                    }
                     self._event({"kind": "train", "step": step + 1, **parts, **row})
                 self.recorder.progress(step + 1, self.steps, epoch + 1, self.settings.epochs)
             self.student.eval()
@@ -319,8 +332,7 @@ class _Loop:
             self.recorder.checkpoint(lambda done=epoch + 1: self._state(done))  # type: ignore[misc]
 
     def _step(self, step: int, chosen: Tensor, loss: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> dict[str, float]:
-        images = self.data.augment(self.data.train.images[chosen], _generator(self.seed, step, 1))
-        x = self.data.prepare(images.to(self.device))
+        x = self.data.prepare(self._images(step, chosen).to(self.device))
         y = self.data.train.labels[chosen].to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(step)
@@ -335,6 +347,13 @@ class _Loop:
         self.fabric.backward(parts["loss"])
         self.optimizer.step()
         return values
+
+    def _images(self, step: int, chosen: Tensor) -> Tensor:
+        """Return a batch of training images, a share of them augmented; a function of (seed, step) alone."""
+        images, generator = self.data.train.images[chosen], _generator(self.seed, step, 1)
+        moved = self.data.augment(images, generator)
+        pick = torch.rand(len(images), generator=generator) < self.settings.augment
+        return torch.where(pick[:, None, None, None], moved, images)
 
     def _lr(self, step: int) -> float:
         return self.settings.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))

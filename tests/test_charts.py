@@ -101,9 +101,7 @@ def test_56_clusters_differ_in_colour_or_symbol() -> None:
 
 def test_a_highlighted_cluster_alone_keeps_its_colour() -> None:
     figure = charts.filter_map(_points(40, 20), "a map of filters", ("first", "second"), highlight=3)
-    colours = {
-        int(i): c for trace in figure.data for i, c in zip(trace.customdata, trace.marker.color, strict=True)
-    }
+    colours = {int(i): c for trace in figure.data for i, c in zip(trace.customdata, trace.marker.color, strict=True)}
     assert colours[3] == colours[23] == charts.colour(3)
     assert {c for i, c in colours.items() if i % 20 != 3} == {charts.GREY}
 

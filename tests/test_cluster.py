@@ -19,7 +19,9 @@ from tests.networks import chain, lively_
 
 @settings(max_examples=60, deadline=None)
 @given(
-    vectors=arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.sampled_from([0.0, 1.0, -1.0, 2.5])),
+    vectors=arrays(
+        np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.sampled_from([0.0, 1.0, -1.0, 2.5])
+    ),
     data=st.data(),
 )
 def test_exactly_k_clusters_and_none_is_empty(vectors: np.ndarray, data: st.DataObject) -> None:
@@ -101,7 +103,9 @@ def test_filter_vectors_are_the_flattened_kernels_and_weights_their_squared_norm
     graph = pdc.trace(net, torch.zeros(1, 2, 6, 6))
     vectors = pdc.filter_vectors(net, graph.group("3"))
     assert np.array_equal(vectors, net[3].weight.detach().flatten(1).numpy())
-    assert np.allclose(pdc.filter_weights(net, graph.group("3")), net[3].weight.detach().square().sum(dim=(1, 2, 3)).numpy())
+    assert np.allclose(
+        pdc.filter_weights(net, graph.group("3")), net[3].weight.detach().square().sum(dim=(1, 2, 3)).numpy()
+    )
 
 
 def test_a_depthwise_kernel_is_part_of_the_filter_vector() -> None:

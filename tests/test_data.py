@@ -135,9 +135,7 @@ def make(images: torch.Tensor, **options: object) -> Data:
     split = Split(images, torch.zeros(len(images), dtype=torch.int64))
     shape = tuple(images.shape[1:])
     channels = shape[0]
-    return Data(
-        "made", split, split, split, ("a", "b"), shape, (0.25,) * channels, (0.5,) * channels, **options
-    )
+    return Data("made", split, split, split, ("a", "b"), shape, (0.25,) * channels, (0.5,) * channels, **options)
 
 
 def test_prepare_is_the_formula(digits):
@@ -170,9 +168,7 @@ def test_augmented_images_are_moved_and_mirrored_originals(images, shift, flip, 
         candidates = []
         for dy in range(2 * shift + 1):
             for dx in range(2 * shift + 1):
-                window = np.pad(original, ((0, 0), (shift, shift), (shift, shift)))[
-                    :, dy : dy + h, dx : dx + w
-                ]
+                window = np.pad(original, ((0, 0), (shift, shift), (shift, shift)))[:, dy : dy + h, dx : dx + w]
                 candidates += [window, window[:, :, ::-1]] if flip else [window]
         assert any(np.array_equal(moved, candidate) for candidate in candidates)
 
@@ -477,9 +473,7 @@ def test_without_network_one_error_names_both_ways_out(fake, tmp_path):
 
 def test_greyscale_sets_get_a_channel_axis(monkeypatch, tmp_path):
     def fashion(root: str, train: bool, download: bool) -> types.SimpleNamespace:
-        return types.SimpleNamespace(
-            data=torch.zeros(60, 28, 28, dtype=torch.uint8), targets=torch.arange(60) % 10
-        )
+        return types.SimpleNamespace(data=torch.zeros(60, 28, 28, dtype=torch.uint8), targets=torch.arange(60) % 10)
 
     datasets = types.SimpleNamespace(FashionMNIST=fashion)
     monkeypatch.setattr(load, "torchvision", lambda: types.SimpleNamespace(datasets=datasets))

@@ -27,9 +27,7 @@ def name_of(path: Path) -> str:
     ids=["ruff check", "ruff format", "mypy"],
 )
 def test_style_and_types(command):
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -55,9 +53,7 @@ def test_library_imports_no_screen_and_heavy_packages_only_inside_functions(path
 
 def test_importing_the_library_loads_no_screen_and_no_heavy_package():
     program = "import sys, pdc_core; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {module.partition(".")[0] for module in done.stdout.split()}
     assert not loaded & (ONLY_INSIDE_FUNCTIONS | {"streamlit"})
 

@@ -54,10 +54,7 @@ def test_macs_of_torchvisions_resnet50_are_the_literatures():
 def test_projections_cost_what_two_1x1_convolutions_do():
     example = torch.zeros(1, 3, 32, 32)
     by_hand = 16 * 32 * 16 * 16 + 32 * 64 * 8 * 8
-    assert (
-        macs(build_model("resnet20_b", 3, 10), example) - macs(build_model("resnet20", 3, 10), example)
-        == by_hand
-    )
+    assert macs(build_model("resnet20_b", 3, 10), example) - macs(build_model("resnet20", 3, 10), example) == by_hand
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,18 +66,14 @@ def test_depth_in_the_name_is_the_number_of_weighted_layers_on_the_main_path(nam
         if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
     ]
     assert len(weighted) == int(name.removeprefix("resnet").removesuffix("_b"))
-    shortcuts = [
-        path for path, module in model.named_modules() if isinstance(module, nn.Conv2d) and "shortcut" in path
-    ]
+    shortcuts = [path for path, module in model.named_modules() if isinstance(module, nn.Conv2d) and "shortcut" in path]
     assert len(shortcuts) == (2 if name.endswith("_b") else 0)
 
 
 def test_names_are_those_of_the_published_checkpoints():
     names = ["conv1", "bn1"]
     for layer in (1, 2, 3):
-        names += [
-            f"layer{layer}.{block}.{part}" for block in range(3) for part in ("conv1", "bn1", "conv2", "bn2")
-        ]
+        names += [f"layer{layer}.{block}.{part}" for block in range(3) for part in ("conv1", "bn1", "conv2", "bn2")]
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     expected = [f"{n}.{p}" for n in names for p in (norm if "bn" in n else ("weight",))]
     assert list(build_model("resnet20", 3, 10).state_dict()) == [*expected, "linear.weight", "linear.bias"]
@@ -105,9 +98,7 @@ def test_padding_shortcut_puts_a_quarter_of_zeros_on_each_side():
     height=st.integers(1, 17),
     width=st.integers(1, 17),
 )
-def test_any_channels_classes_and_sizes_run_and_trace_to_the_same_function(
-    name, channels, classes, height, width
-):
+def test_any_channels_classes_and_sizes_run_and_trace_to_the_same_function(name, channels, classes, height, width):
     model = build_model(name, channels, classes).eval()
     x = torch.randn(2, channels, height, width)
     with torch.no_grad():
@@ -230,9 +221,7 @@ WRITERS: dict[str, Callable[[Path, dict], Path]] = {
         folder / "a.th", {"best_prec1": 91.0, "state_dict": {f"module.{k}": v for k, v in state.items()}}
     ),
     "compiled": lambda folder, state: saved(folder / "a.pt", {f"_orig_mod.{k}": v for k, v in state.items()}),
-    "safetensors": lambda folder, state: (
-        save_file(state, folder / "a.safetensors") or folder / "a.safetensors"
-    ),
+    "safetensors": lambda folder, state: save_file(state, folder / "a.safetensors") or folder / "a.safetensors",
     "without counters": lambda folder, state: saved(
         folder / "a.pt", {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     ),
@@ -316,9 +305,7 @@ class Trap:
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, new_format, suffix):
     path, sprung = tmp_path / f"a.{suffix}", tmp_path / "sprung"
     torch.save({"state_dict": {}, "trap": Trap(sprung)}, path, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(
-        PDCError, match="not a complete safetensors file" if suffix == "safetensors" else "can run"
-    ):
+    with pytest.raises(PDCError, match="not a complete safetensors file" if suffix == "safetensors" else "can run"):
         load_model("resnet20", weights=path)
     assert not sprung.exists()
 

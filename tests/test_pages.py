@@ -103,9 +103,7 @@ def test_filters_shows_the_labels_that_assign_would_give(opened: Callable[..., A
     assert list(app.dataframe[0].value["cluster"]) == list(assign(model, graph, plan)[name])
     app.slider(key=f"k_{name}").set_value(3).run()
     assert not app.exception
-    assert list(app.dataframe[0].value["cluster"]) == list(
-        assign(model, graph, plan.replace({name: 3}))[name]
-    )
+    assert list(app.dataframe[0].value["cluster"]) == list(assign(model, graph, plan.replace({name: 3}))[name])
     assert any("distances are not to scale" in caption.value for caption in app.caption)
 
 
@@ -187,9 +185,7 @@ def test_a_plan_file_is_taken_and_groups_it_does_not_name_keep_all_filters(
     assert list(app.session_state["plan"].counts.values()) == [2, 16, 16, 32, 32, 32, 64, 64, 64]
 
 
-def test_distil_and_compare_show_the_report_of_a_finished_run(
-    opened: Callable[..., AppTest], finished: Path
-) -> None:
+def test_distil_and_compare_show_the_report_of_a_finished_run(opened: Callable[..., AppTest], finished: Path) -> None:
     run = pdc.list_runs(finished)[0]
     assert run.report is not None
     base, folded = run.report["before"], run.report["folded"]

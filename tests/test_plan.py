@@ -60,7 +60,7 @@ def test_another_size_is_refused(graph: pdc.ChannelGraph) -> None:
 
 
 def test_a_frozen_group_is_refused_with_its_reason(graph: pdc.ChannelGraph) -> None:
-    with pytest.raises(pdc.PDCError, match="group '10' is frozen .*output"):
+    with pytest.raises(pdc.PDCError, match=r"group '10' is frozen .*output"):
         pdc.Plan(counts={"10": 2}).check(graph)
 
 

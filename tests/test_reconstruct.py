@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -36,8 +37,16 @@ def test_reconstruct_is_the_formula_for_every_tensor(strength: float, seed: int,
         flat = net[conv].weight.detach().flatten(1)
         d = flat.square().sum(1).numpy() if weights == "norm" else np.ones(len(flat))
         p = projector(labels[name], d)
-        for module, key in ((conv, "weight"), (conv, "bias"), *((norm, k) for k in ("weight", "bias", "running_mean", "running_var"))):
-            t = getattr(net[module], key).detach().flatten(1) if key == "weight" and module == conv else getattr(net[module], key).detach()
+        for module, key in (
+            (conv, "weight"),
+            (conv, "bias"),
+            *((norm, k) for k in ("weight", "bias", "running_mean", "running_var")),
+        ):
+            t = (
+                getattr(net[module], key).detach().flatten(1)
+                if key == "weight" and module == conv
+                else getattr(net[module], key).detach()
+            )
             expected = (1 - strength) * t + strength * (p @ t)
             assert torch.allclose(getattr(moved[module], key).detach().reshape(t.shape), expected, atol=1e-12)
 
@@ -123,7 +132,7 @@ def test_unknown_weights_are_refused() -> None:
 @pytest.mark.parametrize("name", list(SCHEDULES))
 def test_strength_never_falls_and_ends_at_one(name: str) -> None:
     strengths = [SCHEDULES[name](p, 0.5) for p in np.linspace(0, 1, 50)]
-    assert all(b >= a for a, b in zip(strengths, strengths[1:], strict=False))
+    assert all(b >= a for a, b in itertools.pairwise(strengths))
     assert all(s == 1.0 for s in strengths[25:])
 
 

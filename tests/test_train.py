@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -61,7 +62,7 @@ def test_the_report_says_what_was_cut(result: pdc.Result) -> None:
 def test_history_shows_the_strength_rising_and_the_clusters_meeting(result: pdc.Result) -> None:
     steps = [h for h in result.history if h["kind"] == "train"]
     assert [h["strength"] for h in steps][-1] == 1.0
-    assert all(a["strength"] <= b["strength"] for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a["strength"] <= b["strength"] for a, b in itertools.pairwise(steps))
     assert steps[0]["deviation"] > 0.1
     assert steps[-1]["deviation"] < 1e-6
     assert [h["epoch"] for h in result.history if h["kind"] == "evaluation"] == [1, 2]
@@ -97,7 +98,12 @@ def test_every_filter_kept_is_plain_distillation() -> None:
 
 def test_a_chain_is_distilled_too() -> None:
     chain = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10)
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
     ).eval()
     plan = pdc.Plan.uniform(pdc.trace(chain, torch.zeros(1, 1, 8, 8)), 0.5)
     result = pdc.distil(chain, plan, FEW, epochs=1)

@@ -67,9 +67,7 @@ def gallery(images: NDArray[np.uint8], captions: list[str], side: int = 60) -> N
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.5rem .9rem">{"".join(cells)}</div>')
 
 
-def kernels_by_cluster(
-    filters: NDArray[Any], labels: NDArray[np.int64], highlight: int | None = None
-) -> None:
+def kernels_by_cluster(filters: NDArray[Any], labels: NDArray[np.int64], highlight: int | None = None) -> None:
     """Draw every filter's kernels, a strip for each cluster, largest cluster first.
 
     Parameters

@@ -84,7 +84,5 @@ def _from_link(link: str, template: Plan) -> Plan:
     """Read counts joined by dashes, in the order of the network's groups."""
     parts = link.split("-")
     if len(parts) != len(template.counts) or not all(part.isascii() and part.isdigit() for part in parts):
-        raise PDCError(
-            f"It should hold {len(template.counts)} counts joined by dashes, but it is {link[:60]!r}."
-        )
+        raise PDCError(f"It should hold {len(template.counts)} counts joined by dashes, but it is {link[:60]!r}.")
     return template.replace({name: int(part[:9]) for name, part in zip(template.counts, parts, strict=True)})

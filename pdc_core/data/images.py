@@ -44,8 +44,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise PDCError(
-                "images have to be uint8 (n, c, h, w); "
-                f"these are {self.images.dtype} {tuple(self.images.shape)}"
+                f"images have to be uint8 (n, c, h, w); these are {self.images.dtype} {tuple(self.images.shape)}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise PDCError(
@@ -152,9 +151,7 @@ def held_back(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
         for c in order[taken[order] < sizes[order] - 1][: count - int(taken.sum())]:
             taken[c] += 1
     random = np.random.RandomState(seed)
-    chosen = [
-        random.permutation(np.flatnonzero(labels == c))[:k] for c, k in zip(classes, taken, strict=True)
-    ]
+    chosen = [random.permutation(np.flatnonzero(labels == c))[:k] for c, k in zip(classes, taken, strict=True)]
     return np.sort(np.concatenate([*chosen, np.empty(0, dtype=np.int64)])).astype(np.int64)
 
 

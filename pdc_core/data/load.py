@@ -75,12 +75,7 @@ def load_data(
         raise PDCError(f"{name} is known by its shape and classes only; to load images give npz:PATH")
     mean, std = mean or data.mean, std or data.std
     channels = data.shape[0]
-    if (
-        len(mean) != channels
-        or len(std) != channels
-        or not all(map(math.isfinite, (*mean, *std)))
-        or min(std) <= 0
-    ):
+    if len(mean) != channels or len(std) != channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise PDCError(
             f"mean {mean} and std {std} have to be {channels} finite numbers each, "
             f"one per channel of {name}, and std above 0"
@@ -111,9 +106,7 @@ def _load_digits(info: DataInfo) -> Data:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[
-        :, None
-    ]  # (1797, 1, 8, 8), ink 16 becomes 255
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8), ink 16 becomes 255
     labels = digits.target
     test = held_back(labels, _DIGITS_HELD_BACK)
     rest = np.delete(np.arange(len(labels)), test)

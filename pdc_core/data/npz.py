@@ -40,9 +40,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             arrays = _read_arrays(archive, path)
     except zipfile.BadZipFile as error:
-        raise PDCError(
-            f"{path} is not an npz file, or it was cut off or damaged ({error}); {_HOW}"
-        ) from error
+        raise PDCError(f"{path} is not an npz file, or it was cut off or damaged ({error}); {_HOW}") from error
     except PDCError:
         raise
     except (zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
@@ -64,9 +62,7 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
         with archive.open(f"{key}.npy") as file:
             total += _check_header(file, archive.getinfo(f"{key}.npy").file_size, key, path)
     if total > MAX_BYTES:
-        raise PDCError(
-            f"{path} holds {total / 2**30:.1f} GiB of arrays; at most {MAX_BYTES // 2**30} are read"
-        )
+        raise PDCError(f"{path} holds {total / 2**30:.1f} GiB of arrays; at most {MAX_BYTES // 2**30} are read")
     arrays = {}
     for key in KEYS:
         with archive.open(f"{key}.npy") as file:
@@ -81,9 +77,7 @@ def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
         read_header = _HEADERS[np.lib.format.read_magic(file)]
         shape, _, dtype = read_header(file)
     except Exception as error:  # numpy lets errors of tokenize, and of recursion and memory, through
-        raise PDCError(
-            f"{key} in {path} does not begin as a plain array does: the file is damaged; {_HOW}"
-        ) from error
+        raise PDCError(f"{key} in {path} does not begin as a plain array does: the file is damaged; {_HOW}") from error
     if dtype.hasobject:
         raise PDCError(
             f"{key} in {path} holds pickled Python objects, which are never loaded "
@@ -110,11 +104,7 @@ def _channels_first(images: np.ndarray, key: str, path: Path) -> np.ndarray:
         raise PDCError(f"{key} in {path} is empty: its shape is {images.shape}")
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if first == last:
-        what = (
-            "could be read both as (n, c, h, w) and as (n, h, w, c)"
-            if first
-            else "has no axis of 1 or 3 channels"
-        )
+        what = "could be read both as (n, c, h, w) and as (n, h, w, c)" if first else "has no axis of 1 or 3 channels"
         raise PDCError(
             f"{key} in {path} has the shape {images.shape}, which {what}; store (n, h, w, c) images "
             "of 1 or 3 channels that are wider and higher than 3 pixels"

@@ -1,7 +1,7 @@
-"""Channel addition on a whole network: which channels stay, what every layer becomes, what the forward pass must change.
+"""Channel addition on a whole network: which channels stay, what every layer becomes, how the forward pass changes.
 
-`narrow_` does the work on modules and never looks at values beyond adding them, so it also runs on the meta device: that
-is how `load` rebuilds a folded architecture before its weights arrive.
+`narrow_` does the work on modules and never looks at values beyond adding them, so it needs no trained weights: that is
+how `load` rebuilds a folded architecture before its weights arrive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -27,7 +27,7 @@ from pdc_core.reconstruct import tie
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow the architecture again."""
+    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again."""
 
     residual: str
     input_shape: tuple[int, ...]
@@ -47,8 +47,8 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
 
     Returns
     -------
-    A new module. It has the class of `model` where the forward pass can stay as it is, else it is a torch.fx.GraphModule
-    (literal sizes changed, or index expansions added under `gather`).
+    A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
+    torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`).
 
     Raises
     ------
@@ -86,8 +86,8 @@ def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
         if not (away <= allowed).all():  # also true where something is not finite
             raise PDCError(
                 f"Filters of group {each.group.name!r} that share a cluster are not identical (they differ by up to "
-                f"{float(away.max()):.1e}), so folding them would change the network; run reconstruct_(model, graph, labels, "
-                "strength=1.0) as the last step before fold."
+                f"{float(away.max()):.1e}), so folding them would change the network; run "
+                "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
             )
 
 

@@ -1,7 +1,8 @@
 """What the forward pass itself must change when channels go: literal sizes, and the index expansions of `gather`.
 
-Each shape operation is executed literally on the ids that stay. Where that already gives what is expected, the network's
-own forward pass is kept; otherwise the operation's numbers are replaced and executed again. Nothing is taken on trust.
+Each shape operation is executed literally on the ids that stay. Where that already gives what is expected, the
+network's own forward pass is kept; otherwise the operation's numbers are replaced and it is executed again. Nothing is
+taken on trust.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Gather(nn.Module):
         return x.index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
-        return f"{int(self.index.max()) + 1 if self.index.device.type != 'meta' else '?'} -> {len(self.index)}, dim={self.dim}"
+        unique = int(self.index.max()) + 1 if self.index.device.type != "meta" else "?"
+        return f"{unique} -> {len(self.index)}, dim={self.dim}"
 
 
 def rewrite(model: nn.Module, graph: ChannelGraph, kept: Kept) -> nn.Module:
@@ -127,10 +129,11 @@ def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
             continue
         now[node] = expected
         before = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
-        shaped = operation(node) in SHAPE | {"pad"} and isinstance(args[0], Ids | list | tuple)
-        if shaped and not (operation(node) == "getitem" and not isinstance(args[0], Ids)) and not _untouched((args, kwargs), before):
-            if not _gives(node.target, node.op, args, kwargs, expected):
-                changes[node] = _changed(node, args, kwargs, expected)
+        picks_a_part = operation(node) == "getitem" and not isinstance(args[0], Ids)
+        if operation(node) not in SHAPE | {"pad"} or picks_a_part or _untouched((args, kwargs), before):
+            continue
+        if not _gives(node.target, node.op, args, kwargs, expected):
+            changes[node] = _changed(node, args, kwargs, expected)
     return changes
 
 
@@ -143,11 +146,17 @@ def _untouched(now: Any, before: Any) -> bool:
 
 def _gives(target: Any, op: str, args: Any, kwargs: Any, expected: Any) -> bool:
     """Return whether the call makes exactly the expected channels out of those that stay."""
-    literal_args, literal_kwargs = pytree.tree_map(lambda v: v.literal().contiguous() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids)
+    literal_args, literal_kwargs = pytree.tree_map(
+        lambda v: v.literal().contiguous() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids
+    )
     if target == "view":  # see rules.py: ids lie in memory otherwise than activations
         target = "reshape"
     try:
-        made = getattr(literal_args[0], target)(*literal_args[1:], **literal_kwargs) if op == "call_method" else target(*literal_args, **literal_kwargs)
+        made = (
+            getattr(literal_args[0], target)(*literal_args[1:], **literal_kwargs)
+            if op == "call_method"
+            else target(*literal_args, **literal_kwargs)
+        )
     except (RuntimeError, IndexError, TypeError):
         return False
     made_leaves, wanted = pytree.tree_leaves(made), pytree.tree_leaves(expected, is_leaf=is_ids)
@@ -164,7 +173,9 @@ def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expec
     if name in ("view", "reshape", "expand"):
         nested = len(node.args) == 2 and isinstance(node.args[1], list | tuple)
         sizes = list(node.args[1] if nested else node.args[1:])  # type: ignore[arg-type]
-        fitted = [s if not isinstance(s, int) or s == -1 else wanted for s, wanted in zip(sizes, expected.shape, strict=False)]
+        fitted = [
+            s if not isinstance(s, int) or s == -1 else wanted for s, wanted in zip(sizes, expected.shape, strict=False)
+        ]
         new_args = (first, tuple(fitted)) if nested else (first, *fitted)
     elif name == "pad":
         pad = list(kwargs.get("pad", args[1] if len(args) > 1 else []))
@@ -189,10 +200,17 @@ def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expec
     elif name == "squeeze" and len(node.args) == 1:
         new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d != x.dim))
     is_node = lambda v: isinstance(v, fx.Node)  # noqa: E731
-    if _gives(target, node.op, (x, *new_args[1:]) if not any(map(is_node, pytree.tree_leaves(new_args[1:]))) else args, new_kwargs, expected):
+    if _gives(
+        target,
+        node.op,
+        (x, *new_args[1:]) if not any(map(is_node, pytree.tree_leaves(new_args[1:]))) else args,
+        new_kwargs,
+        expected,
+    ):
         return target, new_args, new_kwargs
     raise PDCError(
-        f"The forward pass cannot be narrowed at {node.name} ({name}): leave the groups that pass through it whole, and please report this network."
+        f"The forward pass cannot be narrowed at {node.name} ({name}): leave the groups that pass through it whole, "
+        "and please report this network."
     )
 
 

@@ -1,7 +1,7 @@
 """What every operation does to channel ids: one small rule each, in a table from operation to rule.
 
 A rule gets the `Walk` (notes, residual treatment, the node at hand) and the operation's arguments with `Ids` in place
-of activations, and returns what comes out. An operation without a rule freezes what enters it, with its name as the reason.
+of activations, and returns what comes out. An operation without a rule freezes what enters it and names itself.
 """
 
 from __future__ import annotations
@@ -23,30 +23,119 @@ from pdc_core.graph.ids import Ids, Notes, compact
 
 SUM = {"add", "add_", "iadd", "sub", "sub_", "isub", "maximum", "minimum", "where"}
 PRODUCT = {"mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow"}
-ELEMENTWISE = set(
-    "relu relu_ relu6 hardswish hardsigmoid sigmoid sigmoid_ silu gelu tanh tanh_ elu leaky_relu softplus mish selu celu "
-    "hardtanh hardtanh_ softsign logsigmoid threshold dropout dropout_ dropout1d dropout2d dropout3d feature_dropout "
-    "alpha_dropout stochastic_depth exp log sqrt rsqrt abs neg square clamp clamp_ clip sin cos erf reciprocal log1p expm1 "
-    "contiguous clone detach float double half to type_as identity".split()
-)
-POOLING = set(
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool2d interpolate upsample".split()
-)
-SHAPE = set(
-    "flatten view reshape permute transpose swapaxes movedim unsqueeze squeeze cat concat concatenate stack chunk split "
-    "split_with_sizes tensor_split narrow getitem expand expand_as unbind size dim ndimension getattr ".split()
-)
+ELEMENTWISE = {
+    "relu",
+    "relu_",
+    "relu6",
+    "hardswish",
+    "hardsigmoid",
+    "sigmoid",
+    "sigmoid_",
+    "silu",
+    "gelu",
+    "tanh",
+    "tanh_",
+    "elu",
+    "leaky_relu",
+    "softplus",
+    "mish",
+    "selu",
+    "celu",
+    "hardtanh",
+    "hardtanh_",
+    "softsign",
+    "logsigmoid",
+    "threshold",
+    "dropout",
+    "dropout_",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_dropout",
+    "alpha_dropout",
+    "stochastic_depth",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "abs",
+    "neg",
+    "square",
+    "clamp",
+    "clamp_",
+    "clip",
+    "sin",
+    "cos",
+    "erf",
+    "reciprocal",
+    "log1p",
+    "expm1",
+    "contiguous",
+    "clone",
+    "detach",
+    "float",
+    "double",
+    "half",
+    "to",
+    "type_as",
+    "identity",
+}
+POOLING = {
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "lp_pool2d",
+    "interpolate",
+    "upsample",
+}
+SHAPE = {
+    "flatten",
+    "view",
+    "reshape",
+    "permute",
+    "transpose",
+    "swapaxes",
+    "movedim",
+    "unsqueeze",
+    "squeeze",
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "tensor_split",
+    "narrow",
+    "getitem",
+    "expand",
+    "expand_as",
+    "unbind",
+    "size",
+    "dim",
+    "ndimension",
+    "getattr",
+}
 REDUCTIONS = {"mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm"}
 MODULES_ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Softplus,
-    nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity, nn.Dropout, nn.Dropout1d,
-    nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+    nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU,
+    nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
 )  # fmt: skip
 MODULES_SPATIAL = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.LPPool2d, nn.Upsample,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.LPPool2d, nn.Upsample, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d,
+    nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
 )  # fmt: skip
 
 
@@ -113,7 +202,7 @@ class Walk:
 
     def call_module(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         run = lambda: _on_meta_module(module, args, kwargs)  # noqa: E731
-        if isinstance(module, MODULES_ELEMENTWISE) or isinstance(module, nn.PReLU) and module.num_parameters == 1:
+        if isinstance(module, MODULES_ELEMENTWISE) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
             return self.elementwise(args, kwargs)
         if isinstance(module, _ConvTransposeNd) and module.groups > 1:
             return self.unknown(name, run, args, kwargs, "a grouped transposed convolution")
@@ -147,7 +236,9 @@ class Walk:
             notes.freeze(x, f"is read by {name} with its channels not where a convolution expects them")
             read = notes.fresh_frozen(conv.in_channels, "is read in another order")
         first_call = name not in notes.calls
-        meets = x.shape if isinstance(conv, _ConvTransposeNd) else shape  # its kernel meets every input pixel, or makes every output pixel
+        meets = (
+            x.shape if isinstance(conv, _ConvTransposeNd) else shape
+        )  # its kernel meets every input pixel, or makes every output pixel
         self.call(name, shape, int(np.prod(meets[dim + 1 :])))
         written = notes.fresh(conv.out_channels)
         if conv.groups > 1 and conv.groups == conv.in_channels == conv.out_channels:
@@ -180,7 +271,7 @@ class Walk:
         return Ids(written, last, shape)
 
     def norm(self, name: str, norm: nn.Module, x: Ids) -> Ids:
-        count = getattr(norm, "num_features", None) or norm.num_parameters  # type: ignore[union-attr]
+        count = getattr(norm, "num_features", None) or norm.num_parameters
         read = x.at(1) if len(x.shape) > 1 else None
         if read is None or len(read) != count:
             self.notes.freeze(x, f"enters {name} with its channels not where a norm expects them")
@@ -217,7 +308,9 @@ class Walk:
         result = Ids(wide[0].channels, wide[0].dim, shape)
         if name in SUM and len(wide) > 1 and self.residual == "gather":
             self.expanded.add(self.node)
-            trunk = self.notes.fresh_frozen(shape[result.dim], "is a sum: under `gather` the trunk keeps its full width")
+            trunk = self.notes.fresh_frozen(
+                shape[result.dim], "is a sum: under `gather` the trunk keeps its full width"
+            )
             return Ids(trunk, result.dim, shape)
         for m in wide[1:]:
             self.notes.tie(wide[0].channels, m.channels)
@@ -246,19 +339,27 @@ class Walk:
         if front == 0 and back == 0:
             return x.reshaped(shape)
         if mode != "constant" or front < 0 or back < 0 or shape[0] != x.shape[0]:
-            return self.unknown(f"pad of channels in mode {mode!r}", lambda: torch.empty(shape, device="meta"), (x,), {})
+            return self.unknown(
+                f"pad of channels in mode {mode!r}", lambda: torch.empty(shape, device="meta"), (x,), {}
+            )
         made = self.notes.fresh(front + back)
         self.notes.constants.append(made)
         return Ids(np.concatenate([made[:front], x.channels, made[front:]]), x.dim, shape)
 
     def cat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors = list(args[0] if args else kwargs["tensors"])
-        shape = tuple(torch.cat([on_meta(x) for x in tensors], *args[1:], **{k: v for k, v in kwargs.items() if k != "tensors"}).shape)
+        shape = tuple(
+            torch.cat(
+                [on_meta(x) for x in tensors], *args[1:], **{k: v for k, v in kwargs.items() if k != "tensors"}
+            ).shape
+        )
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
         parts = [x.at(dim) for x in tensors]
         if all(p is not None for p in parts) and dim > 0:
             return Ids(np.concatenate([p for p in parts if p is not None]), dim, shape)
-        if dim != tensors[0].dim and all(np.array_equal(x.channels, tensors[0].channels) and x.dim == tensors[0].dim for x in tensors):
+        if dim != tensors[0].dim and all(
+            np.array_equal(x.channels, tensors[0].channels) and x.dim == tensors[0].dim for x in tensors
+        ):
             return Ids(tensors[0].channels, tensors[0].dim, shape)
         return self.unknown("cat of unlike channels", lambda: torch.empty(shape, device="meta"), (tensors,), {})
 
@@ -274,7 +375,9 @@ class Walk:
             return args[0][args[1]]
         picks = args[1] if name == "getitem" and isinstance(args[1], tuple) else args[1:2] if name == "getitem" else ()
         if any(not isinstance(i, slice | int | type(None) | type(Ellipsis)) for i in picks):
-            return self.unknown("indexing by a list or tensor", lambda: apply(self.node, on_meta(args), kwargs), args, kwargs)
+            return self.unknown(
+                "indexing by a list or tensor", lambda: apply(self.node, on_meta(args), kwargs), args, kwargs
+            )
         # ids are expanded tensors, which `view` may refuse where the real activation does not: reshape is the same here
         run = (lambda x, *a, **k: x.reshape(*a, **k)) if name == "view" else (lambda *a, **k: apply(self.node, a, k))
         return self.literal(run, args, kwargs, f"{name} ({self.node.name})")
@@ -330,7 +433,9 @@ def operation(node: fx.Node) -> str:
         return str(node.target)
     origin = (getattr(node.target, "__module__", None) or "torch").split(".")[0]
     name = str(getattr(node.target, "__name__", node.target))
-    return name if origin in {"torch", "_operator", "operator", "math", "builtins", "torchvision"} else f"function {name}"
+    return (
+        name if origin in {"torch", "_operator", "operator", "math", "builtins", "torchvision"} else f"function {name}"
+    )
 
 
 def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -343,5 +448,8 @@ def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a module on the meta device, for the shape of what comes out; its weights are neither copied nor read."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    empty = {k: torch.empty(t.shape, device="meta", dtype=None if t.is_floating_point() else t.dtype) for k, t in tensors.items()}
+    empty = {
+        k: torch.empty(t.shape, device="meta", dtype=None if t.is_floating_point() else t.dtype)
+        for k, t in tensors.items()
+    }
     return functional_call(module, empty, on_meta(args), on_meta(kwargs))

@@ -149,4 +149,5 @@ class ChannelGraph:
         return iter(self.groups)
 
     def __repr__(self) -> str:
-        return f"ChannelGraph({len(self.clusterable)} of {len(self.groups)} groups clusterable, residual={self.residual!r})"
+        free = f"{len(self.clusterable)} of {len(self.groups)} groups clusterable"
+        return f"ChannelGraph({free}, residual={self.residual!r})"

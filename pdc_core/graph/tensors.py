@@ -18,7 +18,7 @@ NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def output_axes(module: nn.Module) -> dict[str, int]:
-    """Return tensor name -> axis of its output channels: weight and bias of a layer, gamma, beta, mu and var of a norm."""
+    """Return tensor name -> axis of its channels, for a layer (weight, bias) or a norm (gamma, beta, mu, var)."""
     if isinstance(module, _ConvTransposeNd):
         axes = {"weight": 1, "bias": 0}  # (in, out, kh, kw)
     elif isinstance(module, _ConvNd | nn.Linear):
@@ -35,7 +35,7 @@ def input_axis(module: nn.Module) -> int:
 
 def filters(module: nn.Module, channels: np.ndarray) -> Tensor:
     """Return the filters of some output channels, flattened: (n, in*kh*kw). A copy, without gradient."""
-    weight = module.weight.detach()  # type: ignore[union-attr,operator]
+    weight = module.weight.detach()  # type: ignore[operator]
     axis = output_axes(module)["weight"]
     index = torch.from_numpy(channels).to(weight.device)
     return weight.index_select(axis, index).movedim(axis, 0).flatten(1)

@@ -1,6 +1,6 @@
 """`trace`: let channel ids flow through a network and gather what was noted into channel groups.
 
-The last module of the folder: `ids` says what flows, `rules` what each operation does to it, `structure` what comes out.
+The last module of the folder: `ids` says what flows, `rules` what operations do to it, `structure` what comes out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -71,7 +70,7 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
     Raises
     ------
     PDCError
-        The network cannot be traced, is in train mode, carries hooks or parametrisations, or does not accept the example.
+        The network cannot be traced, is in train mode, carries hooks or parametrisations, or refuses the example.
 
     Examples
     --------
@@ -93,15 +92,24 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
         raise PDCError(f"residual={residual!r} is not a residual treatment; choose one of {', '.join(RESIDUALS)}.")
     if not isinstance(example, Tensor) or example.dim() < 2 or 0 in example.shape:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise PDCError(f"The example is {shape}; give one input as a tensor, for images of shape (1, channels, height, width).")
+        raise PDCError(
+            f"The example is {shape}; give one input as a tensor, for images of shape (1, channels, height, width)."
+        )
     if model.training:
-        raise PDCError("The network is in train mode; call model.eval() first, so that dropout and norms act as when it is used.")
+        raise PDCError(
+            "The network is in train mode; call model.eval() first, so that dropout and norms act as when it is used."
+        )
     for name, module in model.named_modules():
         where = name or type(module).__name__
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False)):
-            raise PDCError(f"{where} is a lazy module without weights yet; run the network once on an example before tracing it.")
+            raise PDCError(
+                f"{where} is a lazy module without weights yet; run the network once on an example before tracing it."
+            )
         if hasattr(module, "parametrizations"):
-            raise PDCError(f"{where} has parametrisations; make them permanent with torch.nn.utils.parametrize.remove_parametrizations.")
+            raise PDCError(
+                f"{where} has parametrisations; make them permanent with "
+                "torch.nn.utils.parametrize.remove_parametrizations."
+            )
         if module._forward_hooks or module._forward_pre_hooks:
             raise PDCError(f"{where} has forward hooks, which may change what it computes; remove them before tracing.")
 
@@ -112,7 +120,9 @@ def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict
         program = _Tracer().trace(model)
     except Exception as error:  # a user's own forward may raise anything at all
         hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
-        raise PDCError(f"{type(model).__name__} cannot be traced: {hint} ({type(error).__name__}: {_first_line(error)}).") from error
+        raise PDCError(
+            f"{type(model).__name__} cannot be traced: {hint} ({type(error).__name__}: {_first_line(error)})."
+        ) from error
     values: dict[fx.Node, Any] = {}
     for node in program.nodes:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
@@ -122,11 +132,15 @@ def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict
             raise
         except Exception as error:
             given = f"an example of shape {tuple(example.shape)}"
-            raise PDCError(f"{type(model).__name__} does not accept {given}: {node.name} says «{_first_line(error)}».") from error
+            raise PDCError(
+                f"{type(model).__name__} does not accept {given}: {node.name} says «{_first_line(error)}»."
+            ) from error
     return program, values
 
 
-def _value(walk: Walk, model: nn.Module, example: Tensor, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _value(
+    walk: Walk, model: nn.Module, example: Tensor, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     if node.op == "placeholder":
         if sum(n.op == "placeholder" for n in node.graph.nodes if not n.args) > 1:
             raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
@@ -137,7 +151,11 @@ def _value(walk: Walk, model: nn.Module, example: Tensor, node: fx.Node, args: t
         tensor: Any = model
         for part in str(node.target).split("."):
             tensor = getattr(tensor, part)
-        return walk.notes.opaque(tuple(tensor.shape), "meets a learned tensor outside any layer") if tensor.numel() > 1 else 1.0
+        return (
+            walk.notes.opaque(tuple(tensor.shape), "meets a learned tensor outside any layer")
+            if tensor.numel() > 1
+            else 1.0
+        )
     if node.op == "output":
         for ids in ids_in(args):
             walk.notes.freeze(ids, "is the network's output")
@@ -163,7 +181,9 @@ def _classes(notes: Notes) -> IntArray:
     return connected_components(ties, directed=False)[1].astype(np.int64)
 
 
-def _gather_groups(walk: Walk, model: nn.Module, program: fx.Graph, values: dict[fx.Node, Any], shape: tuple[int, ...]) -> ChannelGraph:
+def _gather_groups(
+    walk: Walk, model: nn.Module, program: fx.Graph, values: dict[fx.Node, Any], shape: tuple[int, ...]
+) -> ChannelGraph:
     notes = walk.notes
     classes = _classes(notes)
     count = int(classes.max()) + 1
@@ -213,7 +233,9 @@ def _gather_groups(walk: Walk, model: nn.Module, program: fx.Graph, values: dict
         )
         frozen = signature[2]
         reads = tuple(Slice(name, slots) for name, slots in readers[g] if slots is not None)
-        normed = tuple(Slice(name, slots[:, m]) for name, slots in norms[g] if slots is not None for m in range(slots.shape[1]))
+        normed = tuple(
+            Slice(name, slots[:, m]) for name, slots in norms[g] if slots is not None for m in range(slots.shape[1])
+        )
         if frozen is None and any(slots is None for _, slots in readers[g] + norms[g]):
             frozen = "its channels are read unevenly by one layer"
         block, uneven = blocks[g]
@@ -277,14 +299,15 @@ def _blocks(
                 keys[g][position[c[h]]].append(int(block[h]))
     result: list[tuple[IntArray, str | None]] = []
     for g, per_channel in enumerate(keys):
-        _, block = np.unique([tuple(k) for k in per_channel], axis=0, return_inverse=True) if per_channel[0] else (0, np.zeros(len(per_channel)))
-        block = np.asarray(block).reshape(-1).astype(np.int64)
+        block = np.zeros(len(per_channel), dtype=np.int64)
+        if per_channel[0]:
+            block = np.unique(per_channel, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
         sizes = np.bincount(block)
         if len(sizes) > 1 and (sizes != sizes[0]).any():
             uneven.setdefault(g, "its convolution groups overlap unevenly")
         if len(sizes) == len(per_channel) > 1:
             uneven.setdefault(g, "every channel is a convolution group of its own")
-        result.append((block if g not in uneven else np.zeros(len(per_channel), np.int64), uneven.get(g)))
+        result.append((np.zeros_like(block) if g in uneven else block, uneven.get(g)))
     return result
 
 
@@ -302,7 +325,15 @@ def _layers(walk: Walk, groups: list[ChannelGroup]) -> tuple[Layer, ...]:
         bias = module.bias is not None
         pixels = walk.notes.pixels[name]
         if isinstance(module, _ConvNd):
-            row = (name, "conv", module.in_channels, module.out_channels, module.groups, tuple(module.kernel_size), pixels)
+            row = (
+                name,
+                "conv",
+                module.in_channels,
+                module.out_channels,
+                module.groups,
+                tuple(module.kernel_size),
+                pixels,
+            )
         else:
             assert isinstance(module, nn.Linear)
             row = (name, "linear", module.in_features, module.out_features, 1, (1,), pixels)

@@ -130,9 +130,7 @@ def _find_tensors(content: object, path: Path) -> dict[str, Tensor]:
         raise PDCError(f"{path} holds {type(content).__name__}, not the named tensors of a network")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise PDCError(
-                f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone"
-            )
+            raise PDCError(f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone")
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise PDCError(f"{path}: {name} is a sparse, quantised or empty tensor; save dense weights")
     for prefix in _PREFIXES:

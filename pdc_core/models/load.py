@@ -49,9 +49,7 @@ def card_of(model: nn.Module) -> Card | None:
     return card if isinstance(card, Card) else None
 
 
-def load_model(
-    name: str, data: str | None = None, *, weights: bool | str | Path = True, seed: int = 0
-) -> nn.Module:
+def load_model(name: str, data: str | None = None, *, weights: bool | str | Path = True, seed: int = 0) -> nn.Module:
     """Return the network `name` for the data set `data`, in eval mode, with its `Card` as attribute `card`.
 
     Parameters

@@ -51,8 +51,7 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
     """
     if in_channels < 1 or n_classes < 2:
         raise PDCError(
-            "a network needs at least 1 input channel and 2 classes; "
-            f"{in_channels} and {n_classes} were given"
+            f"a network needs at least 1 input channel and 2 classes; {in_channels} and {n_classes} were given"
         )
     if name in MODELS:
         return MODELS[name](in_channels, n_classes)
@@ -65,9 +64,7 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
             f"Choose colour images, or a network of the zoo: {', '.join(MODELS)}"
         )
     try:
-        return torchvision().models.get_model(
-            name, weights=None, num_classes=n_classes, **_arguments(name, size)
-        )
+        return torchvision().models.get_model(name, weights=None, num_classes=n_classes, **_arguments(name, size))
     except ValueError as error:
         raise PDCError(f"{name} cannot be built for images of {size}x{size} pixels: {error}") from error
 

@@ -1,0 +1,240 @@
+"""The whole path in a real browser on a real server: open, choose, distil, fold, compare, download.
+
+Screenshots of every page are left in build/screens for a person to look at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+import pdc_core as pdc
+from ui.drawing import percent, short
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCREENS = ROOT / "build" / "screens"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SLOW = 40_000  # milliseconds; a limit against hanging, not a measurement
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app and the folder where its runs are."""
+
+    address: str
+    runs: Path
+
+
+def _chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for name in names if (path := shutil.which(name))), "/usr/bin/chromium")
+    assert Path(found).exists(), "No Chromium was found: apt-get install chromium"
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    runs = tmp_path_factory.mktemp("runs")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("server") / "log").open("w+")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.port",
+            str(port),
+            "--server.headless=true",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PDC_RUNS": str(runs)},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    address = f"http://localhost:{port}"
+    try:
+        _wait_for(address)
+        yield Server(address, runs)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+        log.seek(0)
+        said = log.read()
+        log.close()
+    assert "Traceback" not in said, said
+
+
+def _wait_for(address: str) -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("The server did not start within 40 seconds.")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
+        context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+        context.set_default_timeout(SLOW)
+        expect.set_options(timeout=SLOW)
+        yield context.new_page()
+        browser.close()
+
+
+def _go(page: Page, title: str) -> None:
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
+    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+
+
+def _done(page: Page, name: str) -> None:
+    """Wait until the page has settled; it shows no traceback; leave a screenshot."""
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_text("Traceback")).to_have_count(0)
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENS / f"{name}.png")
+
+
+def _metric(page: Page, label: str) -> Locator:
+    metric = page.get_by_test_id("stMetric").filter(has_text=label)
+    return metric.get_by_test_id("stMetricValue")
+
+
+def _report(runs: Path) -> dict[str, dict[str, float]]:
+    (path,) = runs.glob("*/report.json")
+    report: dict[str, dict[str, float]] = json.loads(path.read_text())
+    return report
+
+
+def test_open(page: Page, server: Server) -> None:
+    model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
+    page.goto(server.address)
+    expect(_metric(page, "Test accuracy")).to_have_text(percent(pdc.evaluate(model, data, data.test).accuracy))
+    expect(page.get_by_text("MACs of each layer")).to_be_visible()
+    _done(page, "model")
+
+
+def test_look_at_filters_and_choose_a_count(page: Page, server: Server) -> None:
+    _go(page, "Filters")
+    expect(page.get_by_text("layer1.0.conv1: 16 filters in 4 clusters, PCA")).to_be_visible()
+    expect(page.get_by_text("distances are not to scale")).to_be_visible()
+    page.get_by_role("slider", name="Clusters kept").press("ArrowRight")
+    expect(page.get_by_text("layer1.0.conv1: 16 filters in 5 clusters, PCA")).to_be_visible()
+    expect(page.locator('img[alt^="Kernels of cluster"]')).to_have_count(5)
+    _done(page, "filters")
+
+
+def test_plan_follows_an_edit_in_the_table(page: Page, server: Server) -> None:
+    _go(page, "Plan")
+    page.wait_for_url("**plan=5-4-4-8-8-8-16-16-16*")
+    before = _metric(page, "MACs").inner_text()
+    cells = page.get_by_test_id("stDataFrame").first
+    expect(cells.locator("canvas").first).to_be_visible()
+    page.wait_for_timeout(1000)  # the grid is drawn on a canvas: nothing says when it takes its first click
+    box = cells.bounding_box()
+    assert box is not None
+    page.mouse.dblclick(box["x"] + 0.62 * box["width"], box["y"] + 55)  # first row, column clusters kept
+    editor = page.locator("#portal input")
+    editor.fill("2")
+    editor.press("Enter")
+    page.wait_for_url("**plan=2-4-4-8-8-8-16-16-16*")
+    expect(_metric(page, "MACs")).not_to_have_text(before)
+    _done(page, "plan")
+
+
+def test_a_bad_plan_is_refused_in_a_sentence_and_a_good_one_taken(page: Page, server: Server) -> None:
+    def upload(content: str) -> None:
+        page.locator('input[type="file"]').set_input_files(
+            {"name": "mine.json", "mimeType": "application/json", "buffer": content.encode()}
+        )
+
+    upload('{"counts": {"layer1.0.conv1": 99}}')
+    expect(page.get_by_role("alert").filter(has_text="mine.json was not loaded")).to_contain_text("1 to 16")
+    page.wait_for_url("**plan=2-4-4-8-8-8-16-16-16*")
+    _done(page, "refused")
+    counts = json.dumps({f"layer{s}.{b}.conv1": 4 * 2 ** (s - 1) for s in (1, 2, 3) for b in range(3)})
+    upload(f'{{"counts": {counts}}}')
+    page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Server) -> None:
+    _go(page, "Distil")
+    epochs = page.get_by_role("spinbutton", name="Epochs")
+    epochs.fill("2")
+    epochs.press("Tab")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Training loss and its two parts")).to_be_visible()
+    expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
+    page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
+    folded = _report(server.runs)["folded"]
+    expect(page.get_by_role("alert").first).to_contain_text(percent(folded["test_accuracy"]))
+    _done(page, "distil")
+
+
+def test_compare_and_download_the_folded_network(page: Page, server: Server, tmp_path: Path) -> None:
+    _go(page, "Compare")
+    report = _report(server.runs)
+    expect(_metric(page, "Test accuracy, folded")).to_have_text(percent(report["folded"]["test_accuracy"]))
+    expect(_metric(page, "MACs, folded")).to_have_text(short(report["folded"]["macs"]))
+    _done(page, "compare")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Folded network").click()
+    file = tmp_path / "folded.safetensors"
+    download.value.save_as(file)
+    folded, data = pdc.load(file), pdc.load_data("digits")
+    assert pdc.evaluate(folded, data, data.test).accuracy == report["folded"]["test_accuracy"]
+    assert pdc.cost(folded, data.prepare(data.test.images[:1])).macs == report["folded"]["macs"]
+
+
+def test_a_stopped_run_says_so_and_offers_to_go_on(page: Page, server: Server) -> None:
+    _go(page, "Distil")
+    epochs = page.get_by_role("spinbutton", name="Epochs")
+    epochs.fill("500")
+    epochs.press("Tab")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Epoch 0.")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("This run is stopped.")).to_be_visible()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    assert not any(run.alive for run in pdc.list_runs(server.runs))
+    _done(page, "stopped")
+
+
+def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: Server) -> None:
+    for title in ("Model", "Filters", "Plan", "Distil", "Compare"):
+        page.goto(f"{server.address}/{title.lower()}")
+        expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+        expect(page.get_by_text("Page not found")).to_have_count(0)
+        expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(5)
