@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
@@ -75,7 +76,12 @@ def rewrite(model: nn.Module, graph: ChannelGraph, kept: Kept) -> nn.Module:
             expanded = new.call_module(name, (copied[operand],))
         copied[node].replace_input_with(copied[operand], expanded)
     new.lint()
-    return fx.GraphModule(model, new, type(model).__name__).train(model.training)
+    rewritten = fx.GraphModule(model, new, type(model).__name__)
+    for name, child in model.named_children():  # also what this forward pass does not use, such as auxiliary heads
+        rewritten.add_module(name, child)
+    for name, parameter in model.named_parameters(recurse=False):
+        rewritten.register_parameter(name, parameter)
+    return rewritten.train(model.training)
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -132,7 +138,7 @@ def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
         picks_a_part = operation(node) == "getitem" and not isinstance(args[0], Ids)
         if operation(node) not in SHAPE | {"pad"} or picks_a_part or _untouched((args, kwargs), before):
             continue
-        if not _gives(node.target, node.op, args, kwargs, expected):
+        if not _gives(node, node.target, args, kwargs, expected):
             changes[node] = _changed(node, args, kwargs, expected)
     return changes
 
@@ -144,17 +150,19 @@ def _untouched(now: Any, before: Any) -> bool:
     return leaves[0] == leaves[1]
 
 
-def _gives(target: Any, op: str, args: Any, kwargs: Any, expected: Any) -> bool:
+def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any) -> bool:
     """Return whether the call makes exactly the expected channels out of those that stay."""
     literal_args, literal_kwargs = pytree.tree_map(
         lambda v: v.literal().contiguous() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids
     )
+    if operation(node) == "pad":  # what it fills in has ids of its own, which no literal execution can make
+        return _pads(*literal_args, **literal_kwargs, expected=expected, inner=args[0])
     if target == "view":  # see rules.py: ids lie in memory otherwise than activations
         target = "reshape"
     try:
         made = (
             getattr(literal_args[0], target)(*literal_args[1:], **literal_kwargs)
-            if op == "call_method"
+            if node.op == "call_method"
             else target(*literal_args, **literal_kwargs)
         )
     except (RuntimeError, IndexError, TypeError):
@@ -163,6 +171,19 @@ def _gives(target: Any, op: str, args: Any, kwargs: Any, expected: Any) -> bool:
     return len(made_leaves) == len(wanted) and all(
         m.shape == w.shape and bool((m == w.literal()).all()) for m, w in zip(made_leaves, wanted, strict=True)
     )
+
+
+def _pads(
+    ids: Tensor, pad: Any, mode: str = "constant", value: float | None = None, *, expected: Ids, inner: Ids
+) -> bool:
+    """Return whether padding gives the expected channels, with -1 for those that it fills in."""
+    made = F.pad(ids, pad, mode, -1)
+    known = np.where(np.isin(expected.channels, inner.channels), expected.channels, -1)
+    return made.shape == expected.shape and bool((made.amax(dim=_others(made, expected.dim)).numpy() == known).all())
+
+
+def _others(t: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(d for d in range(t.dim()) if d != dim)
 
 
 def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expected: Any) -> Call:
@@ -199,14 +220,8 @@ def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expec
         new_args = (first, tuple(picks))
     elif name == "squeeze" and len(node.args) == 1:
         new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d != x.dim))
-    is_node = lambda v: isinstance(v, fx.Node)  # noqa: E731
-    if _gives(
-        target,
-        node.op,
-        (x, *new_args[1:]) if not any(map(is_node, pytree.tree_leaves(new_args[1:]))) else args,
-        new_kwargs,
-        expected,
-    ):
+    literal = not any(isinstance(v, fx.Node) for v in pytree.tree_leaves(new_args[1:]))
+    if _gives(node, target, (x, *new_args[1:]) if literal else args, new_kwargs, expected):
         return target, new_args, new_kwargs
     raise PDCError(
         f"The forward pass cannot be narrowed at {node.name} ({name}): leave the groups that pass through it whole, "

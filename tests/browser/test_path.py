@@ -199,7 +199,8 @@ def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Se
     expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
     page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
     folded = _report(server.runs)["folded"]
-    expect(page.get_by_role("alert").first).to_contain_text(percent(folded["test_accuracy"]))
+    done = page.get_by_test_id("stAlert").filter(has_text="Done: the folded network")
+    expect(done).to_contain_text(percent(folded["test_accuracy"]))
     _done(page, "distil")
 
 

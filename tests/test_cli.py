@@ -1,0 +1,180 @@
+"""The command line as a person meets it: results on stdout, one line of error, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pdc_core as pdc
+from pdc_core import cli
+
+
+def pdc_command(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    """Run a command in this process; return exit code, stdout, stderr."""
+    argv, sys.argv = sys.argv, ["pdc", *map(str, args)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as done:
+        code = int(done.code or 0)
+    finally:
+        sys.argv = argv
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    code, out, err = pdc_command(
+        capsys, "distil", "--model", "resnet20", "--data", "digits", "--keep", 0.25, "--epochs", 1, "--batch-size", 256,
+        "--seed", 0, "--out", folder, "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(out)
+    for name in ("before", "folded"):
+        assert set(report[name]) == {"test_accuracy", "val_accuracy", "macs", "params"}
+        assert 0 <= report[name]["test_accuracy"] <= 1
+    assert report["same_predictions"] is True
+    assert report["max_abs_diff"] < 1e-3
+    assert report["seconds"] > 0
+    assert 1 - report["folded"]["macs"] / report["before"]["macs"] >= 0.74
+    assert "steps" in err
+    assert json.loads((folder / "report.json").read_text())["folded"]["macs"] == report["folded"]["macs"]
+    assert pdc.load(folder / "folded.safetensors")
+    again, _, said = pdc_command(capsys, "distil", "--out", folder)
+    assert again == 1
+    assert "holds a run already" in said
+
+
+def test_distil_ends_with_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = pdc_command(
+        capsys,
+        "distil",
+        "--keep",
+        0.5,
+        "--set",
+        "layer1.0.conv1=4",
+        "--epochs",
+        1,
+        "--batch-size",
+        512,
+        "--out",
+        tmp_path / "r",
+    )
+    assert code == 0
+    for word in (
+        "before",
+        "reconstructed",
+        "folded",
+        "accuracy, test",
+        "MACs",
+        "latency, batch 64",
+        "differ by at most",
+    ):
+        assert word in out
+    plan = pdc.read_run(tmp_path / "r").spec.plan
+    assert plan is not None
+    assert plan.counts["layer1.0.conv1"] == 4
+    assert plan.counts["layer1.1.conv1"] == 8
+
+
+def test_layers_prints_groups_macs_and_reasons_without_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = pdc_command(capsys, "layers", "resnet56", "--data", "cifar10", "--json")
+    assert code == 0
+    content = json.loads(out)
+    assert content["macs"] == 125_485_696
+    assert content["residual"] == "internal"
+    assert sum(g["macs"] for g in content["groups"]) == content["macs"]
+    free = [g for g in content["groups"] if g["frozen"] is None]
+    assert len(free) == 27
+    assert all("conv1" in g["name"] for g in free)
+    code, out, _ = pdc_command(capsys, "layers", "resnet56", "--data", "cifar10")
+    assert code == 0
+    assert "residual sum" in " ".join(out.split())
+    assert "27 of" in out
+
+
+def test_list_shows_runs_in_words_and_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path)
+    assert code == 0
+    assert "No runs" in out
+    pdc.create_run(pdc.RunSpec(kind="teach"), root=tmp_path)
+    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path, "--json")
+    assert json.loads(out)[0]["state"] == "queued"
+
+
+def npz(path: Path, **change: object) -> Path:
+    arrays = {
+        "x_train": np.zeros((20, 8, 8), np.uint8)[..., None],
+        "y_train": np.arange(20) % 2,
+        "x_test": np.zeros((4, 8, 8, 1), np.uint8),
+        "y_test": np.array([0, 1, 0, 1]),
+    }
+    np.savez(path, **{**arrays, **change})  # type: ignore[arg-type]
+    return path
+
+
+def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text(json.dumps({"counts": {"features.0": 3}, "sizes": {"features.0": 64}}))
+    (tmp_path / "broken.json").write_text("{")
+    cut = npz(tmp_path / "cut.npz")
+    cut.write_bytes(cut.read_bytes()[:200])
+    wide = npz(tmp_path / "labels.npz", y_test=np.array([0, 1, 0, 9]))
+    (tmp_path / "pickle.pt").write_bytes(b"\x80\x04\x95cos\nsystem\n")
+    files = sorted(tmp_path.iterdir())
+    for args, said in (
+        (("distil", "--plan", "other.json"), "no group 'features.0'"),
+        (("distil", "--plan", "broken.json"), "neither JSON nor YAML"),
+        (("distil", "--plan", "missing.json"), "cannot be read"),
+        (("distil", "--keep", "0"), "above 0 and at most 1"),
+        (("distil", "--set", "layer1.0.conv1=0"), "allowed are 1 to 16"),
+        (("distil", "--set", "layer1.0.conv1=17"), "allowed are 1 to 16"),
+        (("distil", "--set", "layer9=1"), "no group 'layer9'"),
+        (("distil", "--set", "layer1"), "GROUP=K"),
+        (("distil", "--keep", "0.5", "--plan", "other.json"), "not both"),
+        (("distil", "--epochs", "0"), "--epochs"),
+        (("distil", "--schedule", "sudden"), "--schedule"),
+        (("distil", "--data", f"npz:{cut}"), "cut.npz"),
+        (("distil", "--data", f"npz:{wide}", "--weights", "pickle.pt"), "labels"),
+        (("distil", "--model", "resnet21"), "resnet21"),
+        (("distil", "--weights", "pickle.pt"), "pickle.pt"),
+        (("distil", "--weights", "nowhere.pt"), "nowhere.pt"),
+        (("layers", "resnet20", "--residual", "none"), "internal, shared, gather"),
+        (("run", "."), "not a run folder"),
+        (("stop", "."), "not a run folder"),
+    ):
+        code, out, err = pdc_command(capsys, *args)
+        assert (code, out) == (1, ""), args
+        assert said in err, (args, err)
+        assert err.startswith("error: ")
+        assert "Traceback" not in err
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_a_mistyped_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pdc_command(capsys, "distill")[0] == 2
+    assert pdc_command(capsys, "distil", "--sed", 1)[0] == 2
+
+
+@pytest.mark.parametrize("command", ["layers", "teach", "distil", "run", "stop", "list"])
+def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = pdc_command(capsys, command, "--help")
+    assert code == 0
+    assert f"Example: python -m pdc_core {command}" in " ".join(out.split())
+
+
+def test_python_m_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pdc_core", "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "distil" in done.stdout

@@ -1,0 +1,237 @@
+"""Channel groups: who is tied, who reads, what is frozen and why; and that every treatment folds exactly."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import pdc_core as pdc
+from tests.networks import chain, counted_macs, lively_, parameters, random_labels, reconstructed_and_folded
+
+X = torch.randn(4, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+class Net(nn.Module):
+    """Two convolutions, a function in between, and a reader: `middle` gets (self, x)."""
+
+    def __init__(self, middle: Callable[[nn.Module, Tensor], Tensor], reads: int = 6, **parts: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(2, 6, 1)
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.read = nn.Conv2d(reads, 5, 1)
+        self.middle = middle
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.flatten(F.adaptive_avg_pool2d(self.read(self.middle(self, x)), 1), 1)
+
+
+def pad_shortcut(net: nn.Module, x: Tensor) -> Tensor:
+    return F.pad(net.narrow(x), (0, 0, 0, 0, 1, 1)) + net.a(x)  # type: ignore[operator]
+
+
+SOUND: dict[str, tuple[Net, str]] = {
+    # name -> network, groups that can be clustered under `shared`
+    "elementwise": (Net(lambda n, x: F.relu(n.a(x)).sigmoid() * 2 + 1), "a"),
+    "sum": (Net(lambda n, x: n.a(x) + n.b(x)), "a"),
+    "in-place sum": (Net(lambda n, x: operator.iadd(n.a(x), n.b(x))), "a"),
+    "product": (Net(lambda n, x: n.a(x) * torch.sigmoid(n.b(x))), "a"),
+    "squeeze and excite": (Net(lambda n, x: (y := n.a(x)) * F.adaptive_avg_pool2d(n.b(x), 1) + y), "a"),
+    "mean over pixels": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3), keepdim=True)), "a"),
+    "concat": (Net(lambda n, x: torch.cat([n.a(x), n.b(x)], 1), 12), "a b"),
+    "concat of one twice": (Net(lambda n, x: torch.cat([y := n.a(x), F.relu(y)], 1), 12), "a"),
+    "depthwise": (Net(lambda n, x: n.d(n.a(x)), d=nn.Conv2d(6, 6, 3, groups=6)), "a"),
+    "grouped": (Net(lambda n, x: n.g(n.a(x)), g=nn.Conv2d(6, 6, 3, groups=3)), "a g"),
+    "transposed": (Net(lambda n, x: n.t(n.a(x)), t=nn.ConvTranspose2d(6, 6, 2, stride=2)), "a t"),
+    "dilated": (Net(lambda n, x: n.t(n.a(x)), t=nn.Conv2d(6, 6, 3, dilation=2, bias=False)), "a t"),
+    "norm of a concat": (Net(lambda n, x: n.bn(torch.cat([n.a(x), n.b(x)], 1)), 12, bn=nn.BatchNorm2d(12)), "a b"),
+    "instance norm": (Net(lambda n, x: n.bn(n.a(x)), bn=nn.InstanceNorm2d(6, affine=True)), "a"),
+    "one slope per channel": (Net(lambda n, x: n.p(n.a(x)), p=nn.PReLU(6)), "a"),
+    "called twice": (Net(lambda n, x: n.t(n.t(n.a(x))), t=nn.Conv2d(6, 6, 1)), "a"),
+    "chunk": (
+        Net(lambda n, x: (y := n.w(x).chunk(2, 1))[0] * 2 + n.t(y[1]), w=nn.Conv2d(2, 12, 1), t=nn.Conv2d(6, 6, 1)),
+        "w w.2",
+    ),
+    "slice": (Net(lambda n, x: torch.cat([n.w(x)[:, 2:6], n.w(x)[:, :2]], 1), w=nn.Conv2d(2, 8, 1)), "w w.2 w.3"),
+    "split": (Net(lambda n, x: torch.cat(torch.split(n.w(x), [2, 4], 1)[::-1], 1), w=nn.Conv2d(2, 6, 1)), "w w.2"),
+    "narrow": (Net(lambda n, x: n.w(x).narrow(1, 1, 6), w=nn.Conv2d(2, 8, 1)), "w w.2 w.3"),
+    "padded shortcut": (Net(pad_shortcut, narrow=nn.Conv2d(2, 4, 1)), "narrow a"),
+    "padded with ones": (
+        Net(lambda n, x: F.pad(n.a(x), (0, 0, 0, 0, 0, 2), value=1.0) + n.w(x), 8, w=nn.Conv2d(2, 8, 1)),
+        "a w",
+    ),
+    "channels last and back": (Net(lambda n, x: n.a(x).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)), "a"),
+    "literal view": (Net(lambda n, x: n.a(x).view(-1, 6, 64).view(-1, 6, 8, 8)), "a"),
+    "view by size": (Net(lambda n, x: n.a(x).view(x.size(0), -1, 8, 8)), "a"),
+    "stochastic depth and dropout": (Net(lambda n, x: F.dropout(n.a(x), 0.5, False)), "a"),
+    "expanded weights": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3))[:, :, None, None].expand(-1, 6, 8, 8)), "a"),
+}
+
+
+@pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
+@pytest.mark.parametrize("name", SOUND)
+def test_what_can_be_followed_folds_exactly_under_every_treatment(name: str, residual: str) -> None:
+    net, groups = SOUND[name]
+    lively_(net)
+    graph = pdc.trace(net, X[:1], residual)
+    if residual == "shared":
+        assert sorted(g.name for g in graph.clusterable) == sorted(groups.split())
+    for keep in (0.2, 0.7):
+        labels = random_labels(graph, keep)
+        tied, small = reconstructed_and_folded(net, graph, labels)
+        assert pdc.check_equal(tied, small, X).equal
+        priced = pdc.plan_cost(graph, pdc.Plan.uniform(graph, keep))
+        assert (priced.macs, priced.params) == (counted_macs(small, X), parameters(small))
+
+
+FROZEN: dict[str, tuple[Net, str]] = {
+    "group norm": (Net(lambda n, x: n.gn(n.a(x)), gn=nn.GroupNorm(2, 6)), "GroupNorm mixes channels"),
+    "softmax over channels": (Net(lambda n, x: F.softmax(n.a(x), 1)), "softmax"),
+    "mean over channels": (Net(lambda n, x: n.a(x) * n.a(x).mean(1, keepdim=True)), "mean over channels"),
+    "sum with the input": (Net(lambda n, x: n.t(x) + x, 2, t=nn.Conv2d(2, 2, 1)), "network's input"),
+    "channel shuffle": (
+        Net(lambda n, x: n.a(x).view(-1, 2, 3, 8, 8).transpose(1, 2).reshape(-1, 6, 8, 8)),
+        "several axes",
+    ),
+    "pixel shuffle": (Net(lambda n, x: F.pixel_shuffle(n.w(x), 2), 2, w=nn.Conv2d(2, 8, 1)), "pixel_shuffle"),
+    "every second channel": (Net(lambda n, x: n.a(x)[:, ::2], 3), "single channels are picked"),
+    "channels by list": (Net(lambda n, x: n.a(x)[:, [5, 4, 3, 2, 1, 0]]), "indexing by a list"),
+    "reversed": (Net(lambda n, x: n.a(x).flip(1)), "flip"),
+    "rolled": (Net(lambda n, x: torch.roll(n.a(x), 1, 1)), "roll"),
+    "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "tensor's size"),
+    "matrix product": (Net(lambda n, x: torch.matmul(n.a(x), n.a(x))), "matmul"),
+    "added parameter": (Net(lambda n, x: n.a(x) + n.extra.weight), "outside any layer"),
+    "added to itself shifted": (
+        Net(lambda n, x: (y := n.w(x))[:, :6] + y[:, 6:], w=nn.Conv2d(2, 12, 1)),
+        "two channels of one layer",
+    ),
+    "reflected channels": (
+        Net(lambda n, x: F.pad(n.a(x)[:, None], (0, 0, 0, 0, 1, 1), mode="reflect")[:, 0], 8),
+        "pad",
+    ),
+}
+FROZEN["added parameter"][0].extra = nn.Linear(1, 1)
+FROZEN["added parameter"][0].extra.weight = nn.Parameter(torch.zeros(6, 1, 1))
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_cannot_be_followed_is_frozen_with_a_reason(name: str) -> None:
+    net, reason = FROZEN[name]
+    lively_(net)
+    graph = pdc.trace(net, X[:1], "shared")
+    assert any(reason in (g.frozen or "") for g in graph.groups), [g.frozen for g in graph.groups]
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, X).equal
+
+
+def test_a_convolution_with_its_own_forward_is_not_taken_for_torchs() -> None:
+    class Standardised(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv2d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+
+    class Renamed(nn.Conv2d):
+        pass
+
+    own = nn.Sequential(Standardised(2, 4, 3), nn.Conv2d(4, 3, 1)).eval()
+    assert [g.name for g in pdc.trace(own, X[:1].float()).clusterable] == []
+    same = nn.Sequential(Renamed(2, 4, 3), nn.Conv2d(4, 3, 1)).eval()
+    assert [g.name for g in pdc.trace(same, X[:1].float()).clusterable] == ["0"]
+
+
+def test_internal_freezes_the_trunk_and_frees_the_inner_convolution_of_every_block() -> None:
+    graph = pdc.trace(pdc.load_model("resnet20", weights=False), torch.zeros(1, 1, 8, 8))
+    assert [g.name for g in graph.clusterable] == [f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1, 2)]
+    assert all("residual sum" in (g.frozen or "") for g in graph.groups if g.name.endswith("conv2"))
+    inner = graph.group("layer2.1.conv1")
+    assert [p.module for p in inner.producers] == ["layer2.1.conv1"]
+    assert [p.module for p in inner.norms] == ["layer2.1.bn1"]
+    assert [p.module for p in inner.readers] == ["layer2.1.conv2"]
+
+
+def test_padded_shortcuts_split_the_trunk_by_who_writes_it() -> None:
+    graph = pdc.trace(pdc.load_model("resnet20", weights=False), torch.zeros(1, 1, 8, 8), "shared")
+    trunk = {g.name: g for g in graph.clusterable if "conv1" not in g.name.split(".")[-1] or g.name == "conv1"}
+    assert {name: g.size for name, g in trunk.items()} == {"conv1": 16, "layer2.0.conv2": 16, "layer3.0.conv2": 32}
+    stage2 = next(p for p in trunk["conv1"].producers if p.module == "layer2.0.conv2")
+    assert stage2.channels.tolist() == list(range(8, 24))  # 8 zeros before and 8 behind
+
+
+@pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_b"])
+def test_the_zoo_folds_exactly_under_every_treatment(name: str, residual: str) -> None:
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    model = lively_(pdc.load_model(name, data="cifar10", weights=False))
+    graph = pdc.trace(model, x[:1], residual)
+    tied, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.4))
+    assert pdc.check_equal(tied, small, x).equal
+    assert counted_macs(small, x) == pdc.plan_cost(graph, pdc.Plan.uniform(graph, 0.4)).macs
+
+
+def test_merging_one_producer_of_a_sum_alone_would_be_wrong() -> None:
+    """The mistake that the treatments exist for (DESIGN.md section 2), so that the tests above are known to see it."""
+    net = lively_(SOUND["sum"][0])
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    graph = pdc.trace(net, X[:1], "shared")
+    tied, small = reconstructed_and_folded(net, graph, {"a": labels})
+    with torch.no_grad():
+        small.b.weight.copy_(net.b.weight[::2])  # as if b had not been tied
+    assert not pdc.check_equal(tied, small, X).equal
+
+
+def test_tracing_says_what_stands_in_the_way() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    class TwoInputs(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x + y
+
+    hooked = chain().eval()
+    hooked[0].register_forward_hook(lambda *_: None)
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 1)), nn.Conv2d(3, 2, 1)).eval()
+    lazy = nn.Sequential(nn.LazyConv2d(3, 1)).eval()
+    example = torch.zeros(1, 2, 6, 6)
+    for net, x, said in (
+        (Branches().eval(), example, "cannot be traced"),
+        (TwoInputs().eval(), example, "several inputs"),
+        (chain().train(), example, r"model\.eval\(\)"),
+        (hooked, example, "forward hooks"),
+        (normed, example, "parametrisations"),
+        (lazy, example, "lazy module"),
+        (chain().eval(), torch.zeros(1, 3, 6, 6), "does not accept an example of shape"),
+        (chain().eval(), torch.zeros(1, 2, 9, 9), "does not accept an example of shape"),
+        (chain().eval(), torch.zeros(6), "give one input as a tensor"),
+        (chain().eval(), "image", "give one input as a tensor"),
+    ):
+        with pytest.raises(pdc.PDCError, match=said):
+            pdc.trace(net, x)  # type: ignore[arg-type]
+    with pytest.raises(pdc.PDCError, match="internal, shared, gather"):
+        pdc.trace(chain().eval(), example, "some")
+
+
+def test_half_precision_and_another_device_are_traced_as_they_are() -> None:
+    example = torch.zeros(1, 2, 6, 6)
+    half = pdc.trace(chain().half().eval(), example)
+    meta = pdc.trace(chain().to("meta").eval(), example)
+    assert [g.name for g in half.clusterable] == [g.name for g in meta.clusterable] == ["0", "3", "8"]
+
+
+def test_a_flatten_gives_every_channel_its_pixels() -> None:
+    graph = pdc.trace(chain().eval(), torch.zeros(1, 2, 6, 6))
+    reader = graph.group("3").readers[0]
+    assert reader.module == "8"
+    assert reader.channels.shape == (12, 9)
+    assert reader.channels[1].tolist() == list(range(9, 18))
+
+
+def test_an_unknown_group_name_is_answered_with_the_ones_there_are() -> None:
+    graph = pdc.trace(chain().eval(), torch.zeros(1, 2, 6, 6))
+    with pytest.raises(pdc.PDCError, match=r"no channel group 'conv9'.*0, 3, 8"):
+        graph.group("conv9")

@@ -1,0 +1,211 @@
+"""Run folders: a worker process does what was asked, readers never stumble, and one run has one worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pdc_core as pdc
+from pdc_core.runs import RunSpec, read_spec, work
+from pdc_core.train import Stopped, Training
+
+GRAPH = pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
+PLAN = pdc.Plan.uniform(GRAPH, 0.25, model="resnet20")
+
+
+def spec(epochs: int = 1, seed: int = 0) -> RunSpec:
+    return RunSpec(plan=PLAN, training=Training(epochs=epochs, batch_size=512), seed=seed)
+
+
+def wait_for(folder: Path, *states: str, seconds: float = 120) -> pdc.Run:
+    """Wait until a run is in one of the states; a limit against hanging only."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        run = pdc.read_run(folder)
+        if run.state in states:
+            return run
+        time.sleep(0.2)
+    raise AssertionError(f"still {run.state}: {run.status}, {(folder / 'worker.log').read_text()}")
+
+
+def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(epochs=2), root=tmp_path)
+    work(folder)
+    run = pdc.read_run(folder)
+    assert run.state == "done"
+    assert run.status["step"] == run.status["steps"] == 2 * 3  # 1,077 images in batches of 512
+    assert [e["epoch"] for e in run.events if e["kind"] == "evaluation"] == [1, 2]
+    assert {p.name for p in folder.iterdir()} >= {
+        "run.yaml", "status.json", "events.jsonl", "last.ckpt", "labels.npz", "folded.safetensors", "report.json",
+    }  # fmt: skip
+    small, data = pdc.load(folder / "folded.safetensors"), pdc.load_data("digits")
+    assert run.report is not None
+    assert run.report["folded"]["test_accuracy"] == pdc.evaluate(small, data, data.test).accuracy
+    assert pdc.cost(small, torch.zeros(1, 1, 8, 8)).macs == run.report["folded"]["macs"]
+
+
+def test_a_launched_worker_outlives_its_parent_and_can_be_watched(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(), root=tmp_path)
+    assert pdc.read_run(folder).state == "queued"
+    pid = pdc.launch(folder)
+    assert os.getpgid(pid) != os.getpgid(0)
+    run = wait_for(folder, "done", "failed")
+    assert run.state == "done", run.status
+    assert not run.alive
+    assert [r.id for r in pdc.list_runs(tmp_path)] == [folder.name]
+
+
+def test_a_killed_worker_shows_as_interrupted_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(epochs=200), root=tmp_path)
+    pid = pdc.launch(folder)
+    end = time.monotonic() + 120
+    while not (folder / "last.ckpt").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert wait_for(folder, "interrupted").alive is False
+    short = yaml.safe_load((folder / "run.yaml").read_text())
+    done = torch.load(folder / "last.ckpt", weights_only=True)["epoch"]
+    short["training"]["epochs"] = done + 1
+    (folder / "run.yaml").write_text(yaml.safe_dump(short))
+    work(folder)
+    epochs = [e["epoch"] for e in pdc.read_run(folder).events if e["kind"] == "evaluation"]
+    assert epochs == list(range(1, done + 2))
+
+
+def test_stop_ends_a_run_after_its_step_and_run_goes_on_with_it(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(epochs=2), root=tmp_path)
+
+    def stop_soon(step: int, steps: int) -> None:
+        if step == 4:
+            pdc.request_stop(folder)
+
+    with pytest.raises(Stopped):
+        work(folder, show=stop_soon)
+    run = pdc.read_run(folder)
+    assert run.state == "stopped"
+    assert run.report is None
+    work(folder)
+    assert pdc.read_run(folder).state == "done"
+
+
+def test_two_workers_never_share_a_run(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(epochs=3), root=tmp_path)
+    refused: list[str] = []
+
+    def second(step: int, steps: int) -> None:
+        if step == 1:
+
+            def attempt() -> None:
+                try:
+                    work(folder)
+                except pdc.PDCError as error:
+                    refused.append(str(error))
+
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            thread.join(30)
+
+    work(folder, show=second)
+    assert "Another process works on" in refused[0]
+
+
+def test_queued_runs_wait_for_their_turn(tmp_path: Path) -> None:
+    folders = [pdc.create_run(spec(epochs=3, seed=s), root=tmp_path) for s in (0, 1)]
+    for folder in folders:
+        pdc.launch(folder)
+    overlap = 0
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        states = [pdc.read_run(f).state for f in folders]
+        overlap = max(overlap, states.count("running"))
+        if states == ["done", "done"]:
+            break
+        time.sleep(0.1)
+    assert states == ["done", "done"]
+    assert overlap == 1
+
+
+def test_a_run_that_fails_says_why_in_its_status(tmp_path: Path) -> None:
+    folder = pdc.create_run(RunSpec(plan=PLAN, model="resnet32"), root=tmp_path)
+    with pytest.raises(pdc.PDCError, match="no weights"):
+        work(folder)
+    run = pdc.read_run(folder)
+    assert run.state == "failed"
+    assert "no weights" in run.status["message"]
+
+
+def test_a_done_run_is_not_run_again_and_its_folder_is_not_taken(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(), root=tmp_path)
+    (folder / "report.json").write_text("{}")
+    with pytest.raises(pdc.PDCError, match="is done"):
+        work(folder)
+    with pytest.raises(pdc.PDCError, match="holds a run already"):
+        pdc.create_run(spec(), folder=folder)
+
+
+@settings(max_examples=30, deadline=None)
+@given(share=st.floats(0, 1), name=st.sampled_from(["events.jsonl", "status.json", "report.json"]))
+def test_readers_never_stumble_over_torn_files(
+    tmp_path_factory: pytest.TempPathFactory, share: float, name: str
+) -> None:
+    folder = pdc.create_run(spec(), root=tmp_path_factory.mktemp("torn"))
+    whole = {
+        "events.jsonl": "".join(json.dumps({"kind": "train", "step": i}) + "\n" for i in range(5)),
+        "status.json": json.dumps({"state": "running", "heartbeat": 0.0}),
+        "report.json": json.dumps({"folded": {}}),
+    }
+    for file, text in whole.items():
+        (folder / file).write_text(text)
+    text = whole[name]
+    (folder / name).write_text(text[: int(share * len(text))])
+    run = pdc.read_run(folder)
+    assert [e["step"] for e in run.events] == list(range(len(run.events)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: distil", "needs a plan"),
+        ("kind: bake", "kind"),
+        ("model: [", "cannot be read"),
+        ("just text", "not a valid run file"),
+        ("kind: teach\ntraining: {lr: -1}", "training.lr"),
+        ("kind: teach\nsurprise: 1", "surprise"),
+    ],
+)
+def test_a_wrong_run_file_is_refused_with_the_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(pdc.PDCError, match=said):
+        read_spec(tmp_path)
+
+
+def test_a_root_with_foreign_folders_is_listed_without_them(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.yaml").write_text("kind: bake")
+    folder = pdc.create_run(spec(), root=tmp_path)
+    assert [r.id for r in pdc.list_runs(tmp_path)] == [folder.name]
+    assert pdc.list_runs(tmp_path / "nowhere") == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(pdc.PDCError, match="cannot be written"):
+        pdc.create_run(spec(), root=tmp_path / "file")
+
+
+def test_the_environment_names_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PDC_RUNS", str(tmp_path / "elsewhere"))
+    assert pdc.create_run(spec()).parent == tmp_path / "elsewhere"
