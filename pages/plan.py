@@ -18,6 +18,7 @@ graph = network.graph
 EDITOR, SHARE = "plan_editor", "plan_share"
 version = st.session_state.setdefault("plan_version", 0)
 editor_key = f"{EDITOR}_{version}"
+file_key = f"plan_file_{st.session_state.setdefault('plan_files', 0)}"
 
 
 def adopt(plan: Plan) -> None:
@@ -45,7 +46,8 @@ def take_edits() -> None:
 
 def take_file() -> None:
     """Take a plan file, if it is a plan of this network."""
-    file = st.session_state["plan_file"]
+    file = st.session_state[file_key]
+    st.session_state["plan_files"] += 1  # the next file meets a fresh uploader
     if file is None:
         return
     try:
@@ -140,7 +142,7 @@ with take:
         language="bash",
     )
 with load:
-    st.file_uploader("Load a plan (JSON or YAML)", type=["json", "yaml", "yml"], key="plan_file", on_change=take_file)
+    st.file_uploader("Load a plan (JSON or YAML)", type=["json", "yaml", "yml"], key=file_key, on_change=take_file)
 with st.expander("What a plan saves"):
     st.markdown(
         "A layer of $n$ filters that keeps $k$ clusters computes $k/n$ of its MACs, and the layers that "

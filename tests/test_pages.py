@@ -150,7 +150,7 @@ def test_a_link_restores_its_plan_and_a_broken_one_is_refused_in_a_sentence(
 
 
 def _upload(app: AppTest, name: str, content: bytes) -> AppTest:
-    app.file_uploader(key="plan_file").upload(name, content, "application/json").run()
+    app.file_uploader[0].upload(name, content, "application/json").run()
     return app
 
 
