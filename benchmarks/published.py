@@ -26,13 +26,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def main() -> int:
     """Print a line for each checkpoint and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="npz file with the CIFAR-10 images")
-    parser.add_argument(
-        "checkpoints", nargs="+", help="files named after their network, as resnet20-12fca82f.th"
-    )
+    parser.add_argument("checkpoints", nargs="+", help="files named after their network, as resnet20-12fca82f.th")
     arguments = parser.parse_args()
     data = load_data(f"npz:{arguments.data}", mean=MEAN, std=STD)
     wrong = 0

@@ -26,7 +26,7 @@ network = begin(
     "Distil",
     "What does training do? The network learns from its former self while its clusters are pulled together.",
 )
-plan, defaults = current_plan(), Training()
+plan, defaults = current_plan(), Training.for_data(network.data_name)
 teacher = validation_accuracy(network, network.digest)
 before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
 runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}

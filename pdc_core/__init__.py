@@ -14,7 +14,7 @@ import os
 # same cores (the app beside a worker), a training step of ResNet-20 on two threads then takes a fifth of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from pdc_core.cluster import assign, check_labels, cluster, filter_vectors, filter_weights
+from pdc_core.cluster import assign, assign_group, check_labels, cluster, filter_vectors, filter_weights
 from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
 from pdc_core.errors import PDCError
@@ -50,6 +50,7 @@ __all__ = [
     "Split",
     "Training",
     "assign",
+    "assign_group",
     "build_model",
     "card_of",
     "check_equal",

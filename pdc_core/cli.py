@@ -137,8 +137,11 @@ def distil(
     ] = None,
     residual: Residual = "internal",
     epochs: Epochs = 8,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(help="First learning rate; falls as a cosine.")] = 0.05,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step; digits 32, else 128.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="First learning rate, falls as a cosine; digits 0.05, else 0.02.")
+    ] = None,
+    augment: Annotated[float | None, typer.Option(help="Share of images augmented; digits 0, else 1.")] = None,
     temperature: Annotated[float, typer.Option(help="T of the teacher's guidance.")] = 4.0,
     alpha: Annotated[float, typer.Option(help="The teacher's share of the loss, 0 to 1.")] = 0.5,
     schedule: Annotated[
@@ -150,12 +153,16 @@ def distil(
     as_json: AsJson = False,
 ) -> None:
     """Cluster, train under the teacher while filters are pulled together, fold: PDC's one stage."""
-    training = _valid(
-        lambda: Training(
-            epochs=epochs, batch_size=batch_size, lr=lr, temperature=temperature, alpha=alpha,
-            schedule=schedule, ramp=ramp,
-        )
-    )  # fmt: skip
+    given = {"batch_size": batch_size, "lr": lr, "augment": augment}
+    chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen_settings |= {
+        "epochs": epochs,
+        "temperature": temperature,
+        "alpha": alpha,
+        "schedule": schedule,
+        "ramp": ramp,
+    }
+    training = _valid(lambda: Training.for_data(data, **chosen_settings))
     if keep is not None and plan is not None:
         raise PDCError("Give --keep or --plan, not both.")
     chosen = Plan.load(plan) if plan is not None else None

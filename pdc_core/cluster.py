@@ -147,18 +147,26 @@ def assign(
     labels: Labels = {}
     groups = graph.clusterable
     for done, group in enumerate(groups):
-        k = plan.counts.get(group.name, group.size)
-        vectors = filter_vectors(model, group)
-        d = (vectors**2).sum(axis=1)
-        labels[group.name] = np.zeros(group.size, dtype=np.int64)
-        for b in range(group.blocks):  # one block unless a grouped convolution reads or writes the group
-            members = np.flatnonzero(group.block == b)
-            own = cluster(vectors[members], k // group.blocks, d[members], seed)
-            labels[group.name][members] = own + b * (k // group.blocks)
-        labels[group.name] = canonical(labels[group.name])
+        labels[group.name] = assign_group(model, group, plan.counts.get(group.name, group.size), seed)
         if progress is not None:
             progress(done + 1, len(groups))
     return labels
+
+
+def assign_group(model: nn.Module, group: ChannelGroup, k: int, seed: int = 0) -> IntArray:
+    """Cluster the filters of one group into k clusters, as `assign` does: labels (n,).
+
+    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own.
+    """
+    vectors = filter_vectors(model, group)
+    d = (vectors**2).sum(axis=1)
+    if group.blocks == 1:
+        return cluster(vectors, k, d, seed)
+    labels, each = np.zeros(group.size, dtype=np.int64), k // group.blocks
+    for b in range(group.blocks):
+        members = np.flatnonzero(group.block == b)
+        labels[members] = b * each + cluster(vectors[members], each, d[members], seed)
+    return canonical(labels)
 
 
 def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:

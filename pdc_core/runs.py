@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +66,8 @@ class Run:
     state : "queued", "running", "done", "stopped", "failed", or "interrupted" (its worker is gone).
     status : the last status.json: step, steps, epoch, epochs, heartbeat, pid, eta_seconds, message.
     alive : whether a worker holds the run right now.
-    events : the history so far; `report` is None until the run is done.
+    report : None until the run is done.
+    events : the history so far, read when it is first asked for.
     """
 
     folder: Path
@@ -73,8 +75,11 @@ class Run:
     state: str
     status: dict[str, Any] = field(repr=False)
     alive: bool
-    events: list[dict[str, Any]] = field(repr=False)
     report: dict[str, Any] | None = field(repr=False)
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        return _read_events(self.folder / "events.jsonl")
 
     @property
     def id(self) -> str:
@@ -344,9 +349,7 @@ def read_run(folder: str | Path) -> Run:
     fresh = time.time() - float(status.get("heartbeat", 0)) < 15  # a launched worker takes seconds to import torch
     if state in ("queued", "running") and not alive and not (state == "queued" and fresh):
         state = "interrupted"
-    return Run(
-        folder, spec, state, status, alive, _read_events(folder / "events.jsonl"), _read_json(folder / "report.json")
-    )
+    return Run(folder, spec, state, status, alive, _read_json(folder / "report.json"))
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pdc_core.cluster import cluster, filter_vectors, filter_weights
+from pdc_core.cluster import assign_group, filter_vectors, filter_weights
 from pdc_core.cost import Cost, cost
 from pdc_core.data import Data, load_data
 from pdc_core.embed import map_quality, pca_map, pca_share
@@ -104,8 +104,7 @@ def group_vectors(_network: Network, digest: str, group: str) -> NDArray[np.floa
 @st.cache_data(show_spinner="Clustering", max_entries=2048)
 def group_labels(_network: Network, digest: str, group: str, k: int, seed: int = SEED) -> NDArray[np.int64]:
     """Cluster the filters of one group exactly as `assign` would, (n,)."""
-    weights = filter_weights(_network.module, _network.graph.group(group))
-    return cluster(group_vectors(_network, digest, group), k, weights=weights, seed=seed)
+    return assign_group(_network.module, _network.graph.group(group), k, seed)
 
 
 @st.cache_data(show_spinner=False, max_entries=512)
