@@ -25,6 +25,10 @@ class Plan(BaseModel):
     sizes : group name -> filters before; tells at once when a plan meets another network.
     residual : the treatment of residual sums that the groups were found under.
     model : the network's name, where it is known.
+    round_to : clusters kept are multiples of this (4 or 8 for real speed on real hardware), or the whole group.
+    min : clusters that every group keeps at least; smaller groups stay whole.
+    frozen : groups that keep all their filters.
+    bounds : group name -> (fewest, most) clusters, whatever else holds.
 
     Examples
     --------
@@ -41,36 +45,83 @@ class Plan(BaseModel):
     sizes: dict[str, int] = Field(default_factory=dict)
     residual: Literal["internal", "shared", "gather"] = "internal"
     model: str | None = None
+    round_to: int = Field(1, ge=1)
+    min: int = Field(1, ge=1)
+    frozen: tuple[str, ...] = ()
+    bounds: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _counts_fit_sizes(self) -> Plan:
+    def _counts_are_allowed(self) -> Plan:
+        for name, (fewest, most) in self.bounds.items():
+            if not 1 <= fewest <= most:
+                raise ValueError(
+                    f"bounds {fewest} to {most} for group {name!r}: give (fewest, most), 1 <= fewest <= most"
+                )
         for name, k in self.counts.items():
-            n = self.sizes.get(name)
-            if k < 1 or (n is not None and k > n):
-                allowed = f"1 to {n}" if n is not None else "1 or more"
-                raise ValueError(f"{k} clusters for group {name!r}: allowed are {allowed}")
+            if said := self._refuse(name, k, self.sizes.get(name)):
+                raise ValueError(said)
         return self
 
+    def _refuse(self, name: str, k: int, n: int | None, blocks: int = 1) -> str | None:
+        """Return in words why a group of n filters may not keep k clusters, or None."""
+        given = f"{k} clusters for group {name!r}"
+        if k < 1 or (n is not None and k > n):
+            return f"{given}: allowed are {f'1 to {n}' if n is not None else '1 or more'}"
+        if name in self.bounds and not self.bounds[name][0] <= k <= self.bounds[name][1]:
+            return f"{given}: this plan allows {self.bounds[name][0]} to {self.bounds[name][1]}"
+        if k == n:
+            return None
+        if name in self.frozen:
+            return f"{given}: it is frozen in this plan and keeps all its filters"
+        if k < self.min:
+            return f"{given}: this plan allows {self.min} or more"
+        if k % blocks:
+            return f"{given}: allowed are multiples of {blocks}, its convolution groups"
+        if k % self.round_to:
+            return f"{given}: this plan allows multiples of {self.round_to}"
+        return None
+
+    def allowed(self, group: ChannelGroup) -> list[int]:
+        """Return every count that this plan and the network allow for a group, ascending.
+
+        Examples
+        --------
+        >>> Plan(round_to=4).allowed(ChannelGroup("conv1", 10, (), (), ()))
+        [4, 8, 10]
+        """
+        n = group.size
+        return [k for k in range(1, n + 1) if self._refuse(group.name, k, n, group.blocks) is None]
+
     @classmethod
-    def uniform(cls, graph: ChannelGraph, keep: float = 0.5, model: str | None = None) -> Plan:
+    def uniform(cls, graph: ChannelGraph, keep: float = 0.5, model: str | None = None, **constraints: Any) -> Plan:
         """Return the plan that keeps the same ratio of every group that is not frozen: max(1, round(keep n)).
 
         Parameters
         ----------
-        keep : keep ratio k/n, above 0 and at most 1. Groups with several blocks (grouped convolutions) keep the same
-            number in each block.
+        keep : keep ratio k/n, above 0 and at most 1. Where constraints, or the blocks of a grouped convolution, do not
+            allow that count, the nearest one that they allow is taken.
+        constraints : round_to, min, frozen and bounds, see the attributes.
 
         Raises
         ------
         PDCError
-            `keep` is outside (0, 1].
+            `keep` is outside (0, 1], a constraint is not valid or names a group that is not there.
         """
         if not 0 < keep <= 1:
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
-        counts = {g.name: g.blocks * max(1, round(keep * g.size / g.blocks)) for g in graph.clusterable}
-        return cls(
-            counts=counts, sizes={g.name: g.size for g in graph.clusterable}, residual=graph.residual, model=model
-        )
+        sizes = {g.name: g.size for g in graph.clusterable}
+        empty = parse_plan({"sizes": sizes, "residual": graph.residual, "model": model, **constraints}, "this plan")
+        empty.check(graph)
+        counts = {}
+        for group in graph.clusterable:
+            wanted = group.blocks * max(1, round(keep * group.size / group.blocks))
+            allowed = empty.allowed(group)
+            if not allowed:
+                raise PDCError(
+                    f"No count of clusters meets all constraints for group {group.name!r} of {group.size} filters."
+                )
+            counts[group.name] = min(allowed, key=lambda k: (abs(k - wanted), k))
+        return empty.model_copy(update={"counts": counts})
 
     @property
     def keep(self) -> dict[str, float]:
@@ -96,7 +147,8 @@ class Plan(BaseModel):
                 f"{graph.residual!r}; trace it with residual={self.residual!r}."
             )
         groups = {g.name: g for g in graph.groups}
-        wrong = [line for name in {**self.sizes, **self.counts} if (line := _misfit(name, self, groups.get(name)))]
+        named = {**self.sizes, **self.counts, **self.bounds, **dict.fromkeys(self.frozen)}
+        wrong = [line for name in named if (line := _misfit(name, self, groups.get(name)))]
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             known = ", ".join(g.name for g in graph.clusterable[:4])
@@ -151,11 +203,7 @@ def _misfit(name: str, plan: Plan, group: ChannelGroup | None) -> str | None:
     n, k = plan.sizes.get(name), plan.counts.get(name, group.size)
     if n is not None and n != group.size:
         return f"group {name!r} has {group.size} filters, the plan says {n}"
-    if not 1 <= k <= group.size:
-        return f"{k} clusters for group {name!r}: allowed are 1 to {group.size}"
-    if k % group.blocks:
-        return f"{k} clusters for group {name!r}: allowed are multiples of {group.blocks}, its convolution groups"
-    return None
+    return plan._refuse(name, k, group.size, group.blocks)
 
 
 def parse_plan(raw: Any, source: str) -> Plan:

@@ -14,6 +14,7 @@ import platform
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -141,6 +142,10 @@ def launch(folder: str | Path) -> int:
             stderr=log,
             start_new_session=True,
         )
+    threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
+    waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
+    if not _held(folder / "worker.lock"):  # it may have been quick
+        _write(folder / "status.json", json.dumps({**waiting, "pid": worker.pid, "host": platform.node()}))
     return worker.pid
 
 
@@ -346,8 +351,7 @@ def read_run(folder: str | Path) -> Run:
     state = str(status.get("state", "queued"))
     if state not in STATES:
         state = "failed"
-    fresh = time.time() - float(status.get("heartbeat", 0)) < 15  # a launched worker takes seconds to import torch
-    if state in ("queued", "running") and not alive and not (state == "queued" and fresh):
+    if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
         state = "interrupted"
     return Run(folder, spec, state, status, alive, _read_json(folder / "report.json"))
 
@@ -361,6 +365,21 @@ def list_runs(root: str | Path | None = None) -> list[Run]:
         except PDCError:  # not one of ours, or from another version: listed by nobody, deleted by nobody
             continue
     return sorted(found, key=lambda run: run.spec.created or "", reverse=True)
+
+
+def _starting(status: dict[str, Any]) -> bool:
+    """Return whether a worker is still on its way to a queued run: it takes seconds to import torch."""
+    if status.get("pid") is None:  # nobody was launched yet
+        return time.time() - float(status.get("heartbeat", 0)) < 60
+    if status.get("host") != platform.node():
+        return False
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _held(lock: Path) -> bool:

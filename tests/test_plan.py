@@ -15,14 +15,17 @@ import pdc_core as pdc
 from tests.networks import chain, lively_
 
 
-@pytest.fixture(scope="module")
+GRAPH = pdc.trace(lively_(chain()), torch.zeros(1, 2, 6, 6))
+
+
+@pytest.fixture
 def graph() -> pdc.ChannelGraph:
-    return pdc.trace(lively_(chain()), torch.zeros(1, 2, 6, 6))
+    return GRAPH
 
 
 @given(keep=st.floats(1e-6, 1.0))
 def test_uniform_keeps_the_rounded_share_and_at_least_one(keep: float) -> None:
-    graph = pdc.trace(lively_(chain()), torch.zeros(1, 2, 6, 6))
+    graph = GRAPH
     plan = pdc.Plan.uniform(graph, keep)
     assert plan.counts == {g.name: max(1, round(keep * g.size)) for g in graph.clusterable}
     assert plan.check(graph) is plan
@@ -107,3 +110,36 @@ def test_text_that_is_no_plan_is_refused_in_words(text: str | bytes, said: str) 
 def test_a_missing_plan_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(pdc.PDCError, match="cannot be read"):
         pdc.Plan.load(tmp_path / "none.json")
+
+
+@given(keep=st.floats(0.01, 1.0), round_to=st.integers(1, 8), minimum=st.integers(1, 20))
+def test_constraints_hold_in_every_uniform_plan(keep: float, round_to: int, minimum: int) -> None:
+    graph = GRAPH
+    plan = pdc.Plan.uniform(graph, keep, round_to=round_to, min=minimum, frozen=("8",), bounds={"3": (2, 12)})
+    for group in graph.clusterable:
+        k = plan.counts[group.name]
+        assert k == group.size or (k % round_to == 0 and k >= minimum)
+    assert plan.counts["8"] == 8
+    assert plan.counts["3"] >= 2
+    assert plan.check(graph) is plan
+    assert pdc.Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("constraints", "k", "said"),
+    [
+        ({"round_to": 4}, 6, "multiples of 4"),
+        ({"min": 5}, 3, "allows 5 or more"),
+        ({"frozen": ("3",)}, 6, "keeps all its filters"),
+        ({"bounds": {"3": (2, 4)}}, 6, "allows 2 to 4"),
+        ({"bounds": {"3": (2, 4)}}, 12, "allows 2 to 4"),
+        ({"bounds": {"3": (5, 7)}, "round_to": 8}, 6, "No count of clusters"),
+        ({"bounds": {"3": (4, 2)}}, 6, "fewest <= most"),
+        ({"frozen": ("nowhere",)}, 6, "no group 'nowhere'"),
+    ],
+)
+def test_counts_outside_the_constraints_say_what_is_allowed(
+    graph: pdc.ChannelGraph, constraints: dict[str, object], k: int, said: str
+) -> None:
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.Plan.uniform(graph, 1.0, **constraints).replace({"3": k})

@@ -7,22 +7,19 @@ how `load` rebuilds a folded architecture before its weights arrive.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch import Tensor, nn
 
 from pdc_core.cluster import IntArray, Labels, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.fold.rewrite import rewrite
 from pdc_core.graph import ChannelGraph, Layer
-from pdc_core.graph.tensors import input_axis, output_axes
-from pdc_core.reconstruct import tie
+from pdc_core.graph.tensors import channel_tensors, input_axis, output_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,38 +66,54 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     """
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
-    small = narrow_(_copy(model), graph, checked)
+    merged = _merged(checked)
+    small = narrow_(_copy(model, graph, merged), graph, merged)
     small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, checked))  # type: ignore[assignment]
     if hasattr(model, "card"):
         small.card = model.card
     return small
 
 
+def _merged(labels: Labels) -> Labels:
+    """Return the labels of those groups where any two filters share a cluster."""
+    return {name: a for name, a in labels.items() if a.max() + 1 < len(a)}
+
+
+def _firsts(a: IntArray) -> IntArray:
+    """Return the first member of every cluster: the filter that stays for it."""
+    return np.unique(a, return_index=True)[1]
+
+
 @torch.no_grad()
 def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
-    for each in tie(model, graph, labels):
-        t = each.pack()
-        first = np.unique(each.a.cpu().numpy(), return_index=True)[1]
-        away = (t - t[torch.from_numpy(first).to(t.device)][each.a]).abs().amax(dim=0)
-        allowed = 8 * torch.finfo(t.dtype).eps * t.abs().amax(dim=0)
-        if not (away <= allowed).all():  # also true where something is not finite
-            raise PDCError(
-                f"Filters of group {each.group.name!r} that share a cluster are not identical (they differ by up to "
-                f"{float(away.max()):.1e}), so folding them would change the network; run "
-                "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
-            )
+    """Compare every filter that would leave with the one that stays for it, in all that they compute with."""
+    for name, a in _merged(labels).items():
+        group, stays = graph.group(name), _firsts(a)[a]
+        leaves = np.flatnonzero(stays != np.arange(len(a)))
+        for t in channel_tensors(model, group):
+            index = [torch.as_tensor(t.channels[rows], device=t.tensor.device) for rows in (leaves, stays[leaves])]
+            one, other = (t.tensor.index_select(t.axis, i) for i in index)
+            away = float((one - other).abs_().amax())
+            if not away <= 8 * torch.finfo(one.dtype).eps * float(one.abs_().amax()):  # also where one is not finite
+                raise PDCError(
+                    f"Filters of group {name!r} that share a cluster are not identical (they differ by up to "
+                    f"{away:.1e}), so folding them would change the network; run "
+                    "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
+                )
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """Return a deep copy whose parameters are free of gradients and of the autograd graph."""
-    grads = [(p, p.grad) for p in model.parameters() if p.grad is not None]
-    for p, _ in grads:
-        p.grad = None
-    try:
-        return copy.deepcopy(model)
-    finally:
-        for p, grad in grads:
-            p.grad = grad
+def _copy(model: nn.Module, graph: ChannelGraph, merged: Labels) -> nn.Module:
+    """Return a deep copy, without copying the tensors that `narrow_` is going to replace."""
+    shared: dict[int, object] = {}
+    owners = Counter(id(t) for _, t in model.named_parameters(remove_duplicate=False))
+    for group in (graph.group(name) for name in merged):
+        for part in (*group.producers, *group.norms):
+            module = model.get_submodule(part.module)
+            shared |= {id(t): t for t in (getattr(module, name) for name in output_axes(module))}
+        for part in group.readers:
+            weight = model.get_submodule(part.module).weight
+            shared[id(weight)] = weight
+    return copy.deepcopy(model, {key: t for key, t in shared.items() if owners[key] <= 1})
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,7 @@ def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
         a = labels[group.name]
         members = np.flatnonzero(program.group == g)
         members = members[np.argsort(program.position[members])]
-        first = np.unique(a, return_index=True)[1]
-        stands_for[members] = members[first[a]]
+        stands_for[members] = members[_firsts(a)[a]]
         keeps[members] = stands_for[members] == members
     return Kept(keeps, stands_for)
 
@@ -131,29 +143,25 @@ def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
 def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
 
-    Labels must be canonical (`check_labels`). Works on the meta device.
+    Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to.
     """
-    merged = {name: a for name, a in labels.items() if a.max() + 1 < len(a)}
+    merged = _merged(labels)
     groups = [g for g in graph.groups if g.name in merged]
-    gone: dict[str, list[IntArray]] = {}
-    for group in groups:
-        a = merged[group.name]
-        first = np.unique(a, return_index=True)[1]
-        leaves = np.setdiff1d(np.arange(group.size), first)
-        for part in (*group.producers, *group.norms):
-            gone.setdefault(part.module, []).append(part.channels[leaves])
     layers = {layer.name: layer for layer in graph.layers}
-    for reader in {r.module for g in groups for r in g.readers}:
-        target = np.arange(layers[reader].in_channels)  # input position -> the position that takes it over
-        for group in groups:
-            for part in group.readers:
-                if part.module == reader:
-                    first = np.unique(merged[group.name], return_index=True)[1]
-                    target[part.channels] = part.channels[first[merged[group.name]]]
-        _add_inputs_(model.get_submodule(reader), target)
-    for name, channels in gone.items():
-        module = model.get_submodule(name)
-        _drop_outputs_(module, np.unique(np.concatenate(channels)), layers.get(name))
+    leaves: dict[str, list[IntArray]] = {}  # module -> output channels that leave
+    takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
+    for group in groups:
+        stays = _firsts(merged[group.name])[merged[group.name]]
+        gone = np.flatnonzero(stays != np.arange(group.size))
+        for part in (*group.producers, *group.norms):
+            leaves.setdefault(part.module, []).append(part.channels[gone])
+        for part in group.readers:
+            target = takes_over.setdefault(part.module, np.arange(layers[part.module].in_channels))
+            target[part.channels] = part.channels[stays]
+    for name, channels in leaves.items():
+        _drop_outputs_(model.get_submodule(name), np.concatenate(channels), layers.get(name))
+    for name, target in takes_over.items():
+        _add_inputs_(model.get_submodule(name), target)
     return rewrite(model, graph, _kept(graph, merged))
 
 
@@ -161,21 +169,14 @@ def _add_inputs_(module: nn.Module, target: IntArray) -> None:
     """V' = V M: add up the kernels of merged input positions and drop the positions that were taken over."""
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
-    axis, groups = input_axis(module), getattr(module, "groups", 1)
+    v, groups = weight.detach(), getattr(module, "groups", 1)
     stay = np.unique(target)
-    place = np.searchsorted(stay, target)  # input position -> its place among those that stay
-    if groups == 1 or len(stay) == len(target):
-        v = weight.detach()
-        shape = list(v.shape)
-        shape[axis] = len(stay)
-        added = v.new_zeros(shape).index_add_(axis, torch.as_tensor(place, device=v.device), v)
+    if groups == 1:
+        added = _added(v, target, input_axis(module))
     else:  # each group of a grouped convolution reads its own inputs, and every block kept equally many
-        per, kept = len(target) // groups, len(stay) // groups
-        parts = []
-        for g, v in enumerate(weight.detach().chunk(groups, dim=0)):
-            own = torch.as_tensor(place[g * per : (g + 1) * per] - g * kept, device=v.device)
-            parts.append(v.new_zeros(v.shape[0], kept, *v.shape[2:]).index_add_(1, own, v))
-        added = torch.cat(parts)
+        per = len(target) // groups
+        own = [target[g * per : (g + 1) * per] - g * per for g in range(groups)]
+        added = torch.cat([_added(part, own[g], 1) for g, part in enumerate(v.chunk(groups))])
     module.weight = nn.Parameter(added, requires_grad=weight.requires_grad)
     if isinstance(module, nn.Linear):
         module.in_features = len(stay)
@@ -183,24 +184,26 @@ def _add_inputs_(module: nn.Module, target: IntArray) -> None:
         module.in_channels = len(stay)  # type: ignore[assignment]
 
 
+def _added(v: Tensor, target: IntArray, axis: int) -> Tensor:
+    """Return v with its entries along `axis` added up: entry i goes to where target[i] stays."""
+    stay, leave = np.unique(target), np.flatnonzero(target != np.arange(len(target)))
+    place = torch.as_tensor(np.searchsorted(stay, target[leave]), device=v.device)
+    first = v.movedim(axis, 0)  # rows lie together in memory once selected, so that adding them is fast
+    kept = first.index_select(0, torch.as_tensor(stay, device=v.device))
+    kept.index_add_(0, place, first.index_select(0, torch.as_tensor(leave, device=v.device)))
+    return kept.movedim(0, axis).contiguous()
+
+
 def _drop_outputs_(module: nn.Module, leaves: IntArray, layer: Layer | None) -> None:
     """Drop some output channels of a layer, or some channels of a norm."""
-    stay = np.zeros(0, dtype=np.int64)
+    width = next(
+        name for name in ("out_features", "out_channels", "num_features", "num_parameters") if hasattr(module, name)
+    )
+    stay = np.setdiff1d(np.arange(getattr(module, width)), leaves)
     for name, axis in output_axes(module).items():
         old = getattr(module, name)
-        stay = np.setdiff1d(np.arange(old.shape[axis]), leaves)
         new = old.detach().index_select(axis, torch.as_tensor(stay, device=old.device))
-        if isinstance(old, nn.Parameter):
-            setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad))
-        else:
-            setattr(module, name, new)
-    if isinstance(module, nn.Linear):
-        module.out_features = len(stay)
-    elif isinstance(module, _ConvNd):
-        if layer is not None and layer.depthwise:
-            module.groups = module.in_channels = len(stay)
-        module.out_channels = len(stay)
-    elif isinstance(module, _BatchNorm | _InstanceNorm):
-        module.num_features = len(stay)
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = len(stay)
+        setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+    setattr(module, width, len(stay))
+    if layer is not None and layer.depthwise:
+        module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
