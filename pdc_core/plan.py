@@ -111,7 +111,6 @@ class Plan(BaseModel):
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
         sizes = {g.name: g.size for g in graph.clusterable}
         empty = parse_plan({"sizes": sizes, "residual": graph.residual, "model": model, **constraints}, "this plan")
-        empty.check(graph)
         counts = {}
         for group in graph.clusterable:
             wanted = group.blocks * max(1, round(keep * group.size / group.blocks))
@@ -121,7 +120,7 @@ class Plan(BaseModel):
                     f"No count of clusters meets all constraints for group {group.name!r} of {group.size} filters."
                 )
             counts[group.name] = min(allowed, key=lambda k: (abs(k - wanted), k))
-        return empty.model_copy(update={"counts": counts})
+        return empty.model_copy(update={"counts": counts}).check(graph)
 
     @property
     def keep(self) -> dict[str, float]:

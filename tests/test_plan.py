@@ -14,7 +14,6 @@ from torch import nn
 import pdc_core as pdc
 from tests.networks import chain, lively_
 
-
 GRAPH = pdc.trace(lively_(chain()), torch.zeros(1, 2, 6, 6))
 
 
