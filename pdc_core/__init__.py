@@ -18,7 +18,7 @@ from pdc_core.cluster import assign, assign_group, check_labels, cluster, filter
 from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
 from pdc_core.errors import PDCError
-from pdc_core.export import header, load, save
+from pdc_core.export import export_onnx, header, load, save
 from pdc_core.fold import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
 from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint
@@ -62,6 +62,7 @@ __all__ = [
     "deviation",
     "distil",
     "evaluate",
+    "export_onnx",
     "filter_vectors",
     "filter_weights",
     "fold",

@@ -7,6 +7,7 @@ narrows it the same way before the weights arrive.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -203,3 +204,66 @@ def _card(content: dict[str, Any]) -> Card | None:
         return Card(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
     except (KeyError, TypeError, ValueError) as error:
         raise PDCError(f"The header does not say which network it holds ({error}).") from error
+
+
+def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | None = None) -> float:
+    """Write a network as one ONNX file with a free batch size, checked by onnxruntime on batches of 1 and 3.
+
+    Parameters
+    ----------
+    model : a network in eval mode, folded or not.
+    shape : (c, h, w) of one normalised input; networks from `load_model` and `fold` know theirs.
+
+    Returns
+    -------
+    The largest difference between the two programs' outputs, relative to the largest |output|; at most 1e-4.
+
+    Raises
+    ------
+    PDCError
+        The packages for ONNX are missing, the network cannot be exported, or the file does not compute the same.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
+    except ImportError as error:
+        raise PDCError(
+            f"ONNX needs a package that is not here ({error.name}); pip install 'pdc-core[onnx]'."
+        ) from error
+    path, card = Path(path), card_of(model)
+    shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
+    if shape is None:
+        raise PDCError("The shape of this network's input is not known; give export_onnx(..., shape=(c, h, w)).")
+    if model.training:
+        raise PDCError("The network is in train mode; call model.eval() before exporting it.")
+    inputs = [torch.linspace(-2, 2, n * math.prod(shape)).reshape(n, *shape) for n in (1, 3)]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        batch = {0: torch.export.Dim("batch", min=1)}
+        torch.onnx.export(
+            model, (inputs[1],), str(temporary), input_names=["x"], output_names=["logits"],
+            dynamic_shapes=(batch,), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        away = max(_disagreement(model, session, x) for x in inputs)
+        if not away <= 1e-4:
+            raise PDCError(f"The ONNX file computes something else (relative difference {away:.1e}); it is not kept.")
+        temporary.replace(path)
+    except PDCError:
+        raise
+    except Exception as error:  # the exporter and the runtime raise many kinds; all of them mean the same to a user
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise PDCError(
+            f"{type(model).__name__} cannot be written as ONNX ({type(error).__name__}: {first})."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return away
+
+
+@torch.no_grad()
+def _disagreement(model: nn.Module, session: Any, x: torch.Tensor) -> float:
+    """Return the largest difference between torch's and onnxruntime's outputs, relative to the largest of torch's."""
+    expected = model(x)
+    got = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+    return float((expected - got).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -153,3 +153,50 @@ def test_a_folder_that_cannot_be_written_leaves_nothing_behind(folded: nn.Module
 
 def test_labels_in_the_header_are_the_ones_folded(folded: nn.Module) -> None:
     assert all(isinstance(a, np.ndarray) for a in folded.folds[0].labels.values())  # type: ignore[union-attr,index]
+
+
+@pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_small", "vgg16_bn_small"])
+def test_every_treatment_comes_back_from_disk(name: str, residual: str, tmp_path: Path) -> None:
+    model = pdc.load_model(name, weights=False)
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8), residual)
+    _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.4))
+    pdc.save(small, tmp_path / "small.safetensors")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(pdc.load(tmp_path / "small.safetensors")(x), small(x))
+
+
+def test_gather_indices_do_not_depend_on_the_order_of_a_set(tmp_path: Path) -> None:
+    model = pdc.load_model("resnet20", weights=False)
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8), "gather")
+    _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.4))
+    pdc.save(small, tmp_path / "small.safetensors")
+    code = "import sys, torch, pdc_core as pdc; print(pdc.load(sys.argv[1])(torch.ones(1, 1, 8, 8)).sum().item())"
+    command = [sys.executable, "-c", code, str(tmp_path / "small.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) == pytest.approx(small(torch.ones(1, 1, 8, 8)).sum().item(), rel=1e-4)
+
+
+def test_onnx_computes_the_same_on_two_batch_sizes_in_one_file(tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = pdc.load_model("resnet20", weights=False)
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8), "gather")
+    _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.4))
+    assert pdc.export_onnx(small, tmp_path / "small.onnx") <= 1e-4
+    assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"))
+    for batch in (1, 5):
+        x = torch.randn(batch, 1, 8, 8)
+        assert np.allclose(session.run(None, {"x": x.numpy()})[0], small(x).detach().numpy(), atol=1e-3, rtol=1e-4)
+
+
+def test_onnx_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(pdc.PDCError, match="shape="):
+        pdc.export_onnx(chain().eval(), tmp_path / "x.onnx")
+    with pytest.raises(pdc.PDCError, match=r"model\.eval"):
+        pdc.export_onnx(chain(), tmp_path / "x.onnx", shape=(2, 6, 6))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(pdc.PDCError, match=r"pip install 'pdc-core\[onnx\]'"):
+        pdc.export_onnx(chain().eval(), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -57,7 +57,7 @@ def test_projections_cost_what_two_1x1_convolutions_do():
     assert macs(build_model("resnet20_b", 3, 10), example) - macs(build_model("resnet20", 3, 10), example) == by_hand
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("resnet")])
 def test_depth_in_the_name_is_the_number_of_weighted_layers_on_the_main_path(name):
     model = build_model(name, 1, 4)
     weighted = [
@@ -354,3 +354,31 @@ def test_damaged_bytes_never_escape_as_another_error(tmp_path_factory, layout, d
         read_checkpoint(path)
     except PDCError as error:
         assert str(path) in str(error)  # noqa: PT017
+
+
+# Li et al. (arXiv 1608.08710, table 1) give 3.13e8 for VGG-16 at 32x32; the exact number is the sum over its layers.
+@pytest.mark.parametrize("size", [8, 28, 32])
+@pytest.mark.parametrize("name", ["vgg16_bn_small", "mobilenet_v2_small"])
+def test_small_networks_take_small_images_of_any_channels(name, size):
+    model = load_model(name, data="cifar10", weights=False)
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 10)
+    assert build_model(name, 1, 7).eval()(torch.zeros(2, 1, size, size)).shape == (2, 7)
+
+
+def test_vgg16_has_the_macs_of_the_literature():
+    model = load_model("vgg16_bn_small", data="cifar10", weights=False)
+    assert macs(model, torch.zeros(1, 3, 32, 32)) == 313_201_664
+
+
+def test_mobilenet_v2_has_the_macs_counted_by_hand():
+    from pdc_core.models.mobilenet import STAGES
+
+    side, planes, total = 32, 32, 32 * 32 * 3 * 32 * 9
+    for expansion, out, blocks, stride in STAGES:
+        for i in range(blocks):
+            hidden, after = planes * expansion, side // (stride if i == 0 else 1)
+            total += side * side * planes * hidden * (expansion > 1) + after * after * hidden * (9 + out)
+            side, planes = after, out
+    total += side * side * 320 * 1280 + 1280 * 10
+    model = load_model("mobilenet_v2_small", data="cifar10", weights=False)
+    assert macs(model, torch.zeros(1, 3, 32, 32)) == total

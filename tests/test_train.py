@@ -136,7 +136,7 @@ def test_a_network_for_fewer_classes_is_refused() -> None:
 
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
-    result = pdc.distil(MODEL, PLAN, few(DIGITS, 65), epochs=1)  # 64 + 1: batch norm cannot use the one
+    result = pdc.distil(MODEL, PLAN, few(DIGITS, 33), epochs=1)  # 32 + 1: batch norm cannot use the one
     assert [h["step"] for h in result.history if h["kind"] == "evaluation"] == [1]
 
 

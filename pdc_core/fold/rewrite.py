@@ -55,7 +55,8 @@ def rewrite(model: nn.Module, graph: ChannelGraph, kept: Kept) -> nn.Module:
     changes = _changes(program, kept)
     expansions = {
         (node, operand): index
-        for node in program.expanded
+        for node in program.graph.nodes
+        if node in program.expanded
         for operand in node.all_input_nodes
         if (index := _expansion(program.values[operand], program.classes, kept)) is not None
     }
@@ -69,7 +70,8 @@ def rewrite(model: nn.Module, graph: ChannelGraph, kept: Kept) -> nn.Module:
             target, args, kwargs = changes[node]
             made.target = target
             made.args, made.kwargs = fx.node.map_arg((args, kwargs), copied.__getitem__)
-    for number, ((node, operand), index) in enumerate(expansions.items()):
+    earlier = sum(isinstance(m, Gather) for m in model.children())  # of a network that was folded before
+    for number, ((node, operand), index) in enumerate(expansions.items(), start=earlier):
         name = f"gather_{number}"
         model.add_module(name, Gather(torch.as_tensor(index, device=_device(model)), program.values[operand].dim))
         with new.inserting_before(copied[node]):

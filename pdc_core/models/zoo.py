@@ -11,7 +11,9 @@ from torch import nn
 
 from ..errors import PDCError
 from ..torchvision_adapter import torchvision
+from .mobilenet import MobileNetV2
 from .resnet import ResNet
+from .vgg import VGG16
 
 Builder = Callable[[int, int], nn.Module]
 
@@ -19,7 +21,7 @@ MODELS: dict[str, Builder] = {
     f"resnet{6 * blocks + 2}{suffix}": partial(ResNet, blocks, option=option)
     for suffix, option in (("", "A"), ("_b", "B"))
     for blocks in (3, 5, 7, 9, 18)
-}
+} | {"vgg16_bn_small": VGG16, "mobilenet_v2_small": MobileNetV2}
 
 # Heads that only training of the original paper uses, and an initialisation that takes half a minute.
 _WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}
