@@ -138,7 +138,11 @@ def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
         now[node] = expected
         before = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
         picks_a_part = operation(node) == "getitem" and not isinstance(args[0], Ids)
-        if operation(node) not in SHAPE | {"pad"} or picks_a_part or _untouched((args, kwargs), before):
+        if (
+            operation(node) not in SHAPE | {"pad"}
+            or picks_a_part
+            or _untouched((args, kwargs, expected), (*before, value))
+        ):
             continue
         if not _gives(node, node.target, args, kwargs, expected):
             changes[node] = _changed(node, args, kwargs, expected)
@@ -146,7 +150,7 @@ def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
 
 
 def _untouched(now: Any, before: Any) -> bool:
-    """Return whether a call gets what it got before the fold: the same widths, the same sizes."""
+    """Return whether a call gets and gives what it did before the fold: the same widths, the same sizes."""
     plain = lambda v: v.shape if is_ids(v) else v  # noqa: E731
     leaves = [[plain(v) for v in pytree.tree_leaves(value, is_leaf=is_ids)] for value in (now, before)]
     return leaves[0] == leaves[1]

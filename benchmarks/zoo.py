@@ -1,0 +1,140 @@
+"""Every architecture, every residual treatment: trace, tie, fold, compare, count. Writes results/zoo.md and .csv.
+
+    python benchmarks/zoo.py [NAME ...]
+
+Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is «exact» when the
+logits of the tied and the folded network agree within 1e-9 of the largest, with the same classes, and when torch's own
+counter finds exactly the MACs, and the parameters, that the plan predicted.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import datetime
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import pdc_core as pdc
+from pdc_core.graph import RESIDUALS
+
+RESULTS = Path(__file__).parent / "results"
+SMALL = ("resnet20", "resnet56", "resnet20_b", "vgg16_bn_small", "mobilenet_v2_small")  # the zoo, at 32x32
+NAMES = (
+    *SMALL, "alexnet", "vgg11", "vgg11_bn", "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "wide_resnet50_2",
+    "densenet121", "densenet169", "googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1", "mobilenet_v2",
+    "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet0_5", "mnasnet1_3", "shufflenet_v2_x0_5", "shufflenet_v2_x1_5",
+    "efficientnet_b0", "efficientnet_b3", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "regnet_y_1_6gf",
+    "convnext_tiny",
+)  # fmt: skip
+
+
+def main(names: tuple[str, ...]) -> None:
+    """Measure, print and write the rows."""
+    rows = []
+    for name in names:
+        for residual in RESIDUALS:
+            rows.append(measure(name, residual))
+            print({k: v for k, v in rows[-1].items() if k != "reasons"}, flush=True)
+    if names == NAMES:
+        write(rows)
+
+
+def measure(name: str, residual: str) -> dict[str, Any]:
+    """Fold one network under one treatment and return its row."""
+    size = 32 if name in SMALL else 96 if name == "inception_v3" else 64
+    model = lively_(pdc.build_model(name, 3, 10, size=size))
+    x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    graph = pdc.trace(model, x[:1], residual)
+    plan = pdc.Plan.uniform(graph, 0.5)
+    labels = random_labels(graph, plan)
+    tied = pdc.reconstruct_(copy.deepcopy(model), graph, labels)
+    small = pdc.fold(tied, graph, labels)
+    check = pdc.check_equal(tied, small, x)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        small(x[:1])
+    priced = pdc.plan_cost(graph, plan)
+    counted = (counter.get_total_flops() // 2, sum(p.numel() for p in small.parameters()))
+    hidden = [g for g in graph.groups if g.frozen != "is the network's output"]
+    free = sum(g.size for g in hidden if g.frozen is None)
+    return {
+        "network": name,
+        "residual": residual,
+        "groups": len(graph.clusterable),
+        "channels": sum(g.size for g in hidden),
+        "clusterable": free / sum(g.size for g in hidden),
+        "macs_cut": 1 - priced.macs / pdc.plan_cost(graph, {}).macs,
+        "relative_difference": check.relative,
+        "exact": check.relative <= 1e-9 and check.same_predictions and counted == (priced.macs, priced.params),
+        "reasons": "; ".join(sorted({plain(g.frozen) for g in hidden if g.frozen})),
+    }
+
+
+def plain(reason: str) -> str:
+    """Return a reason without the name of the node it speaks of."""
+    return reason.split(" (")[0].split(" by ")[0]
+
+
+def lively_(model: nn.Module) -> nn.Module:
+    """Give random norm statistics and affine parameters to a network in float64."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in model.double().eval().modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1, generator=generator)
+                module.running_var.uniform_(0.5, 2, generator=generator)
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.bias.normal_(0, 0.1, generator=generator)
+    return model
+
+
+def random_labels(graph: pdc.ChannelGraph, plan: pdc.Plan) -> dict[str, np.ndarray]:
+    """Return random labels with the plan's counts, block by block."""
+    random, labels = np.random.default_rng(0), {}
+    for group in graph.clusterable:
+        k, a = plan.counts[group.name] // group.blocks, np.zeros(group.size, dtype=np.int64)
+        for b in range(group.blocks):
+            members = np.flatnonzero(group.block == b)
+            a[members] = b * k + random.permutation(np.r_[np.arange(k), random.integers(0, k, len(members) - k)])
+        labels[group.name] = a
+    return labels
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """Write the rows as CSV and as a Markdown table, a network a line."""
+    with (RESULTS / "zoo.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+    lines = [
+        "# Architectures and residual treatments",
+        "",
+        f"Written by `python benchmarks/zoo.py` on {datetime.date.today()}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}. Random weights and labels, keep ratio 0.5, float64.",
+        "Share: hidden channels that can be clustered. Cut: MACs cut. Difference: largest of the three, relative to the "
+        "largest logit. The rest: why other hidden channels are frozen under `shared`.",
+        "",
+        f"| network | hidden channels | {' | '.join(f'{r}: share, cut' for r in RESIDUALS)} | difference | exact | the rest |",
+        "|---|--:|--:|--:|--:|--:|---|---|",
+    ]
+    for name in dict.fromkeys(row["network"] for row in rows):
+        own = {row["residual"]: row for row in rows if row["network"] == name}
+        cells = [f"{own[r]['clusterable']:.1%}, {own[r]['macs_cut']:.1%}" for r in RESIDUALS]
+        worst = max(row["relative_difference"] for row in own.values())
+        exact = "yes" if all(row["exact"] for row in own.values()) else "NO"
+        rest = own["shared"]["reasons"] or "-"
+        lines.append(
+            f"| {name} | {own['shared']['channels']:,} | {' | '.join(cells)} | {worst:.0e} | {exact} | {rest} |"
+        )
+    (RESULTS / "zoo.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]) or NAMES)
