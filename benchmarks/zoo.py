@@ -113,15 +113,16 @@ def write(rows: list[dict[str, Any]]) -> None:
         table = csv.DictWriter(file, rows[0].keys())
         table.writeheader()
         table.writerows(rows)
+    columns = " | ".join(f"{r}: share, cut" for r in RESIDUALS)
     lines = [
         "# Architectures and residual treatments",
         "",
         f"Written by `python benchmarks/zoo.py` on {datetime.date.today()}, torch {torch.__version__}, "
         f"Python {platform.python_version()}. Random weights and labels, keep ratio 0.5, float64.",
-        "Share: hidden channels that can be clustered. Cut: MACs cut. Difference: largest of the three, relative to the "
-        "largest logit. The rest: why other hidden channels are frozen under `shared`.",
+        "Share: hidden channels that can be clustered. Cut: MACs cut. Difference: largest of the three, relative "
+        "to the largest logit. The rest: why other hidden channels are frozen under `shared`.",
         "",
-        f"| network | hidden channels | {' | '.join(f'{r}: share, cut' for r in RESIDUALS)} | difference | exact | the rest |",
+        f"| network | hidden channels | {columns} | difference | exact | the rest |",
         "|---|--:|--:|--:|--:|--:|---|---|",
     ]
     for name in dict.fromkeys(row["network"] for row in rows):

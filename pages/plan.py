@@ -140,6 +140,7 @@ with take:
     st.code(
         f"python -m pdc_core distil --model {network.model} --data {network.data_name} --plan plan.json",
         language="bash",
+        wrap_lines=True,
     )
 with load:
     st.file_uploader("Load a plan (JSON or YAML)", type=["json", "yaml", "yml"], key=file_key, on_change=take_file)

@@ -192,7 +192,7 @@ def distil(
     graph = trace(teacher, example, residual=plan.residual)
     labels = assign(teacher, graph, plan, seed=seed)
     recorder.labels(labels)
-    before = _measured(teacher, data, cost(teacher, example), example)
+    before = _measured(teacher, data, cost(teacher, example))
     student = copy.deepcopy(model)
     loop = _Loop(student, data, settings, seed, recorder)
     teacher = teacher.to(loop.device)
@@ -212,8 +212,8 @@ def distil(
     check = check_equal(student, small, data.prepare(data.test.images))
     report = {
         "before": before,
-        "reconstructed": _measured(student, data, cost(student, example), example),
-        "folded": _measured(small, data, plan_cost(graph, plan), example),
+        "reconstructed": _measured(student, data, cost(student, example)),
+        "folded": _measured(small, data, plan_cost(graph, plan)),
         "max_abs_diff": check.max_abs_diff,
         "relative_diff": check.relative,
         "same_predictions": check.same_predictions,
@@ -222,8 +222,10 @@ def distil(
             {"name": a.name, "before": a.out_channels, "after": b.out_channels}
             for a, b in zip(graph.layers, plan_cost(graph, plan).layers, strict=True)
         ],
-        "seconds": time.perf_counter() - started,
     }
+    networks = {"before": teacher.to("cpu"), "reconstructed": student, "folded": small}
+    _add_latencies_(report, networks, example)
+    report["seconds"] = time.perf_counter() - started
     return Result(small, student, labels, loop.history, report)
 
 
@@ -246,7 +248,7 @@ def teach(
     example = torch.zeros(1, *data.shape)
     student = copy.deepcopy(model)
     price = cost(student, example)
-    before = _measured(student.eval(), data, price, example)
+    before = _measured(student.eval(), data, price)
     loop = _Loop(student, data, settings, seed, recorder)
 
     def loss(x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -255,19 +257,25 @@ def teach(
 
     loop.run(loss, ties=[])
     student = student.to("cpu").eval()
-    after = _measured(student, data, price, example)
-    report = {"before": before, "taught": after, "seconds": time.perf_counter() - started}
+    report: dict[str, Any] = {"before": before, "taught": _measured(student, data, price)}
+    _add_latencies_(report, {"before": student, "taught": student}, example)  # one architecture
+    report["seconds"] = time.perf_counter() - started
     return Result(student, student, {}, loop.history, report)
 
 
-def _measured(model: nn.Module, data: Data, price: Cost, example: Tensor) -> dict[str, Any]:
+def _measured(model: nn.Module, data: Data, price: Cost) -> dict[str, Any]:
     return {
         "test_accuracy": evaluate(model, data, data.test).accuracy,
         "val_accuracy": evaluate(model, data, data.val).accuracy,
         "macs": price.macs,
         "params": price.params,
-        "latency": {str(batch): seconds for batch, seconds in latency(model, example).items()},
     }
+
+
+def _add_latencies_(report: dict[str, Any], networks: dict[str, nn.Module], example: Tensor) -> None:
+    """Measure the networks of a report one right after the other, so that they meet the same machine."""
+    for name, model in networks.items():
+        report[name]["latency"] = {str(batch): seconds for batch, seconds in latency(model, example).items()}
 
 
 class _Loop:
