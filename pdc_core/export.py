@@ -227,9 +227,7 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
     except ImportError as error:
-        raise PDCError(
-            f"ONNX needs a package that is not here ({error.name}); pip install 'pdc-core[onnx]'."
-        ) from error
+        raise PDCError(f"ONNX needs a package that is not here ({error.name}); pip install -e '.[onnx]'.") from error
     path, card = Path(path), card_of(model)
     shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
     if shape is None:

@@ -197,6 +197,6 @@ def test_onnx_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(pdc.PDCError, match=r"model\.eval"):
         pdc.export_onnx(chain(), tmp_path / "x.onnx", shape=(2, 6, 6))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(pdc.PDCError, match=r"pip install 'pdc-core\[onnx\]'"):
+    with pytest.raises(pdc.PDCError, match=r"pip install -e '.\[onnx\]'"):
         pdc.export_onnx(chain().eval(), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
