@@ -109,7 +109,8 @@ def _kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
     if points.shape[1] > n:  # rotate into the span of the points, at most n dimensions: no distance changes
         points = np.transpose(np.linalg.qr(points.T, mode="r"))
     d = np.maximum(d / d.max(), 1e-12)  # a filter without weight follows the others, but may still seed a cluster
-    model = KMeans(n_clusters=k, n_init=10 if n <= 256 else 1, random_state=seed)
+    starts = 10 if n <= 64 else 3 if n <= 256 else 1  # the larger the group, the less another start finds
+    model = KMeans(n_clusters=k, n_init=starts, random_state=seed)
     return model.fit(points, sample_weight=d).labels_.astype(np.int64)
 
 
