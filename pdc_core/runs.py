@@ -250,6 +250,9 @@ def work(folder: str | Path, *, queue: bool = False, show: Callable[[int, int], 
             except PDCError as error:
                 recorder.state("failed", str(error))
                 raise
+            except KeyboardInterrupt:
+                recorder.state("stopped", "interrupted from the keyboard")
+                raise
             except BaseException as error:
                 recorder.state("failed", f"{type(error).__name__}: {error}")
                 raise
