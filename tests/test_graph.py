@@ -68,6 +68,7 @@ SOUND: dict[str, tuple[Net, str]] = {
     ),
     "channels last and back": (Net(lambda n, x: n.a(x).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)), "a"),
     "literal view": (Net(lambda n, x: n.a(x).view(-1, 6, 64).view(-1, 6, 8, 8)), "a"),
+    "literal view with a free batch": (Net(lambda n, x: n.a(x).view(x.size(0), 6, 64).view(x.size(0), 6, 8, 8)), "a"),
     "view by size": (Net(lambda n, x: n.a(x).view(x.size(0), -1, 8, 8)), "a"),
     "stochastic depth and dropout": (Net(lambda n, x: F.dropout(n.a(x), 0.5, False)), "a"),
     "expanded weights": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3))[:, :, None, None].expand(-1, 6, 8, 8)), "a"),

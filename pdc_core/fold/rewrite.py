@@ -137,15 +137,13 @@ def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
             continue
         now[node] = expected
         before = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
+        if node.op not in ("call_function", "call_method") or operation(node) not in SHAPE | {"pad"}:
+            continue  # a module may be called «pad» or «split» too
         picks_a_part = operation(node) == "getitem" and not isinstance(args[0], Ids)
-        if (
-            operation(node) not in SHAPE | {"pad"}
-            or picks_a_part
-            or _untouched((args, kwargs, expected), (*before, value))
-        ):
+        if picks_a_part or _untouched((args, kwargs, expected), (*before, value)):
             continue
         if not _gives(node, node.target, args, kwargs, expected):
-            changes[node] = _changed(node, args, kwargs, expected)
+            changes[node] = _changed(node, args, kwargs, expected, now)
     return changes
 
 
@@ -192,7 +190,9 @@ def _others(t: Tensor, dim: int) -> tuple[int, ...]:
     return tuple(d for d in range(t.dim()) if d != dim)
 
 
-def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expected: Any) -> Call:
+def _changed(
+    node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expected: Any, now: dict[fx.Node, Any]
+) -> Call:
     """Return the call with its literal numbers replaced so that it makes the expected channels."""
     name, x = operation(node), args[0]
     first = node.args[0]
@@ -226,8 +226,8 @@ def _changed(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expec
         new_args = (first, tuple(picks))
     elif name == "squeeze" and len(node.args) == 1:
         new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d != x.dim))
-    literal = not any(isinstance(v, fx.Node) for v in pytree.tree_leaves(new_args[1:]))
-    if _gives(node, target, (x, *new_args[1:]) if literal else args, new_kwargs, expected):
+    called, named = fx.node.map_arg((new_args, new_kwargs), now.__getitem__)
+    if _gives(node, target, called, named, expected):
         return target, new_args, new_kwargs
     raise PDCError(
         f"The forward pass cannot be narrowed at {node.name} ({name}): leave the groups that pass through it whole, "
