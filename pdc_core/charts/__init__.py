@@ -1,0 +1,52 @@
+"""Figures of pages and notebooks: tidy data in, a plotly figure (or a picture of kernels) out.
+
+One file an idea; `figure` and `palette` hold what all share. Clusters differ in colour (Okabe and Ito) and in marker
+symbol, and `figure.layout.meta["alt"]` describes a figure in words.
+"""
+
+from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
+from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
+from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
+from pdc_core.charts.palette import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SYMBOLS,
+    VERMILION,
+    colour,
+    short,
+    symbol,
+)
+from pdc_core.charts.trade_off import trade_off
+from pdc_core.charts.training import accuracy_curve, loss_curves, tying_curves
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "KERNEL_LIMIT",
+    "LABEL_LIMIT",
+    "LEGEND_LIMIT",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "SYMBOLS",
+    "VERMILION",
+    "accuracy_curve",
+    "before_after_bars",
+    "colour",
+    "filter_map",
+    "kernel_picture",
+    "layer_bars",
+    "loss_curves",
+    "rows_height",
+    "short",
+    "symbol",
+    "trade_off",
+    "tying_curves",
+]

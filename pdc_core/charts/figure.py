@@ -1,0 +1,96 @@
+"""The blank figure that every chart starts from, and the line that most of them draw.
+
+Backgrounds are transparent and neutral colours readable on white and on black, so a figure survives dark
+mode. `figure.layout.meta["alt"]` describes it in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pdc_core.charts.palette import GREY
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def blank(
+    title: str,
+    x: str,
+    y: str,
+    *,
+    height: int,
+    alt: str,
+    legend: bool = False,
+    xaxis: dict[str, Any] | None = None,
+    yaxis: dict[str, Any] | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """Return an empty figure; `alt` says in words what its title does not.
+
+    The layout is given in one piece: plotly validates every later update anew.
+    """
+    import plotly.graph_objects as go
+
+    axis = {
+        "gridcolor": "rgba(138,138,138,0.25)",
+        "zerolinecolor": "rgba(138,138,138,0.5)",
+        "automargin": True,
+        "tickfont": {"size": 13},
+        "ticklabelstandoff": 6,
+    }
+    heading = {
+        "text": title,
+        "font": {"size": 16, "weight": 600},
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+    }
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "meta": {"alt": f"{title}. {alt}"},
+            "title": heading,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 14, "color": GREY},
+            "margin": {"l": 10, "r": 10, "t": 72 if legend else 40, "b": 10},
+            "showlegend": legend,
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+            "hoverlabel": {"font": {"size": 14}},
+            "uirevision": "keep",
+            "xaxis": {**axis, "title": {"text": x, "font": {"size": 14}}, **(xaxis or {})},
+            "yaxis": {**axis, "title": {"text": y, "font": {"size": 14}}, **(yaxis or {})},
+            **layout,
+        }
+    )
+
+
+def line(
+    figure: go.Figure,
+    x: Iterable[float],
+    y: Iterable[float],
+    name: str,
+    shade: str,
+    dash: str,
+    mode: str = "lines",
+    over: str = "epoch",
+) -> None:
+    """Add a curve to a figure; on hover it says its name, x in the unit `over`, and y with three decimals."""
+    import plotly.graph_objects as go
+
+    figure.add_trace(
+        go.Scatter(
+            x=list(x),
+            y=list(y),
+            name=name,
+            mode=mode,
+            line={"color": shade, "dash": dash, "width": 2.5},
+            marker={"size": 8},
+            hovertemplate=name + f" at {over} " + "%{x:.4~g}: %{y:.3f}<extra></extra>",
+        )
+    )

@@ -1,0 +1,85 @@
+"""What happens in a run: loss, accuracy, strength and deviation over the epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pdc_core.charts.figure import blank, line
+from pdc_core.charts.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
+    """Draw the parts of the training loss over the epochs.
+
+    Parameters
+    ----------
+    frame : DataFrame with columns `epoch` (float), `loss`, `ce` and `kd`
+    epochs : int
+        Length of the run: fixes the axis, so that nothing moves while points arrive.
+    """
+    parts = (
+        ("loss", "loss", BLUE, "solid"),
+        ("ce", "labels (CE)", ORANGE, "dot"),
+        ("kd", "teacher (KD)", GREEN, "dash"),
+    )
+    figure = _over_epochs("Training loss and its two parts", "loss [nats]", epochs)
+    for column, name, shade, dash in parts:
+        if column in frame:
+            line(figure, frame["epoch"], frame[column], name, shade, dash)
+    return figure
+
+
+def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = None) -> go.Figure:
+    """Draw the validation accuracy over the epochs, beside the teacher's.
+
+    Parameters
+    ----------
+    frame : DataFrame with columns `epoch` and `val_accuracy` (0 to 1)
+    epochs : int
+    teacher : float, optional
+        Validation accuracy of the uncompressed network, 0 to 1.
+    """
+    figure = _over_epochs("Validation accuracy after each epoch", "accuracy [%]", epochs)
+    if teacher is not None:
+        line(figure, [0, epochs], [100 * teacher] * 2, f"teacher, {100 * teacher:.1f} %", GREY, "dash")
+    line(figure, frame["epoch"], 100 * frame["val_accuracy"], "student", BLUE, "solid", mode="lines+markers")
+    return figure
+
+
+def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
+    """Draw the strength of the reconstruction and the deviation left inside the clusters over the epochs.
+
+    Parameters
+    ----------
+    frame : DataFrame with columns `epoch`, `strength` (0 to 1) and `deviation` (at least 0)
+    epochs : int
+    """
+    figure = _over_epochs(
+        "Clusters pulled together: strength rises to 1, deviation falls to 0",
+        "share of its maximum",
+        epochs,
+        height=260,
+        yaxis={"range": [-0.03, 1.05]},
+    )
+    line(figure, frame["epoch"], frame["strength"], "strength", VERMILION, "solid")
+    if "deviation" in frame and len(frame):
+        largest = max(float(frame["deviation"].max()), 1e-12)
+        line(figure, frame["epoch"], frame["deviation"] / largest, "deviation inside clusters", PURPLE, "dot")
+    return figure
+
+
+def _over_epochs(title: str, y: str, epochs: int, height: int = 330, **layout: Any) -> go.Figure:
+    return blank(
+        title,
+        x="epoch",
+        y=y,
+        height=height,
+        alt=f"Curves over {epochs} epochs.",
+        legend=True,
+        xaxis={"range": [0, epochs]},
+        **layout,
+    )
