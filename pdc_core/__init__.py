@@ -14,7 +14,17 @@ import os
 # same cores (the app beside a worker), a training step of ResNet-20 on two threads then takes a fifth of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from pdc_core.cluster import assign, assign_group, check_labels, cluster, filter_vectors, filter_weights
+from pdc_core.cluster import (
+    ALGORITHMS,
+    VECTORS,
+    assign,
+    assign_group,
+    check_labels,
+    cluster,
+    filter_vectors,
+    filter_weights,
+    ward_linkage,
+)
 from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
 from pdc_core.errors import PDCError
@@ -29,8 +39,10 @@ from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
 
 __all__ = [
+    "ALGORITHMS",
     "DATASETS",
     "MODELS",
+    "VECTORS",
     "Card",
     "ChannelGraph",
     "ChannelGroup",
@@ -82,4 +94,5 @@ __all__ = [
     "teach",
     "torchvision",
     "trace",
+    "ward_linkage",
 ]

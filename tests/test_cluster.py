@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.cluster import canonical
+from pdc_core.cluster import ALGORITHMS, VECTORS, canonical, cut, ward_linkage
+from pdc_core.cluster.vectors import reader_kernels
 from tests.networks import chain, lively_
 
 
@@ -128,3 +129,120 @@ def test_labels_that_do_not_fit_are_refused(labels: dict[str, np.ndarray], said:
     graph = pdc.trace(net, torch.zeros(1, 2, 6, 6))
     with pytest.raises(pdc.PDCError, match=said):
         pdc.check_labels(graph, labels)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 14), d=st.integers(1, 20))
+def test_ward_with_equal_weights_is_scipys(seed: int, n: int, d: int) -> None:
+    from scipy.cluster.hierarchy import cut_tree, linkage
+
+    vectors = np.random.default_rng(seed).normal(size=(n, d))
+    tree, theirs = ward_linkage(vectors), linkage(vectors, "ward")
+    assert np.allclose(tree, theirs)
+    for k in range(1, n + 1):
+        assert np.array_equal(cut(tree, k), canonical(cut_tree(theirs, k)[:, 0].astype(np.int64)))
+
+
+def test_in_ward_a_weight_is_a_number_of_equal_vectors() -> None:
+    from scipy.cluster.hierarchy import linkage
+
+    random = np.random.default_rng(0)
+    vectors, times = random.normal(size=(9, 3)), random.integers(1, 4, 9)
+    heights = linkage(np.repeat(vectors, times, axis=0), "ward")[:, 2]
+    weighted = ward_linkage(vectors, times.astype(float))[:, 2] * times.max() ** 0.5  # weights are relative
+    assert np.allclose(weighted, heights[times.sum() - len(vectors) :])
+
+
+def test_heights_of_ward_add_up_to_the_inertia() -> None:
+    random = np.random.default_rng(0)
+    vectors, weights = random.normal(size=(12, 4)), random.uniform(0.1, 1, 12)
+    weights /= weights.max()
+    tree = ward_linkage(vectors, weights)
+    for k in (1, 3, 7, 12):
+        assert inertia(vectors, cut(tree, k), weights) == pytest.approx((tree[: 12 - k, 2] ** 2 / 2).sum(), abs=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_every_algorithm_finds_clusters_that_are_far_apart(algorithm: str) -> None:
+    members = np.repeat([0, 1, 2, 3], 5)
+    vectors = 10 * np.eye(4)[members] + 0.1 * np.random.default_rng(0).normal(size=(20, 4))
+    assert np.array_equal(pdc.cluster(vectors, 4, algorithm=algorithm), members)
+    vectors[members == 3] = vectors[members == 2]  # equal vectors: still k clusters, none empty
+    assert sorted(set(pdc.cluster(np.round(vectors), 7, algorithm=algorithm))) == list(range(7))
+
+
+def test_an_unknown_algorithm_or_vector_names_those_that_there_are() -> None:
+    net, graph = traced()
+    with pytest.raises(pdc.PDCError, match="kmeans, ward"):
+        pdc.cluster(np.zeros((4, 2)), 2, algorithm="birch")
+    with pytest.raises(pdc.PDCError, match="raw, scaled"):
+        pdc.filter_vectors(net, graph.group("3"), "colour")
+
+
+def traced() -> tuple[nn.Module, pdc.ChannelGraph]:
+    net = lively_(chain())
+    return net, pdc.trace(net, torch.zeros(1, 2, 6, 6))
+
+
+def test_scaled_vectors_are_the_filters_that_the_norm_lets_through() -> None:
+    """Oracle: without padding and bias, conv and norm together are one convolution; its response to a unit pulse."""
+    net, graph = traced()
+    w = pdc.filter_vectors(net, graph.group("3"), "scaled")
+    conv = nn.Conv2d(6, 12, 3, bias=False, dtype=torch.float64)
+    conv.weight.data = torch.from_numpy(w).reshape(12, 6, 3, 3)
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    both = nn.Sequential(net[3], net[4])
+    inner = (both(x) - both(torch.zeros_like(x)))[:, :, 1:-1, 1:-1]
+    assert torch.allclose(conv(x), inner, atol=1e-12)
+
+
+def test_directions_have_length_one_and_do_not_see_the_size_of_a_filter() -> None:
+    net, graph = traced()
+    net[3].weight.data[5] = 0
+    before = pdc.filter_vectors(net, graph.group("3"), "direction")
+    lengths = np.linalg.norm(before, axis=1)
+    assert np.allclose(lengths, np.where(np.arange(12) == 5, 0, 1))
+    net[3].weight.data[2] *= 7
+    assert np.allclose(before, pdc.filter_vectors(net, graph.group("3"), "direction"))
+
+
+def test_in_out_vectors_hold_the_kernels_that_read_a_channel() -> None:
+    net, graph = traced()
+    vectors = pdc.filter_vectors(net, graph.group("3"), "in_out")
+    w, v = net[3].weight.detach().flatten(1), net[8].weight.detach()
+    v = torch.stack([v[:, 9 * i : 9 * i + 9].flatten() for i in range(12)])  # 3x3 pixels a channel after the flatten
+    got_w, got_v = vectors[:, : w.shape[1]], vectors[:, w.shape[1] :]
+    assert np.allclose(got_w, (w / w.norm()).numpy())
+    assert np.allclose(np.sort(got_v, axis=1), np.sort((v / v.norm()).numpy(), axis=1))
+
+
+def test_readers_of_a_grouped_convolution_are_taken_group_by_group() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1, groups=2, bias=False)).eval()
+    group = pdc.trace(net, torch.zeros(1, 2, 4, 4)).group("0")
+    v = net[2].weight.detach()[:, :, 0, 0]  # (4, 3): outputs 0, 1 read channels 0 to 2, outputs 2, 3 the others
+    expected = np.array([[v[2 * (i // 3), i % 3], v[2 * (i // 3) + 1, i % 3]] for i in range(6)])
+    assert np.allclose(reader_kernels(net, group), expected)
+
+
+def test_distances_of_activation_vectors_are_those_of_the_activations() -> None:
+    net, graph = traced()
+    x = torch.randn(5, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for name, layers in (("3", net[:7]), ("0", net[:3])):
+        vectors = pdc.filter_vectors(net, graph.group(name), "activations", x)
+        seen = layers(x).detach().transpose(0, 1).flatten(1)
+        assert np.allclose(vectors @ vectors.T, (seen @ seen.T / seen.shape[1]).numpy(), atol=1e-10)
+
+
+def test_activations_without_images_say_what_to_give() -> None:
+    net, graph = traced()
+    with pytest.raises(pdc.PDCError, match="give images="):
+        pdc.assign(net, graph, pdc.Plan.uniform(graph, 0.5), vectors="activations")
+
+
+@pytest.mark.parametrize("vectors", list(VECTORS))
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_every_pair_of_vectors_and_algorithm_gives_the_plans_counts(vectors: str, algorithm: str) -> None:
+    net, graph = traced()
+    plan, x = pdc.Plan.uniform(graph, 0.4), torch.ones(2, 2, 6, 6, dtype=torch.float64)
+    labels = pdc.assign(net, graph, plan, vectors=vectors, algorithm=algorithm, images=x)
+    assert {name: len(set(a)) for name, a in labels.items()} == plan.counts

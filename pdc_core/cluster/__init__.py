@@ -1,0 +1,28 @@
+"""Clustering: which filters of a group are alike. Filter vectors in, labels out; no weight is changed.
+
+`vectors` says what is compared, `algorithms` how it is grouped, `assignment` does it for a whole network; `labels`
+holds the numbering and the checks. The default (our choice, DESIGN.md section 2): k-means on the raw filters, each
+weighted by its squared norm, so that filters that do nothing do not pull a centroid away from those that do.
+"""
+
+from pdc_core.cluster.algorithms import ALGORITHMS, cluster, cut, ward_linkage
+from pdc_core.cluster.assignment import assign, assign_group
+from pdc_core.cluster.labels import FloatArray, IntArray, Labels, canonical, check_labels
+from pdc_core.cluster.vectors import VECTORS, filter_vectors, filter_weights
+
+__all__ = [
+    "ALGORITHMS",
+    "VECTORS",
+    "FloatArray",
+    "IntArray",
+    "Labels",
+    "assign",
+    "assign_group",
+    "canonical",
+    "check_labels",
+    "cluster",
+    "cut",
+    "filter_vectors",
+    "filter_weights",
+    "ward_linkage",
+]

@@ -1,0 +1,177 @@
+"""Clustering algorithms: n vectors, their weights and k in, labels out. Pure functions on arrays.
+
+All of them lower the same sum, sum_i D_ii ||w_i - c_(a_i)||^2: k-means by alternating, Ward by merging greedily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pdc_core.cluster.labels import FloatArray, IntArray, canonical, split_to
+from pdc_core.errors import PDCError
+
+
+def cluster(
+    vectors: FloatArray, k: int, weights: FloatArray | None = None, seed: int = 0, algorithm: str = "kmeans"
+) -> IntArray:
+    """Group n vectors into exactly k clusters; minimise sum_i D_ii ||w_i - c_(a_i)||^2.
+
+    Parameters
+    ----------
+    vectors : (n, d).
+    k : clusters, 1 to n. None is empty: where fewer than k vectors differ, equal ones are split.
+    weights : the diagonal of D, (n,), not negative; None or all zero means uniform.
+    seed : of k-means++; Ward has no chance in it.
+    algorithm : a name in ALGORITHMS.
+
+    Returns
+    -------
+    labels (n,), 0..k-1, numbered by first member.
+
+    Raises
+    ------
+    PDCError
+        k is out of range, vectors are not finite, or the algorithm is unknown.
+
+    Examples
+    --------
+    >>> cluster(np.array([[0.0], [5.0], [0.1], [5.2]]), k=2)
+    array([0, 1, 0, 1])
+    """
+    n = len(vectors)
+    if algorithm not in ALGORITHMS:
+        raise PDCError(f"There is no clustering algorithm {algorithm!r}; there are {', '.join(ALGORITHMS)}.")
+    if not 1 <= k <= n:
+        raise PDCError(f"k={k} clusters of {n} filters: allowed are 1 to {n}.")
+    if not np.isfinite(vectors).all():
+        raise PDCError("Vectors that are not finite (NaN or infinity) cannot be clustered.")
+    if k == n:
+        return np.arange(n)
+    if k == 1:
+        return np.zeros(n, dtype=np.int64)
+    points, inverse = np.unique(vectors, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    if len(points) <= k:  # fewer different filters than clusters: there is nothing to choose
+        return canonical(split_to(inverse.astype(np.int64), k))
+    d = np.bincount(inverse, _weights(weights, n)).astype(np.float64)
+    return canonical(split_to(ALGORITHMS[algorithm](_rotated(points), k, d, seed)[inverse], k))
+
+
+def _weights(weights: FloatArray | None, n: int) -> FloatArray:
+    """Return D's diagonal, or ones; a filter without weight follows the others, but may still seed a cluster."""
+    d = np.ones(n) if weights is None or not weights.sum() > 0 else np.asarray(weights, dtype=np.float64)
+    return np.maximum(d / d.max(), 1e-12)
+
+
+def _rotated(points: FloatArray) -> FloatArray:
+    """Return the points in coordinates of their span, at most n dimensions: no distance changes."""
+    return np.transpose(np.linalg.qr(points.T, mode="r")) if points.shape[1] > len(points) else points
+
+
+def kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
+    """Weighted k-means from k-means++ (scikit-learn). Source: Lloyd 1982; Arthur and Vassilvitskii 2007."""
+    from sklearn.cluster import KMeans
+
+    n = len(points)
+    starts = 10 if n <= 64 else 3 if n <= 256 else 1  # the larger the group, the less another start finds
+    model = KMeans(n_clusters=k, n_init=starts, random_state=seed)
+    return model.fit(points, sample_weight=d).labels_.astype(np.int64)
+
+
+def ward(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
+    """Ward's tree cut at k clusters; see `ward_linkage`. The clusters of k lie within those of k - 1."""
+    return cut(ward_linkage(points, d), k)
+
+
+ALGORITHMS: dict[str, Callable[[FloatArray, int, FloatArray, int], IntArray]] = {"kmeans": kmeans, "ward": ward}
+
+
+def ward_linkage(vectors: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Merge weighted vectors by Ward's criterion until one cluster is left; one tree gives the clusters of every k.
+
+    Merging clusters A and B raises the inertia by d_A d_B / (d_A + d_B) ||c_A - c_B||^2, with d a cluster's total
+    weight and c its weighted mean.
+
+    Parameters
+    ----------
+    vectors : (n, d), n at least 1.
+    weights : the diagonal of D, (n,), not negative; None or all zero means uniform.
+
+    Returns
+    -------
+    (n-1, 4) in SciPy's format: the two clusters merged (below n: a vector; n + j: the cluster of row j), the height
+    sqrt(2 * rise in inertia), in ascending order, and the number of vectors in the new cluster. With uniform weights it
+    is ``scipy.cluster.hierarchy.linkage(vectors, "ward")``; weights count relative to their largest.
+
+    Source: Ward 1963; nearest-neighbour chains, Murtagh 1983.
+
+    Examples
+    --------
+    >>> ward_linkage(np.array([[0.0], [4.0], [1.0]])).round(2).tolist()
+    [[0.0, 2.0, 1.0, 2.0], [1.0, 3.0, 4.04, 3.0]]
+    """
+    n, d = len(vectors), _weights(weights, len(vectors))
+    c, alive, chain = _rotated(np.array(vectors, dtype=np.float64)).copy(), np.ones(n, dtype=bool), [0]
+    merges: list[tuple[float, int, int]] = []
+    while len(merges) < n - 1:
+        if not chain:
+            chain = [int(alive.argmax())]
+        a = chain[-1]
+        rise = d[a] * d / (d[a] + d) * ((c - c[a]) ** 2).sum(axis=1)
+        rise[~alive] = np.inf
+        rise[a] = np.inf
+        b = int(rise.argmin())
+        if len(chain) > 1 and rise[chain[-2]] <= rise[b]:  # neighbours of each other: no later merge can part them
+            b = chain[-2]
+            chain = chain[:-2]
+            merges.append((float(rise[b]), min(a, b), max(a, b)))
+            keep, gone = merges[-1][1:]
+            c[keep] = (d[keep] * c[keep] + d[gone] * c[gone]) / (d[keep] + d[gone])
+            d[keep] += d[gone]
+            alive[gone] = False
+        else:
+            chain.append(b)
+    return _as_tree(merges, n)
+
+
+def _as_tree(merges: list[tuple[float, int, int]], n: int) -> FloatArray:
+    """Return merges of representatives in SciPy's format, sorted by height."""
+    tree, name, size = np.zeros((len(merges), 4)), np.arange(2 * n - 1), np.ones(2 * n - 1, dtype=np.int64)
+    parent = np.arange(n)
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    for row, (rise, a, b) in enumerate(sorted(merges, key=lambda merge: merge[0])):
+        a, b = root(a), root(b)
+        size[a] += size[b]
+        tree[row] = min(name[a], name[b]), max(name[a], name[b]), (2 * rise) ** 0.5, size[a]
+        parent[b], name[a] = a, n + row
+    return tree
+
+
+def cut(tree: FloatArray, k: int) -> IntArray:
+    """Return the labels of a tree cut at k clusters: the first n - k merges are done.
+
+    Raises
+    ------
+    PDCError
+        k is out of range.
+
+    Examples
+    --------
+    >>> cut(ward_linkage(np.array([[0.0], [4.0], [1.0]])), 2)
+    array([0, 1, 0])
+    """
+    n = len(tree) + 1
+    if not 1 <= k <= n:
+        raise PDCError(f"k={k} clusters of {n} filters: allowed are 1 to {n}.")
+    labels = np.arange(2 * n - 1)
+    for row in range(n - k):
+        labels[np.isin(labels, labels[tree[row, :2].astype(int)])] = n + row
+    return canonical(labels[:n])

@@ -1,0 +1,80 @@
+"""Labels for a whole network: the vectors and the algorithm, applied to every group of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor, nn
+
+from pdc_core.cluster.algorithms import cluster
+from pdc_core.cluster.labels import IntArray, Labels, canonical
+from pdc_core.cluster.vectors import filter_vectors, filter_weights
+from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.plan import Plan
+
+
+def assign(
+    model: nn.Module,
+    graph: ChannelGraph,
+    plan: Plan,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    vectors: str = "raw",
+    algorithm: str = "kmeans",
+    images: Tensor | None = None,
+) -> Labels:
+    """Cluster the filters of every group of a plan.
+
+    Parameters
+    ----------
+    model, graph : a network and its trace; the network is not changed.
+    plan : clusters kept per group; groups that it does not name keep all their filters.
+    seed : of k-means; the same seed gives the same labels.
+    progress : called with (groups done, groups in all).
+    vectors, algorithm : names in VECTORS and ALGORITHMS.
+    images : prepared images (b, c, h, w), for vectors that look at data.
+
+    Returns
+    -------
+    {group name: int array (n,)} with labels 0..k-1, for every group that can be clustered.
+
+    Raises
+    ------
+    PDCError
+        The plan does not fit the graph, a weight is not finite, or a name is unknown.
+    """
+    plan.check(graph)
+    labels: Labels = {}
+    groups = graph.clusterable
+    for done, group in enumerate(groups):
+        k = plan.counts.get(group.name, group.size)
+        labels[group.name] = assign_group(model, group, k, seed, vectors=vectors, algorithm=algorithm, images=images)
+        if progress is not None:
+            progress(done + 1, len(groups))
+    return labels
+
+
+def assign_group(
+    model: nn.Module,
+    group: ChannelGroup,
+    k: int,
+    seed: int = 0,
+    *,
+    vectors: str = "raw",
+    algorithm: str = "kmeans",
+    images: Tensor | None = None,
+) -> IntArray:
+    """Cluster the filters of one group into k clusters, as `assign` does: labels (n,).
+
+    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own.
+    """
+    points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group)
+    if group.blocks == 1:
+        return cluster(points, k, d, seed, algorithm)
+    labels, each = np.zeros(group.size, dtype=np.int64), k // group.blocks
+    for b in range(group.blocks):
+        members = np.flatnonzero(group.block == b)
+        labels[members] = b * each + cluster(points[members], each, d[members], seed, algorithm)
+    return canonical(labels)

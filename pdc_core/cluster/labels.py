@@ -1,0 +1,71 @@
+"""Labels: the numbering that all modules share, and the check that labels from anywhere fit a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Labels = dict[str, IntArray]
+
+
+def canonical(labels: IntArray) -> IntArray:
+    """Return the same clusters numbered by their first member: labels 0..k-1.
+
+    >>> canonical(np.array([7, 2, 7, 5]))
+    array([0, 1, 0, 2])
+    """
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]
+
+
+def split_to(labels: IntArray, k: int) -> IntArray:
+    """Return labels with exactly k clusters: while there are fewer, the last member of the largest one leaves it.
+
+    >>> split_to(np.array([0, 0, 0, 1]), 3)
+    array([0, 0, 2, 1])
+    """
+    labels = canonical(labels)
+    for new in range(int(labels.max()) + 1, k):
+        largest = int(np.bincount(labels).argmax())
+        labels[np.flatnonzero(labels == largest)[-1]] = new
+    return labels
+
+
+def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
+    """Return labels in canonical numbering, or raise with what does not fit the graph.
+
+    Raises
+    ------
+    PDCError
+        A group does not exist or is frozen, an array has another length or holds no integers, or a cluster reaches
+        across the groups of a grouped convolution.
+    """
+    checked: Labels = {}
+    for name, given in labels.items():
+        group, array = graph.group(name), np.asarray(given)
+        if group.frozen is not None:
+            raise PDCError(f"Group {name!r} is frozen ({group.frozen}); leave it out of the labels.")
+        if array.shape != (group.size,) or not np.issubdtype(array.dtype, np.integer):
+            raise PDCError(
+                f"Labels of group {name!r} are {array.dtype} of shape {array.shape}; expected {group.size} integers, "
+                "one a filter."
+            )
+        own = canonical(array.astype(np.int64))
+        pairs = np.unique(np.stack([own, group.block]), axis=1)
+        per_block = np.bincount(pairs[1])
+        if pairs.shape[1] != own.max() + 1 or (per_block != per_block[0]).any():
+            raise PDCError(
+                f"Clusters of group {name!r} do not fit its {group.blocks} convolution groups: merge filters only "
+                "within one of them, and keep the same number in each."
+            )
+        checked[name] = own
+    return checked

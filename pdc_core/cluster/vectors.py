@@ -1,0 +1,167 @@
+"""What is compared when filters are clustered: one vector a filter, several ways to make them.
+
+Each function takes the network, a channel group and, where it looks at data, prepared images, and returns (n, d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdc_core.cluster.labels import FloatArray
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGroup
+from pdc_core.graph.tensors import filters, input_axis
+
+Vectors = Callable[[nn.Module, ChannelGroup, Tensor | None], FloatArray]
+
+
+def filter_vectors(
+    model: nn.Module, group: ChannelGroup, kind: str = "raw", images: Tensor | None = None
+) -> FloatArray:
+    """Return one vector a filter of a group: float64 array (n, d).
+
+    Parameters
+    ----------
+    kind : a name in VECTORS; raw filters by default.
+    images : prepared images (b, c, h, w) that "activations" are measured on; the others do not look at them.
+
+    Raises
+    ------
+    PDCError
+        The kind is unknown, it needs images and there are none, or a vector is not finite.
+    """
+    if kind not in VECTORS:
+        raise PDCError(f"There are no filter vectors {kind!r}; there are {', '.join(VECTORS)}.")
+    vectors = VECTORS[kind](model, group, images)
+    if not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+        raise PDCError(
+            f"{bad} of {group.size} filters of {group.name!r} hold weights that are not finite (NaN or infinity); "
+            "nothing can be clustered until the network is loaded from a good checkpoint."
+        )
+    return vectors
+
+
+def filter_weights(model: nn.Module, group: ChannelGroup) -> FloatArray:
+    """Return the diagonal of D: each filter's squared norm, summed over the producers of the group, (n,)."""
+    return (filter_vectors(model, group) ** 2).sum(axis=1)
+
+
+def raw(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
+    """w_i: the filter itself; where several layers produce the group, filter i of each, side by side."""
+    parts = [filters(model.get_submodule(p.module), p.channels).cpu().double().numpy() for p in group.producers]
+    return np.concatenate(parts, axis=1)
+
+
+def scaled(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
+    """gamma_i / sqrt(var_i + eps) w_i: the filter as the norm layer lets it through.
+
+    The j-th norm scales the j-th producer where there are as many of the two; otherwise every producer is scaled by
+    the mean over the norms. Without norms these are the raw filters.
+    """
+    scales = [_norm_scale(model.get_submodule(p.module), p.channels) for p in group.norms]
+    if not scales:
+        return raw(model, group)
+    if len(scales) != len(group.producers):
+        scales = [np.mean(scales, axis=0)] * len(group.producers)
+    parts = [filters(model.get_submodule(p.module), p.channels).cpu().double().numpy() for p in group.producers]
+    return np.concatenate([scale[:, None] * w for scale, w in zip(scales, parts, strict=True)], axis=1)
+
+
+def _norm_scale(norm: nn.Module, channels: np.ndarray) -> FloatArray:
+    """Return gamma / sqrt(var + eps) of some channels; a PReLU or another module without statistics scales by 1."""
+    var, gamma = getattr(norm, "running_var", None), getattr(norm, "weight", None)
+    if not isinstance(var, Tensor):
+        return np.ones(len(channels))
+    scale = (var.detach().double() + float(norm.eps)).rsqrt()  # type: ignore[arg-type]
+    if isinstance(gamma, Tensor):
+        scale = scale * gamma.detach().double()
+    return scale.cpu().numpy()[channels]
+
+
+def direction(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
+    """w_i / ||w_i||: where a filter points, whatever its size; a zero filter stays zero."""
+    w = raw(model, group)
+    norms = np.linalg.norm(w, axis=1, keepdims=True)
+    return np.divide(w, norms, out=np.zeros_like(w), where=norms > 0)
+
+
+def in_out(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
+    """(w_i / ||W||, v_i / ||V||): the filter beside the kernels that read it, each half of total size 1."""
+    w, v = raw(model, group), reader_kernels(model, group)
+    return np.concatenate([half / (np.linalg.norm(half) or 1.0) for half in (w, v)], axis=1)
+
+
+def reader_kernels(model: nn.Module, group: ChannelGroup) -> FloatArray:
+    """Return v_i: all weights by which readers use channel i of a group, (n, e); e is 0 where nothing reads it."""
+    parts = []
+    for part in group.readers:
+        module = model.get_submodule(part.module)
+        v = module.weight.detach().double().cpu()  # type: ignore[operator]
+        if getattr(module, "groups", 1) > 1:  # every group of a grouped convolution reads its own inputs
+            per = v.shape[1]
+            own = torch.zeros(module.in_channels, v.shape[0] // module.groups, *v.shape[2:], dtype=v.dtype)  # type: ignore[operator, call-overload]
+            for g, kernels in enumerate(v.chunk(module.groups)):  # type: ignore[arg-type]
+                own[g * per : (g + 1) * per] = kernels.transpose(0, 1)
+            v = own
+        else:
+            v = v.movedim(input_axis(module), 0)
+        parts.append(v[torch.from_numpy(part.channels)].reshape(group.size, -1).numpy())
+    return np.concatenate(parts, axis=1) if parts else np.zeros((group.size, 0))
+
+
+def activations(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
+    """Rows x_i (n, n) whose inner products are E[x_i x_j], the channels as their first reader sees them.
+
+    Distances are those of the activations over all images and pixels, in n numbers a filter: a factor of the second
+    moments, X X^T = E[x x^T].
+    """
+    if images is None:
+        raise PDCError("Vectors of 'activations' need images; give images=data.prepare(data.train.images[:500]).")
+    e, u = torch.linalg.eigh(second_moment(model, group, images))
+    return (u * e.clamp(min=0).sqrt()).numpy()
+
+
+@torch.no_grad()
+def second_moment(model: nn.Module, group: ChannelGroup, images: Tensor, centred: bool = False) -> Tensor:
+    """Return E[x x^T] over images and pixels, float64 (n, n); `centred` subtracts E[x] E[x]^T.
+
+    x are the group's channels where the first reader reads them, after norm and activation function.
+    """
+    if not group.readers:
+        raise PDCError(f"Nothing reads group {group.name!r}, so that it has no activations to compare.")
+    part, n = group.readers[0], group.size
+    channels = torch.from_numpy(part.channels.reshape(-1))
+    total, mean, count = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64), 0
+
+    def take(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        nonlocal count
+        x = args[0].detach()
+        axis = x.dim() - 1 if isinstance(module, nn.Linear) else x.dim() - 3
+        x = x.index_select(axis, channels.to(x.device)).movedim(axis, 0)  # (n m, b, ...)
+        x = x.reshape(n, -1).double().cpu()
+        total.add_(x @ x.T)
+        mean.add_(x.sum(dim=1))
+        count += x.shape[1]
+
+    handle = model.get_submodule(part.module).register_forward_pre_hook(take)
+    try:
+        for batch in images.split(250):
+            model(batch)
+    finally:
+        handle.remove()
+    total, mean = total / count, mean / count
+    return total - torch.outer(mean, mean) if centred else total
+
+
+VECTORS: dict[str, Vectors] = {
+    "raw": raw,
+    "scaled": scaled,
+    "direction": direction,
+    "in_out": in_out,
+    "activations": activations,
+}
