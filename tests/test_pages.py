@@ -16,7 +16,7 @@ from ui.drawing import cut, percent, short
 from ui.runs import duration
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["model", "filters", "plan", "distil", "compare"]
+PAGES = ["model", "filters", "plan", "distil", "compare", "learn"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.navigation.page import Page
 
 _PAGES = Path(__file__).resolve().parent.parent / "pages"
-_TITLES = ("Model", "Filters", "Plan", "Distil", "Compare")
+_TITLES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
 _ROUTED = "routed"
 _SIDEBAR_PIXELS = 200
 

@@ -7,6 +7,7 @@ symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
+from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.palette import (
     BLUE,
     COLOURS,
@@ -40,13 +41,17 @@ __all__ = [
     "accuracy_curve",
     "before_after_bars",
     "colour",
+    "error_bars",
     "filter_map",
     "kernel_picture",
     "layer_bars",
     "loss_curves",
+    "pulling_curves",
     "rows_height",
     "short",
+    "sum_bars",
     "symbol",
+    "three_filters",
     "trade_off",
     "tying_curves",
 ]

@@ -242,8 +242,8 @@ def test_a_stopped_run_says_so_and_offers_to_go_on(page: Page, server: Server) -
 
 
 def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: Server) -> None:
-    for title in ("Model", "Filters", "Plan", "Distil", "Compare"):
+    for title in ("Model", "Filters", "Plan", "Distil", "Compare", "Learn"):
         page.goto(f"{server.address}/{title.lower()}")
         expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
         expect(page.get_by_text("Page not found")).to_have_count(0)
-        expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(5)
+        expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)

@@ -1,0 +1,21 @@
+"""Learn: why does it work? Three filters, two nearly alike, taken through every step of the method by hand."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui.lesson import answered
+from ui.lesson_steps import STEPS
+from ui.session import begin
+
+begin("Learn", "Why does it work? The smallest network by hand: three filters, two of them nearly alike.")
+names = list(STEPS)
+choice, score = st.columns([5, 2], vertical_alignment="center")
+step = choice.segmented_control(
+    "Step", names, default=names[0], required=True, key="step", bind="query-params", label_visibility="collapsed"
+)
+done = score.empty()  # written last: the answer on this page may be the one that counts
+title, show = STEPS[step]
+st.subheader(f"{names.index(step) + 1}. {title}")
+show()
+done.caption(f"{len(answered())} of {len(names)} questions answered")

@@ -1,0 +1,208 @@
+"""The pictures of the lesson: three filters and what they see, and the errors that ways to remove one make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdc_core.charts.figure import blank
+from pdc_core.charts.palette import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_SIDE = 8.0  # every panel is so wide and so high, whatever it holds
+_STEP = _SIDE + 2.0
+_SIGNED = [[0.0, "#005AA0"], [0.5, "#F6F6F6"], [1.0, "#D55E00"]]  # negative, zero, positive
+_HIDDEN = {"visible": False, "showgrid": False, "zeroline": False}
+_EXACT = 1e-9
+
+
+def three_filters(
+    image: NDArray[Any], kernels: NDArray[Any], channels: NDArray[Any], output: NDArray[Any], title: str
+) -> go.Figure:
+    """Draw an image, the filters with their weights, what each gives, and the output, from left to right.
+
+    Parameters
+    ----------
+    image, output : arrays (h, w)
+    kernels : (n, 3, 3)
+    channels : (n, h, w)
+    """
+    n = len(kernels)
+    figure = blank(
+        title,
+        x="",
+        y="",
+        height=390,
+        xaxis={**_HIDDEN, "constrain": "domain"},
+        yaxis={**_HIDDEN, "scaleanchor": "x", "constrain": "domain"},
+        alt=f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Blue is negative, "
+        "orange positive.",
+    )
+    middle = -0.5 * _STEP
+    _panel(figure, image, 0, middle, "image x", float(image.max()))
+    for i in range(n):
+        _panel(figure, kernels[i], i + 1, 0, f"filter {i}", float(np.abs(kernels).max()), digits=2)
+        _panel(figure, channels[i], i + 1, -_STEP, f"channel {i}", float(channels.max()) or 1.0)
+    _panel(figure, output, n + 1, middle, "output y", float(np.abs(output).max()) or 1.0)
+    return figure
+
+
+def _panel(
+    figure: go.Figure,
+    values: NDArray[Any],
+    column: int,
+    bottom: float,
+    name: str,
+    bound: float,
+    digits: int | None = None,
+) -> None:
+    """Draw one array as a square of coloured cells; `digits` writes the numbers into them."""
+    import plotly.graph_objects as go
+
+    rows, columns = values.shape
+    figure.add_trace(
+        go.Heatmap(
+            x=column * _STEP + (np.arange(columns) + 0.5) * _SIDE / columns,
+            y=bottom + _SIDE - (np.arange(rows) + 0.5) * _SIDE / rows,
+            z=values,
+            zmin=-bound,
+            zmax=bound,
+            colorscale=_SIGNED,
+            showscale=False,
+            xgap=1,
+            ygap=1,
+            texttemplate=None if digits is None else f"%{{z:.{digits}f}}",
+            textfont={"size": 12, "color": "#1c2126"},
+            customdata=np.moveaxis(np.indices(values.shape), 0, -1),
+            hovertemplate=name + ", row %{customdata[0]}, column %{customdata[1]}: %{z:.3f}<extra></extra>",
+        )
+    )
+    figure.add_annotation(
+        x=column * _STEP + _SIDE / 2, y=bottom + _SIDE, text=name, showarrow=False, yanchor="bottom", font={"size": 14}
+    )
+
+
+def pulling_curves(
+    strengths: Sequence[float], distances: Sequence[float], changes: Sequence[float], now: float
+) -> go.Figure:
+    """Draw how far two filters' outputs are apart, and how far the network's output has moved, over the strength.
+
+    Parameters
+    ----------
+    strengths, distances, changes : one number a point; strengths rise from 0 to 1
+    now : the strength to mark
+    """
+    import plotly.graph_objects as go
+
+    figure = blank(
+        "The two filters meet; the output moves a little",
+        x="strength s",
+        y="largest difference of any pixel",
+        height=300,
+        legend=True,
+        xaxis={"range": [-0.03, 1.03]},
+        yaxis={"rangemode": "tozero"},
+        alt=f"Filters 0 and 1 are {distances[0]:.2f} apart at strength 0 and equal at 1; the output moves by "
+        f"{changes[-1]:.2f}. Strength {now:.2f} is marked.",
+    )
+    curves = (("filters 0 and 1, apart", distances, BLUE, "solid"), ("output, moved", changes, ORANGE, "dash"))
+    for name, values, shade, dash in curves:
+        figure.add_trace(
+            go.Scatter(
+                x=list(strengths),
+                y=list(values),
+                name=name,
+                mode="lines",
+                line={"color": shade, "dash": dash, "width": 3},
+                hovertemplate=name + " at s = %{x:.2f}: %{y:.3f}<extra></extra>",
+            )
+        )
+    figure.add_vline(x=now, line={"color": VERMILION, "width": 2, "dash": "dot"})
+    return figure
+
+
+def error_bars(errors: Mapping[str, float], title: str) -> go.Figure:
+    """Draw one bar an error, with its number; what is exact but for rounding is written as 0 and coloured green.
+
+    Parameters
+    ----------
+    errors : what was done -> largest change of the output
+    """
+    import plotly.graph_objects as go
+
+    exact = [error < _EXACT for error in errors.values()]
+    written = ["0 (exact)" if zero else f"{error:.3f}" for zero, error in zip(exact, errors.values(), strict=True)]
+    figure = blank(
+        title,
+        x="largest change of any output pixel",
+        y="",
+        height=110 + 44 * len(errors),
+        yaxis={"autorange": "reversed", "showgrid": False},
+        xaxis={"range": [0, 1.25 * max(*errors.values(), _EXACT)]},
+        alt=", ".join(f"{name}: {text}" for name, text in zip(errors, written, strict=True)) + ".",
+    )
+    figure.add_trace(
+        go.Bar(
+            x=list(errors.values()),
+            y=list(errors),
+            orientation="h",
+            text=written,
+            textposition="outside",
+            marker_color=[GREEN if zero else VERMILION for zero in exact],
+            cliponaxis=False,
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )
+    return figure
+
+
+def sum_bars(rows: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
+    """Draw sums as rows of pieces laid end to end; negative pieces go left of 0.
+
+    Parameters
+    ----------
+    rows : name of a sum -> {name of a piece: its value}
+    """
+    import plotly.graph_objects as go
+
+    totals = {name: sum(pieces.values()) for name, pieces in rows.items()}
+    figure = blank(
+        title,
+        x="what each channel adds to the output pixel",
+        y="",
+        height=260,
+        barmode="relative",
+        yaxis={"autorange": "reversed", "showgrid": False},
+        alt="; ".join(
+            f"{name}: "
+            + ", ".join(f"{piece} gives {value:.3f}" for piece, value in pieces.items())
+            + f", together {totals[name]:.3f}"
+            for name, pieces in rows.items()
+        )
+        + ".",
+    )
+    for i, (name, pieces) in enumerate(rows.items()):
+        for j, (piece, value) in enumerate(pieces.items()):
+            shade = (BLUE, ORANGE, PURPLE)[j % 3] if len(pieces) > 2 or j == 0 else PURPLE
+            figure.add_trace(
+                go.Bar(
+                    x=[value],
+                    y=[f"{name}: {totals[name]:.3f}"],
+                    orientation="h",
+                    marker_color=shade,
+                    width=0.55,
+                    text=f"{piece} = {value:.3f}",
+                    textposition="inside",
+                    insidetextanchor="middle",
+                    textfont={"color": "#ffffff", "size": 14},
+                    showlegend=False,
+                    offsetgroup=str(i),
+                    hovertemplate=f"{piece} = {value:.3f}<extra></extra>",
+                )
+            )
+    return figure
