@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor, nn
 
 from pdc_core.cluster.algorithms import cluster
-from pdc_core.cluster.labels import IntArray, Labels, canonical
+from pdc_core.cluster.labels import IntArray, Labels, canonical, check_labels
 from pdc_core.cluster.vectors import filter_vectors, filter_weights
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
@@ -25,7 +25,7 @@ def assign(
     algorithm: str = "kmeans",
     images: Tensor | None = None,
 ) -> Labels:
-    """Cluster the filters of every group of a plan.
+    """Cluster the filters of every group of a plan; clusters by hand and pinned filters stay as the plan has them.
 
     Parameters
     ----------
@@ -49,8 +49,13 @@ def assign(
     labels: Labels = {}
     groups = graph.clusterable
     for done, group in enumerate(groups):
-        k = plan.counts.get(group.name, group.size)
-        labels[group.name] = assign_group(model, group, k, seed, vectors=vectors, algorithm=algorithm, images=images)
+        if group.name in plan.hand:
+            labels |= check_labels(graph, {group.name: np.array(plan.hand[group.name])})
+        else:
+            k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
+            labels[group.name] = assign_group(
+                model, group, k, seed, vectors=vectors, algorithm=algorithm, images=images, pinned=pins
+            )
         if progress is not None:
             progress(done + 1, len(groups))
     return labels
@@ -65,16 +70,22 @@ def assign_group(
     vectors: str = "raw",
     algorithm: str = "kmeans",
     images: Tensor | None = None,
+    pinned: Sequence[int] = (),
 ) -> IntArray:
     """Cluster the filters of one group into k clusters, as `assign` does: labels (n,).
 
-    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own.
+    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own. Each
+    `pinned` filter is a cluster by itself, and the others share the rest of the count.
     """
     points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group)
-    if group.blocks == 1:
-        return cluster(points, k, d, seed, algorithm)
-    labels, each = np.zeros(group.size, dtype=np.int64), k // group.blocks
+    block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+    alone = np.isin(np.arange(group.size), pinned)
+    labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0
     for b in range(group.blocks):
-        members = np.flatnonzero(group.block == b)
-        labels[members] = b * each + cluster(points[members], each, d[members], seed, algorithm)
+        pins, others = np.flatnonzero(alone & (block == b)), np.flatnonzero(~alone & (block == b))
+        labels[pins] = used + np.arange(len(pins))
+        if len(others):
+            own = cluster(points[others], each - len(pins), d[others], seed, algorithm)
+            labels[others] = used + len(pins) + own
+        used += each
     return canonical(labels)

@@ -5,7 +5,6 @@ Made from a graph, checked against a graph, stored as JSON (YAML is read too). N
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.plan.text import parse, to_yaml
 
 
 class Plan(BaseModel):
@@ -29,6 +29,9 @@ class Plan(BaseModel):
     min : clusters that every group keeps at least; smaller groups stay whole.
     frozen : groups that keep all their filters.
     bounds : group name -> (fewest, most) clusters, whatever else holds.
+    hand : group name -> the cluster of each of its filters, where clusters were formed by hand. `assign` takes them as
+        they are. They hold as long as the group's count does.
+    pinned : group name -> filters that are a cluster of their own, whatever the count is.
 
     Examples
     --------
@@ -49,6 +52,8 @@ class Plan(BaseModel):
     min: int = Field(1, ge=1)
     frozen: tuple[str, ...] = ()
     bounds: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    hand: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    pinned: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _counts_are_allowed(self) -> Plan:
@@ -60,10 +65,30 @@ class Plan(BaseModel):
         for name, k in self.counts.items():
             if said := self._refuse(name, k, self.sizes.get(name)):
                 raise ValueError(said)
+        for name in {**self.hand, **self.pinned}:
+            if said := self._refuse_hand(name):
+                raise ValueError(said)
         return self
 
-    def _refuse(self, name: str, k: int, n: int | None, blocks: int = 1) -> str | None:
+    def _refuse_hand(self, name: str) -> str | None:
+        """Return in words why the clusters by hand, or the pins, of one group are not valid, or None."""
+        n, k, pins = self.sizes.get(name), self.counts.get(name), self.pinned.get(name, ())
+        labels = self.hand.get(name)
+        n = n if n is not None or labels is None else len(labels)
+        if any(i < 0 or (n is not None and i >= n) for i in pins) or len(set(pins)) != len(pins):
+            return f"pinned filters {list(pins)} of group {name!r}: give each once, 0 to {(n or 1) - 1}"
+        if labels is None:
+            return None
+        if len(labels) != n or min(labels, default=-1) < 0:
+            return f"clusters by hand of group {name!r}: give {n} labels of 0 or more, one a filter, not {len(labels)}"
+        if len(set(labels)) != k:
+            return f"clusters by hand of group {name!r} are {len(set(labels))}, but its count is {k}: make them equal"
+        shared = [i for i in pins if labels.count(labels[i]) > 1]
+        return f"filter {shared[0]} of group {name!r} is pinned and stays alone: unpin it first" if shared else None
+
+    def _refuse(self, name: str, k: int, n: int | None, group: ChannelGroup | None = None) -> str | None:
         """Return in words why a group of n filters may not keep k clusters, or None."""
+        blocks = group.blocks if group is not None else 1
         given = f"{k} clusters for group {name!r}"
         if k < 1 or (n is not None and k > n):
             return f"{given}: allowed are {f'1 to {n}' if n is not None else '1 or more'}"
@@ -77,9 +102,20 @@ class Plan(BaseModel):
             return f"{given}: this plan allows {self.min} or more"
         if k % blocks:
             return f"{given}: allowed are multiples of {blocks}, its convolution groups"
+        if name in self.pinned and (fewest := self._fewest(name, n, group)) > k:
+            return f"{given}: it has {len(self.pinned[name])} pinned filters, so allowed are {fewest} or more"
         if k % self.round_to:
             return f"{given}: this plan allows multiples of {self.round_to}"
         return None
+
+    def _fewest(self, name: str, n: int | None, group: ChannelGroup | None) -> int:
+        """Return the fewest clusters that leave every pinned filter alone and every other filter a cluster."""
+        pins = self.pinned[name]
+        if group is None or group.blocks == 1 or any(i >= group.size for i in pins):
+            return len(pins) + int(n is None or n > len(pins))
+        filled = [sum(int(group.block[i]) == b for i in pins) for b in range(group.blocks)]
+        each = group.size // group.blocks
+        return group.blocks * max(pinned + int(each > pinned) for pinned in filled)
 
     def allowed(self, group: ChannelGroup) -> list[int]:
         """Return every count that this plan and the network allow for a group, ascending.
@@ -90,7 +126,7 @@ class Plan(BaseModel):
         [4, 8, 10]
         """
         n = group.size
-        return [k for k in range(1, n + 1) if self._refuse(group.name, k, n, group.blocks) is None]
+        return [k for k in range(1, n + 1) if self._refuse(group.name, k, n, group) is None]
 
     @classmethod
     def uniform(cls, graph: ChannelGraph, keep: float = 0.5, model: str | None = None, **constraints: Any) -> Plan:
@@ -114,12 +150,7 @@ class Plan(BaseModel):
         counts = {}
         for group in graph.clusterable:
             wanted = group.blocks * max(1, round(keep * group.size / group.blocks))
-            allowed = empty.allowed(group)
-            if not allowed:
-                raise PDCError(
-                    f"No count of clusters meets all constraints for group {group.name!r} of {group.size} filters."
-                )
-            counts[group.name] = min(allowed, key=lambda k: (abs(k - wanted), k))
+            counts[group.name] = empty.nearest(group, wanted)
         return empty.model_copy(update={"counts": counts}).check(graph)
 
     @property
@@ -128,8 +159,48 @@ class Plan(BaseModel):
         return {name: k / self.sizes[name] for name, k in self.counts.items() if name in self.sizes}
 
     def replace(self, counts: Mapping[str, int]) -> Plan:
-        """Return a plan with some counts changed; the others stay."""
-        return parse_plan({**self.model_dump(), "counts": {**self.counts, **counts}}, "the changed plan")
+        """Return a plan with some counts changed; the others stay. A group whose count changes forgets `hand`."""
+        hand = {name: labels for name, labels in self.hand.items() if counts.get(name) in (None, self.counts.get(name))}
+        changed = {"counts": {**self.counts, **counts}, "hand": hand}
+        return parse_plan({**self.model_dump(), **changed}, "the changed plan")
+
+    def constrain(self, graph: ChannelGraph, **constraints: Any) -> Plan:
+        """Return a plan under other constraints; counts that these do not allow go to the nearest that they do.
+
+        Parameters
+        ----------
+        constraints : round_to, min, frozen and bounds, see the attributes; those not given stay as they are.
+
+        Raises
+        ------
+        PDCError
+            A constraint is not valid, or leaves a group no count at all.
+        """
+        empty = parse_plan({**self.model_dump(), **constraints, "counts": {}, "hand": {}}, "the changed plan")
+        wanted = {g.name: self.counts.get(g.name, g.size) for g in graph.clusterable}
+        counts = {g.name: empty.nearest(g, wanted[g.name]) for g in graph.clusterable}
+        hand = {name: labels for name, labels in self.hand.items() if counts.get(name) == self.counts.get(name)}
+        return parse_plan({**empty.model_dump(), "counts": counts, "hand": hand}, "the changed plan").check(graph)
+
+    def nearest(self, group: ChannelGroup, wanted: float) -> int:
+        """Return the count nearest to `wanted` that this plan and the network allow; of two, the smaller.
+
+        Raises
+        ------
+        PDCError
+            No count meets all constraints.
+
+        Examples
+        --------
+        >>> Plan(round_to=4).nearest(ChannelGroup("conv1", 10, (), (), ()), 7)
+        8
+        """
+        allowed = self.allowed(group)
+        if not allowed:
+            raise PDCError(
+                f"No count of clusters meets all constraints for group {group.name!r} of {group.size} filters."
+            )
+        return min(allowed, key=lambda k: (abs(k - wanted), k))
 
     def check(self, graph: ChannelGraph) -> Plan:
         """Return the plan if every line of it fits the graph; raise with all that differs otherwise.
@@ -146,7 +217,9 @@ class Plan(BaseModel):
                 f"{graph.residual!r}; trace it with residual={self.residual!r}."
             )
         groups = {g.name: g for g in graph.groups}
-        named = {**self.sizes, **self.counts, **self.bounds, **dict.fromkeys(self.frozen)}
+        named = {
+            **self.sizes, **self.counts, **self.bounds, **dict.fromkeys(self.frozen), **self.hand, **self.pinned
+        }  # fmt: skip
         wrong = [line for name in named if (line := _misfit(name, self, groups.get(name)))]
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -162,6 +235,10 @@ class Plan(BaseModel):
         """Return the plan as indented JSON."""
         return self.model_dump_json(indent=2)
 
+    def to_yaml(self) -> str:
+        """Return the plan as YAML, without what is left at its default."""
+        return to_yaml(self.model_dump(mode="json", exclude_defaults=True))
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         """Read a plan from JSON or YAML text.
@@ -171,11 +248,12 @@ class Plan(BaseModel):
         PDCError
             The text is neither, or is not a plan.
         """
-        return parse_plan(_parse(text), "this text")
+        return parse_plan(parse(text), "this text")
 
     def save(self, path: str | Path) -> None:
-        """Write the plan as JSON."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+        """Write the plan, as YAML where the file's name ends in .yaml or .yml, as JSON otherwise."""
+        yaml = Path(path).suffix.lower() in (".yaml", ".yml")
+        Path(path).write_text(self.to_yaml() if yaml else self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -190,7 +268,7 @@ class Plan(BaseModel):
             text = Path(path).read_bytes()
         except OSError as error:
             raise PDCError(f"The plan file {path} cannot be read: {error.strerror}.") from error
-        return parse_plan(_parse(text), str(path))
+        return parse_plan(parse(text), str(path))
 
 
 def _misfit(name: str, plan: Plan, group: ChannelGroup | None) -> str | None:
@@ -202,7 +280,11 @@ def _misfit(name: str, plan: Plan, group: ChannelGroup | None) -> str | None:
     n, k = plan.sizes.get(name), plan.counts.get(name, group.size)
     if n is not None and n != group.size:
         return f"group {name!r} has {group.size} filters, the plan says {n}"
-    return plan._refuse(name, k, group.size, group.blocks)
+    if (labels := plan.hand.get(name)) is not None and len(labels) != group.size:
+        return f"group {name!r} has {group.size} filters, the clusters by hand name {len(labels)}"
+    if any(i >= group.size for i in plan.pinned.get(name, ())):
+        return f"group {name!r} has filters 0 to {group.size - 1}, pinned is {max(plan.pinned[name])}"
+    return plan._refuse(name, k, group.size, group)
 
 
 def parse_plan(raw: Any, source: str) -> Plan:
@@ -216,18 +298,3 @@ def parse_plan(raw: Any, source: str) -> Plan:
         where = ".".join(str(part) for part in first["loc"])
         said = str(first["msg"]).removeprefix("Value error, ")
         raise PDCError(f"{source} is not a valid plan: {f'{where}: ' if where else ''}{said}.") from error
-
-
-def _parse(text: str | bytes) -> Any:
-    import yaml
-
-    try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        if decoded.lstrip().startswith("{"):
-            return json.loads(decoded)
-        return yaml.safe_load(decoded)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise PDCError(
-            f'This text is neither JSON nor YAML ({line}); a plan looks like {{"counts": {{"conv1": 8}}}}.'
-        ) from error

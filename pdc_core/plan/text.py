@@ -1,0 +1,58 @@
+"""Plans as text: JSON and YAML in, plain data out; nothing but data is ever built from a file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pdc_core.errors import PDCError
+
+
+def parse(text: str | bytes) -> Any:
+    """Return what a JSON or YAML text says, as plain data.
+
+    Raises
+    ------
+    PDCError
+        The text is neither.
+
+    Examples
+    --------
+    >>> parse("counts: {conv1: 8}")
+    {'counts': {'conv1': 8}}
+    """
+    import yaml
+
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        if decoded.lstrip().startswith("{"):
+            return json.loads(decoded)
+        return yaml.safe_load(decoded)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise PDCError(
+            f'This text is neither JSON nor YAML ({line}); a plan looks like {{"counts": {{"conv1": 8}}}}.'
+        ) from error
+
+
+def to_yaml(content: dict[str, Any]) -> str:
+    """Write plain data as YAML that a person can edit: one line a group, long lists on one line.
+
+    Examples
+    --------
+    >>> print(to_yaml({"counts": {"conv1": 8}, "pinned": {"conv1": [0, 3]}}), end="")
+    counts:
+      conv1: 8
+    pinned:
+      conv1: [0, 3]
+    """
+    import yaml
+
+    class Writer(yaml.SafeDumper):
+        pass
+
+    def row(writer: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+        return writer.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+
+    Writer.add_representer(list, row)
+    return str(yaml.dump(content, Dumper=Writer, sort_keys=False, width=120, allow_unicode=True))
