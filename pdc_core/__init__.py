@@ -32,7 +32,7 @@ from pdc_core.export import export_onnx, header, load, save
 from pdc_core.fold import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
 from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint
-from pdc_core.plan import Plan
+from pdc_core.plan import History, Plan, difference
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run, request_stop
 from pdc_core.torchvision_adapter import torchvision
@@ -50,6 +50,7 @@ __all__ = [
     "Cost",
     "Data",
     "DataInfo",
+    "History",
     "Layer",
     "LayerCost",
     "PDCError",
@@ -72,6 +73,7 @@ __all__ = [
     "create_run",
     "describe_data",
     "deviation",
+    "difference",
     "distil",
     "evaluate",
     "export_onnx",

@@ -62,11 +62,11 @@ class Plan(BaseModel):
                 raise ValueError(
                     f"bounds {fewest} to {most} for group {name!r}: give (fewest, most), 1 <= fewest <= most"
                 )
-        for name, k in self.counts.items():
-            if said := self._refuse(name, k, self.sizes.get(name)):
-                raise ValueError(said)
         for name in {**self.hand, **self.pinned}:
             if said := self._refuse_hand(name):
+                raise ValueError(said)
+        for name, k in self.counts.items():
+            if said := self._refuse(name, k, self.sizes.get(name)):
                 raise ValueError(said)
         return self
 
@@ -103,7 +103,7 @@ class Plan(BaseModel):
         if k % blocks:
             return f"{given}: allowed are multiples of {blocks}, its convolution groups"
         if name in self.pinned and (fewest := self._fewest(name, n, group)) > k:
-            return f"{given}: it has {len(self.pinned[name])} pinned filters, so allowed are {fewest} or more"
+            return f"{given}: pinned filters: {len(self.pinned[name])}, so allowed are {fewest} or more"
         if k % self.round_to:
             return f"{given}: this plan allows multiples of {self.round_to}"
         return None
