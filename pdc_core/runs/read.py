@@ -1,0 +1,107 @@
+"""Reading run folders, also while their workers write: one run, all runs, and whether a worker is alive."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pdc_core.errors import PDCError
+from pdc_core.runs.files import read_events, read_json
+from pdc_core.runs.spec import RunSpec, read_spec, runs_root
+
+STATES = ("queued", "running", "done", "stopped", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder as it is now.
+
+    Attributes
+    ----------
+    state : "queued", "running", "done", "stopped", "failed", or "interrupted" (its worker is gone).
+    status : the last status.json: step, steps, epoch, epochs, heartbeat, pid, eta_seconds, message.
+    alive : whether a worker holds the run right now.
+    report : None until the run is done.
+    events : the history so far, read when it is first asked for.
+    """
+
+    folder: Path
+    spec: RunSpec
+    state: str
+    status: dict[str, Any] = field(repr=False)
+    alive: bool
+    report: dict[str, Any] | None = field(repr=False)
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        return read_events(self.folder / "events.jsonl")
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder as it is now, also while its worker writes.
+
+    Raises
+    ------
+    PDCError
+        It holds no valid run.yaml.
+    """
+    folder = Path(folder)
+    spec = read_spec(folder)
+    status = read_json(folder / "status.json") or {}
+    alive = held(folder / "worker.lock")
+    state = str(status.get("state", "queued"))
+    if state not in STATES:
+        state = "failed"
+    if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
+        state = "interrupted"
+    return Run(folder, spec, state, status, alive, read_json(folder / "report.json"))
+
+
+def list_runs(root: str | Path | None = None) -> list[Run]:
+    """Return all runs under the root that can be read, newest first."""
+    found = []
+    for path in sorted(runs_root(root).glob("*/run.yaml"), key=lambda p: p.parent.name, reverse=True):
+        try:
+            found.append(read_run(path.parent))
+        except PDCError:  # not one of ours, or from another version: listed by nobody, deleted by nobody
+            continue
+    return sorted(found, key=lambda run: run.spec.created or "", reverse=True)
+
+
+def _starting(status: dict[str, Any]) -> bool:
+    """Return whether a worker is still on its way to a queued run: it takes seconds to import torch."""
+    if status.get("pid") is None:  # nobody was launched yet
+        return time.time() - float(status.get("heartbeat", 0)) < 60
+    if status.get("host") != platform.node():
+        return False
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def held(lock: Path) -> bool:
+    """Return whether a living process holds the lock; a killed one cannot leave it behind."""
+    from filelock import FileLock, Timeout
+
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a read-only copy of somebody's run has no worker here
+        return False

@@ -1,0 +1,28 @@
+"""Training: one loop for `teach`, `distil` and every other method, on Lightning Fabric.
+
+`settings` says how, a `Stage` what is trained and by which rule, `loop` does it, a `Recorder` is told and asked,
+`evaluation` measures, and `stages` puts it together.
+"""
+
+from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.loop import Loop
+from pdc_core.train.recorder import Recorder, Stopped
+from pdc_core.train.settings import Training
+from pdc_core.train.stage import Clustered, Stage, Taught
+from pdc_core.train.stages import Result, distil, run_stage, teach
+
+__all__ = [
+    "Clustered",
+    "Evaluation",
+    "Loop",
+    "Recorder",
+    "Result",
+    "Stage",
+    "Stopped",
+    "Taught",
+    "Training",
+    "distil",
+    "evaluate",
+    "run_stage",
+    "teach",
+]
