@@ -10,7 +10,19 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdc_core.distil import guidance, one_stage_loss
+import pdc_core as pdc
+from pdc_core.distil import (
+    FEATURES,
+    LOGITS,
+    Recording,
+    attention_transfer,
+    comparable_blocks,
+    decoupled,
+    guidance,
+    matching,
+    one_stage_loss,
+)
+from tests.networks import chain
 
 Z = torch.Generator().manual_seed(0)
 STUDENT, TEACHER = (torch.randn(5, 4, dtype=torch.float64, generator=Z) for _ in range(2))
@@ -51,3 +63,67 @@ def test_the_gradient_hardly_depends_on_the_temperature() -> None:
         assert student.grad is not None
         grads.append(student.grad)
     assert torch.allclose(grads[0], grads[1], rtol=0.1, atol=1e-3)
+
+
+def test_guidance_splits_into_the_two_parts_of_the_decoupled_form() -> None:
+    """KL = KL(b) + (1 - p_t,y) KL(q): with one image, beta = 1 - p_t,y gives ordinary guidance back."""
+    for z_s, z_t, y in zip(STUDENT, TEACHER, Y, strict=True):
+        beta = 1 - float(F.softmax(z_t / 4, dim=0)[y])
+        whole = guidance(z_s[None], z_t[None], 4.0)
+        assert float(decoupled(z_s[None], z_t[None], y[None], 4.0, beta)) == pytest.approx(float(whole))
+
+
+def test_matching_is_the_error_relative_to_the_teacher() -> None:
+    f_s, f_t = torch.randn(2, 3, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    error = sum((a - b) ** 2 for a, b in zip(f_s.flatten().tolist(), f_t.flatten().tolist(), strict=True))
+    assert float(matching(f_s, f_t)) == pytest.approx(error / sum(b**2 for b in f_t.flatten().tolist()))
+
+
+def test_attention_sees_where_a_block_is_active_and_not_how_many_channels_it_has() -> None:
+    f = torch.rand(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert float(attention_transfer(torch.cat([f, f], dim=1), f)) == pytest.approx(0, abs=1e-12)
+    apart = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+    apart[0][..., 0] = apart[1][..., 1] = 3.0
+    assert float(attention_transfer(*apart)) == pytest.approx(2)  # two unit vectors at a right angle
+
+
+@pytest.mark.parametrize("name", [*LOGITS, *FEATURES])
+def test_every_form_of_guidance_is_zero_at_the_teacher_and_pulls_towards_it(name: str) -> None:
+    if name in LOGITS:
+        teacher = TEACHER
+        value = lambda s: LOGITS[name](s, teacher, Y, 4.0)  # noqa: E731
+    else:
+        teacher = torch.rand(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        value = lambda s: FEATURES[name](s, teacher)  # noqa: E731
+    assert float(value(teacher)) == pytest.approx(0, abs=1e-12)
+    noise = torch.randn(teacher.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    student = (teacher + 0.3 * noise).requires_grad_()
+    assert torch.autograd.gradcheck(value, (student,))
+    before = value(student)
+    (direction,) = torch.autograd.grad(before, student)
+    assert float(value(student - 1e-3 * direction)) < float(before)
+
+
+def test_blocks_compare_where_the_trunk_is_left_whole_and_nowhere_else() -> None:
+    net = pdc.load_model("resnet20", weights=False)
+    plain = chain().eval()
+    names = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3)]
+    for residual, expected in (("internal", names), ("shared", [])):
+        graph = pdc.trace(net, torch.zeros(1, 1, 8, 8), residual=residual)
+        labels = pdc.assign(net, graph, pdc.Plan.uniform(graph, 0.5))
+        assert list(comparable_blocks(net, graph, labels)) == expected
+    assert comparable_blocks(plain, pdc.trace(plain, torch.zeros(1, 2, 6, 6)), {}) == ()
+
+
+def test_a_recording_holds_the_outputs_of_the_last_pass_once() -> None:
+    net = pdc.load_model("resnet20", weights=False)
+    with Recording(net, ("layer1.0", "layer3.2")) as recording:
+        logits = net(torch.ones(2, 1, 8, 8))
+        early, late = recording.outputs()
+        assert torch.equal(net.linear(F.adaptive_avg_pool2d(late, 1).flatten(1)), logits)
+        assert early.shape == (2, 16, 8, 8)
+        with pytest.raises(pdc.PDCError, match=r"does not call its module 'layer1\.0'"):
+            recording.outputs()
+    net(torch.ones(2, 1, 8, 8))
+    with pytest.raises(pdc.PDCError):
+        recording.outputs()

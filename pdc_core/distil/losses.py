@@ -1,0 +1,128 @@
+"""The formulas: what a student is told by the labels, by its teacher's logits and by its teacher's features.
+
+LOGITS and FEATURES are the registries that settings choose from. No gradient ever reaches the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def guidance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(softmax(z_t/T) || softmax(z_s/T)), the mean over the batch.
+
+    Parameters
+    ----------
+    student, teacher : logits z_s, z_t, (b, classes). No gradient reaches the teacher.
+    temperature : T, above 0. T^2 keeps the gradient's size independent of T.
+
+    Source: Hinton, Vinyals and Dean, arXiv 1503.02531.
+
+    Examples
+    --------
+    >>> z = torch.tensor([[2.0, 0.0]])
+    >>> float(guidance(z, z, 4.0))
+    0.0
+    """
+    log_s = F.log_softmax(student / temperature, dim=1)
+    log_t = F.log_softmax(teacher.detach() / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
+
+
+def decoupled(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, beta: float = 2.0) -> Tensor:
+    """Return T^2 (KL(b_t || b_s) + beta KL(q_t || q_s)), the mean over the batch.
+
+    b = (p_y, 1 - p_y) is what a network says of the true class against all others, q the softmax over the others alone.
+    Ordinary guidance weighs the second term by the teacher's 1 - p_y, so that it fades where the teacher is sure.
+
+    Parameters
+    ----------
+    student, teacher, temperature : see `guidance`. At least 2 classes.
+    y : labels (b,).
+    beta : weight of the classes that are not the true one. 2 is our choice; the source takes 1 to 8.
+
+    Source: decoupled knowledge distillation, Zhao et al., arXiv 2203.08679, with its alpha = 1.
+
+    Examples
+    --------
+    >>> z = torch.tensor([[2.0, 0.0, 1.0]])
+    >>> float(decoupled(z, z, torch.tensor([0]), 4.0))
+    0.0
+    """
+    log_s = F.log_softmax(student / temperature, dim=1)
+    log_t = F.log_softmax(teacher.detach() / temperature, dim=1)
+    true = F.one_hot(y, student.shape[1]).bool()
+
+    def parts(log_p: Tensor) -> tuple[Tensor, Tensor]:
+        others = log_p[~true].view(len(log_p), -1)
+        rest = others.logsumexp(dim=1, keepdim=True)  # log(1 - p_y)
+        return torch.cat([log_p[true][:, None], rest], dim=1), others - rest
+
+    (b_s, q_s), (b_t, q_t) = parts(log_s), parts(log_t)
+    target = F.kl_div(b_s, b_t, reduction="batchmean", log_target=True)
+    rest = F.kl_div(q_s, q_t, reduction="batchmean", log_target=True)
+    return temperature**2 * (target + beta * rest)
+
+
+LOGITS: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
+    "kd": lambda student, teacher, y, temperature: guidance(student, teacher, temperature),
+    "dkd": decoupled,
+}
+
+
+def matching(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return ||f_s - f_t||^2 / ||f_t||^2 over the batch: hints without a regressor, since the widths agree.
+
+    Parameters
+    ----------
+    student, teacher : outputs f_s, f_t of one block, of the same shape, (b, c, h, w).
+
+    Source: hints of FitNets, Romero et al., arXiv 1412.6550; the relative size is our choice.
+
+    Examples
+    --------
+    >>> float(matching(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)))
+    1.0
+    """
+    target = teacher.detach()
+    return (student - target).square().sum() / target.square().sum().clamp(min=torch.finfo(target.dtype).tiny)
+
+
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return ||Q_s / ||Q_s|| - Q_t / ||Q_t||||^2, the mean over the batch, with Q = sum over channels of f^2.
+
+    Q says where in the image a block's output is large. The widths of f_s and f_t (b, c, h, w) may differ.
+
+    Source: attention transfer, Zagoruyko and Komodakis, arXiv 1612.03928 (its p = 2), squared: smooth where they meet.
+
+    Examples
+    --------
+    >>> f = torch.rand(2, 3, 4, 4)
+    >>> float(attention_transfer(f, 5 * f)) < 1e-12
+    True
+    """
+    q_s, q_t = (F.normalize(f.square().sum(dim=1).flatten(1), dim=1) for f in (student, teacher.detach()))
+    return (q_s - q_t).square().sum(dim=1).mean()
+
+
+FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"matching": matching, "attention": attention_transfer}
+
+
+def one_stage_loss(
+    student: Tensor, teacher: Tensor, y: Tensor, temperature: float, alpha: float, logits: str = "kd"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss (1-alpha) CE(z_s, y) + alpha KD and its two parts, (loss, ce, kd).
+
+    Parameters
+    ----------
+    y : labels (b,).
+    alpha : the teacher's share, 0 (no teacher) to 1 (only the teacher).
+    logits : which form KD has, a name in LOGITS.
+    """
+    ce = F.cross_entropy(student, y)
+    kd = LOGITS[logits](student, teacher, y, temperature)
+    return (1 - alpha) * ce + alpha * kd, ce, kd
