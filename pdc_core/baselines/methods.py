@@ -1,0 +1,84 @@
+"""The methods that PDC is compared with: each makes a small network before any training. One function a method."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pdc_core.baselines.deletion import delete
+from pdc_core.baselines.norms import reestimate_norms_
+from pdc_core.baselines.selection import kept
+from pdc_core.cluster import assign
+from pdc_core.data import Data
+from pdc_core.fold import fold
+from pdc_core.graph import ChannelGraph
+from pdc_core.plan import Plan
+from pdc_core.reconstruct import reconstruct_
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a method is given: a trained network in eval mode, its trace, a plan, the data and a seed."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    plan: Plan
+    data: Data
+    seed: int = 0
+
+
+def l1(case: Case) -> nn.Module:
+    """Delete the filters of smallest L1 norm (arXiv 1608.08710)."""
+    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "l1"))
+
+
+def fpgm(case: Case) -> nn.Module:
+    """Delete the filters nearest to the geometric median (arXiv 1811.00250)."""
+    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "fpgm"))
+
+
+def random(case: Case) -> nn.Module:
+    """Delete filters at random (arXiv 1801.10447)."""
+    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "random", case.seed))
+
+
+def folding(case: Case) -> nn.Module:
+    """Cluster raw filters by k-means, average them uniformly, fold: no data (model folding, arXiv 2502.10216)."""
+    labels = assign(case.model, case.graph, case.plan, seed=case.seed)
+    tied = reconstruct_(copy.deepcopy(case.model), case.graph, labels, weights="uniform")
+    return fold(tied, case.graph, labels)
+
+
+def folding_bn(case: Case) -> nn.Module:
+    """Fold without data, then measure the norm statistics again on 2,000 training images."""
+    return reestimate_norms_(folding(case), case.data.prepare(case.data.train.images[:2000]))
+
+
+def scratch(case: Case) -> nn.Module:
+    """Take the folded architecture with new random weights: is anything of the old network worth keeping?
+
+    Convolutions and linear layers are drawn as He et al. (arXiv 1502.01852) for ReLU, norms start at identity.
+    """
+    small, generator = l1(case), torch.Generator().manual_seed(case.seed)
+    for module in small.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.reset_parameters()
+    return small
+
+
+METHODS: dict[str, Callable[[Case], nn.Module]] = {
+    "l1": l1,
+    "fpgm": fpgm,
+    "random": random,
+    "folding": folding,
+    "folding_bn": folding_bn,
+    "scratch": scratch,
+}

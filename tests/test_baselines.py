@@ -1,0 +1,135 @@
+"""Baselines: deletion against masks and naive scores, norm statistics against their definition."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import pdc_core as pdc
+from pdc_core.baselines import METHODS, SCORES, Case, delete, kept, reestimate_norms_
+from tests.networks import chain, counted_macs, lively_
+
+EXAMPLE = torch.zeros(1, 2, 6, 6)
+X = torch.randn(4, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def traced(net: nn.Module | None = None) -> tuple[nn.Module, pdc.ChannelGraph]:
+    net = lively_(net or chain())
+    return net, pdc.trace(net, EXAMPLE)
+
+
+def masked(net: nn.Sequential, after: dict[int, np.ndarray], x: Tensor) -> Tensor:
+    """The network with the outputs of some layers (their activations) set to zero where channels were removed."""
+    for i, layer in enumerate(net):
+        x = layer(x)
+        if i in after:
+            gone = np.setdiff1d(np.arange(x.shape[1]), after[i])
+            x = x.clone()
+            x[:, torch.from_numpy(gone)] = 0
+    return x
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_deleting_is_silencing_the_channels_where_they_are_read(seed: int) -> None:
+    net, graph = traced()
+    random = np.random.default_rng(seed)
+    own = {
+        name: np.sort(random.choice(size, random.integers(1, size + 1), replace=False))
+        for name, size in (("0", 6), ("3", 12), ("8", 8))
+    }
+    small = delete(net, graph, own)
+    assert small[0].out_channels == len(own["0"])
+    assert torch.allclose(small(X), masked(net, {2: own["0"], 5: own["3"], 9: own["8"]}, X), atol=1e-12)
+
+
+def test_a_filter_of_size_zero_may_stay_and_its_norm_is_its_own() -> None:
+    net, graph = traced()
+    net[3].weight.data[:11] = 0  # biases and norms still speak
+    own = {"3": np.array([1, 4])}
+    assert torch.allclose(delete(net, graph, own)(X), masked(net, {5: own["3"]}, X), atol=1e-12)
+
+
+def test_deletion_in_a_grouped_convolution_keeps_equally_many_of_every_block() -> None:
+    class Grouped(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Conv2d(8, 6, 3, groups=2, bias=False))
+
+    net, graph = traced(Grouped())
+    own = kept(net, graph, pdc.Plan.uniform(graph, 0.5), "l1")
+    assert np.bincount(own["0"] // 4).tolist() == [2, 2]
+    assert torch.allclose(delete(net, graph, own)(X), masked(net, {1: own["0"]}, X), atol=1e-12)
+
+
+def test_a_residual_network_keeps_its_trunk_and_the_plans_macs() -> None:
+    net = pdc.load_model("resnet20")
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    plan = pdc.Plan.uniform(graph, 0.4)
+    small = delete(net, graph, kept(net, graph, plan, "fpgm"))
+    assert counted_macs(small, torch.zeros(1, 1, 8, 8)) == pdc.plan_cost(graph, plan).macs
+    assert small.layer1[0].conv2.out_channels == 16
+
+
+def test_scores_are_their_formulas() -> None:
+    w = np.random.default_rng(0).normal(size=(7, 5))
+    for i in range(7):
+        assert SCORES["l1"](w, np.random.default_rng(0))[i] == pytest.approx(sum(abs(v) for v in w[i]))
+        far = sum(float(np.linalg.norm(w[i] - w[j])) for j in range(7))
+        assert SCORES["fpgm"](w, np.random.default_rng(0))[i] == pytest.approx(far)
+
+
+def test_the_largest_stay_and_chance_follows_the_seed() -> None:
+    net, graph = traced()
+    plan = pdc.Plan.uniform(graph, 0.5)
+    sizes = net[3].weight.detach().abs().sum(dim=(1, 2, 3))
+    assert set(kept(net, graph, plan, "l1")["3"]) == set(sizes.topk(6).indices.tolist())
+    chosen = [kept(net, graph, plan, "random", seed)["3"].tolist() for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+@pytest.mark.parametrize("own", [[], [1, 1], [12], [-1]])
+def test_filters_that_cannot_be_kept_are_refused(own: list[int]) -> None:
+    net, graph = traced()
+    with pytest.raises(pdc.PDCError, match=r"'3' .* 0 to 11"):
+        delete(net, graph, {"3": np.array(own, dtype=np.int64)})
+
+
+def test_reestimated_statistics_are_those_of_the_images() -> None:
+    net, _ = traced()
+    reestimate_norms_(net, X, batch_size=4)
+    first = net[0](X).transpose(0, 1).flatten(1)
+    assert torch.allclose(net[1].running_mean, first.mean(dim=1))
+    assert torch.allclose(net[1].running_var, first.var(dim=1))
+    normed = (net[0](X) - first.mean(1)[:, None, None]) / (first.var(1, unbiased=False)[:, None, None] + 1e-5).sqrt()
+    seen = net[3](torch.relu(normed * net[1].weight[:, None, None] + net[1].bias[:, None, None]))
+    assert torch.allclose(net[4].running_mean, seen.mean(dim=(0, 2, 3)))  # batch statistics, as in training
+    assert not net[1].training
+    assert net[1].momentum == 0.1
+    with pytest.raises(pdc.PDCError, match="at least 2"):
+        reestimate_norms_(net, X[:1])
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_gives_the_plans_widths_and_leaves_the_network_alone(method: str) -> None:
+    net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    plan, before = pdc.Plan.uniform(graph, 0.25), copy.deepcopy(net.state_dict())
+    small = METHODS[method](Case(net, graph, plan, data, seed=1))
+    assert pdc.cost(small, torch.zeros(1, 1, 8, 8)).params == pdc.plan_cost(graph, plan).params
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
+    again = METHODS[method](Case(net, graph, plan, data, seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_measuring_the_norms_again_helps_a_folded_network() -> None:
+    net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    case = Case(net, graph, pdc.Plan.uniform(graph, 0.5), data)
+    without, measured = (pdc.evaluate(METHODS[m](case), data, data.val).loss for m in ("folding", "folding_bn"))
+    assert measured < without
