@@ -6,6 +6,7 @@ of activations, and returns what comes out. An operation without a rule freezes 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -446,10 +446,13 @@ def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a module on the meta device, for the shape of what comes out; its weights are neither copied nor read."""
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    empty = {
-        k: torch.empty(t.shape, device="meta", dtype=None if t.is_floating_point() else t.dtype)
-        for k, t in tensors.items()
-    }
-    return functional_call(module, empty, on_meta(args), on_meta(kwargs))
+    """Run a copy of a module on the meta device, for the shape of what comes out; its weights are not copied or read.
+
+    A copy, since other threads may be running the module itself at this moment.
+    """
+    memo: dict[int, Any] = {}
+    for p in module.parameters():
+        memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
+    for b in module.buffers():
+        memo[id(b)] = torch.empty(b.shape, device="meta", dtype=None if b.is_floating_point() else b.dtype)
+    return copy.deepcopy(module, memo)(*on_meta(args), **on_meta(kwargs))

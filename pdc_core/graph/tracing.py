@@ -5,7 +5,9 @@ The last module of the folder: `ids` says what flows, `rules` what operations do
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +42,29 @@ class Program:
     expanded: frozenset[fx.Node]
 
 
+# While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
+# the other threads of a server, which run networks meanwhile, are handed through to what they asked for.
+_TRACING = threading.Lock()
+
+
 class _Tracer(fx.Tracer):
     """Symbolic tracing with torch's own layers as leaves, also where a user subclassed them without changing them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList):
@@ -117,7 +140,8 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
 def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
     """Trace the forward pass and let ids flow through it."""
     try:
-        program = _Tracer().trace(model)
+        with _TRACING:
+            program = _Tracer().trace(model)
     except Exception as error:  # a user's own forward may raise anything at all
         hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
         raise PDCError(
