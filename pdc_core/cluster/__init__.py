@@ -7,22 +7,29 @@ weighted by its squared norm, so that filters that do nothing do not pull a cent
 
 from pdc_core.cluster.algorithms import ALGORITHMS, cluster, cut, ward_linkage
 from pdc_core.cluster.assignment import assign, assign_group
+from pdc_core.cluster.curve import Curve, Dendrogram, Suggestion, curve, dendrogram, suggest
 from pdc_core.cluster.labels import FloatArray, IntArray, Labels, canonical, check_labels
 from pdc_core.cluster.vectors import VECTORS, filter_vectors, filter_weights
 
 __all__ = [
     "ALGORITHMS",
     "VECTORS",
+    "Curve",
+    "Dendrogram",
     "FloatArray",
     "IntArray",
     "Labels",
+    "Suggestion",
     "assign",
     "assign_group",
     "canonical",
     "check_labels",
     "cluster",
+    "curve",
     "cut",
+    "dendrogram",
     "filter_vectors",
     "filter_weights",
+    "suggest",
     "ward_linkage",
 ]

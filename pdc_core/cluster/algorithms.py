@@ -105,7 +105,7 @@ def ward_linkage(vectors: FloatArray, weights: FloatArray | None = None) -> Floa
     sqrt(2 * rise in inertia), in ascending order, and the number of vectors in the new cluster. With uniform weights it
     is ``scipy.cluster.hierarchy.linkage(vectors, "ward")``; weights count relative to their largest.
 
-    Source: Ward 1963; nearest-neighbour chains, Murtagh 1983.
+    Source: Ward 1963; the update of distances, Lance and Williams 1967; nearest-neighbour chains, Murtagh 1983.
 
     Examples
     --------
@@ -113,27 +113,38 @@ def ward_linkage(vectors: FloatArray, weights: FloatArray | None = None) -> Floa
     [[0.0, 2.0, 1.0, 2.0], [1.0, 3.0, 4.04, 3.0]]
     """
     n, d = len(vectors), _weights(weights, len(vectors))
-    c, alive, chain = _rotated(np.array(vectors, dtype=np.float64)).copy(), np.ones(n, dtype=bool), [0]
+    rise, alive, chain = _rises(np.asarray(vectors, dtype=np.float64), d), np.ones(n, dtype=bool), [0]
     merges: list[tuple[float, int, int]] = []
     while len(merges) < n - 1:
         if not chain:
             chain = [int(alive.argmax())]
         a = chain[-1]
-        rise = d[a] * d / (d[a] + d) * ((c - c[a]) ** 2).sum(axis=1)
-        rise[~alive] = np.inf
-        rise[a] = np.inf
-        b = int(rise.argmin())
-        if len(chain) > 1 and rise[chain[-2]] <= rise[b]:  # neighbours of each other: no later merge can part them
+        b = int(rise[a].argmin())
+        if len(chain) > 1 and rise[a, chain[-2]] <= rise[a, b]:  # each the other one's nearest: nothing can part them
             b = chain[-2]
             chain = chain[:-2]
-            merges.append((float(rise[b]), min(a, b), max(a, b)))
+            merges.append((float(rise[a, b]), min(a, b), max(a, b)))
             keep, gone = merges[-1][1:]
-            c[keep] = (d[keep] * c[keep] + d[gone] * c[gone]) / (d[keep] + d[gone])
+            row = (d[a] + d) * rise[a] + (d[b] + d) * rise[b] - d * rise[a, b]  # Lance and Williams
             d[keep] += d[gone]
+            rise[keep] = rise[:, keep] = np.maximum(row / (d[keep] + d), 0)
+            rise[gone] = rise[:, gone] = np.inf
+            rise[keep, keep] = np.inf
             alive[gone] = False
         else:
             chain.append(b)
     return _as_tree(merges, n)
+
+
+def _rises(x: FloatArray, d: FloatArray) -> FloatArray:
+    """Return d_i d_j / (d_i + d_j) ||x_i - x_j||^2, what merging two vectors costs, (n, n); infinity for i = j."""
+    squares = (x**2).sum(axis=1)
+    both = squares[:, None] + squares[None, :]
+    apart = both - 2 * x @ x.T
+    apart[apart < 1e-13 * both] = 0  # equal vectors, up to rounding
+    rise = d[:, None] * d[None, :] / (d[:, None] + d[None, :]) * apart
+    np.fill_diagonal(rise, np.inf)
+    return rise
 
 
 def _as_tree(merges: list[tuple[float, int, int]], n: int) -> FloatArray:
