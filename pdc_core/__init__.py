@@ -35,6 +35,7 @@ from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read
 from pdc_core.plan import History, Plan, difference
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run, request_stop
+from pdc_core.sensitivity import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
 
@@ -55,10 +56,12 @@ __all__ = [
     "LayerCost",
     "PDCError",
     "Plan",
+    "Preview",
     "Recorder",
     "Result",
     "Run",
     "RunSpec",
+    "Sensitivity",
     "Slice",
     "Split",
     "Training",
@@ -88,11 +91,14 @@ __all__ = [
     "load_data",
     "load_model",
     "plan_cost",
+    "plan_for_budget",
+    "preview",
     "read_checkpoint",
     "read_run",
     "reconstruct_",
     "request_stop",
     "save",
+    "sensitivity",
     "teach",
     "torchvision",
     "trace",
