@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from itertools import pairwise, product
 
 import numpy as np
@@ -243,7 +244,8 @@ def test_measured_damage_goes_through_the_points_and_never_rises_with_more_clust
 def test_latency_is_measured_on_the_widths_of_the_plan(net, graph, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
-        "pdc_core.sensitivity.budget.latency",
+        sys.modules["pdc_core.sensitivity.budget"],
+        "latency",
         lambda model, example, sizes, repeats: seen.append(pdc.cost(model, example).macs) or {sizes[0]: 0.5},
     )
     plan = pdc.Plan.uniform(graph, 0.5)

@@ -1,0 +1,206 @@
+"""Commands about plans, before anything is trained: `sensitivity` and `plan`. Registered on the app of `cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import nn
+
+from pdc_core.cli import (
+    FLOPS,
+    AsJson,
+    DataName,
+    ModelName,
+    Residual,
+    Seed,
+    Weights,
+    _absolute,
+    _count,
+    _print_json,
+    _stdout,
+    app,
+)
+from pdc_core.cost import plan_cost
+from pdc_core.data import Data, load_data
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph, trace
+from pdc_core.models import load_model
+from pdc_core.plan import Plan, difference
+from pdc_core.runs import runs_root
+from pdc_core.sensitivity import (
+    QUANTITIES,
+    Sensitivity,
+    inertia_damage,
+    measured_damage,
+    plan_for_budget,
+    plan_latency,
+    preview,
+    removed_share,
+)
+from pdc_core.sensitivity import sensitivity as measure
+from pdc_core.sensitivity.measure import KEEPS
+
+RULES = ("sensitivity", "inertia", "uniform")
+Images = Annotated[int, typer.Option(help="Validation images to measure on.", min=1)]
+
+
+@app.command(epilog="Example: python -m pdc_core sensitivity --model resnet20 --data digits")
+def sensitivity(
+    model: ModelName = "resnet20",
+    data: DataName = "digits",
+    weights: Weights = None,
+    residual: Residual = "internal",
+    keep: Annotated[list[float] | None, typer.Option("--keep", help="Keep ratio to try; may be repeated.")] = None,
+    images: Images = 500,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what each group costs alone: clustered at several counts, nothing trained, norms re-estimated."""
+    network, graph, loaded = _loaded(model, data, weights, residual)
+    found = _measured(network, graph, loaded, tuple(keep) if keep else KEEPS, images, seed)
+    if as_json:
+        points = [vars(point) for point in found.points]
+        _print_json({"accuracy": found.accuracy, "images": found.images, "points": points})
+        return
+    table = Table("group", "filters", title=f"{model} on {data}: accuracy of {found.accuracy:.2%}, one group clustered")
+    columns = max(len(found.of(g.name)) for g in graph.clusterable)
+    for i in range(columns):
+        table.add_column("most clusters" if i == 0 else "fewest" if i == columns - 1 else "", justify="right")
+    for group in graph.clusterable:
+        own = found.of(group.name)[::-1]
+        table.add_row(group.name, str(group.size), *(f"{p.k}: {p.accuracy:.1%}" for p in own))
+    _stdout().print(table)
+    _stdout().print(f"Measured on {found.images} validation images, each group alone, without training.")
+
+
+@app.command(epilog="Example: python -m pdc_core plan --model resnet20 --cut 0.6 --by sensitivity --out plan.yaml")
+def plan(
+    model: ModelName = "resnet20",
+    data: DataName = "digits",
+    weights: Weights = None,
+    residual: Residual = "internal",
+    given: Annotated[Path | None, typer.Option("--plan", help="Plan file to start from (JSON or YAML).")] = None,
+    keep: Annotated[float | None, typer.Option("--keep", help="Keep ratio of every group, above 0 to 1.")] = None,
+    clusters: Annotated[list[str] | None, typer.Option("--set", help="GROUP=K; may be repeated.")] = None,
+    cut: Annotated[float | None, typer.Option(help="Share to save, 0 to 1: the counts follow.")] = None,
+    of: Annotated[str, typer.Option(help="What to save: macs, params or latency (on this machine).")] = "macs",
+    by: Annotated[str, typer.Option(help="How groups share the cut: sensitivity, inertia or uniform.")] = "sensitivity",
+    round_to: Annotated[int | None, typer.Option(help="Counts are multiples of this.", min=1)] = None,
+    least: Annotated[int | None, typer.Option("--min", help="Clusters that every group keeps.", min=1)] = None,
+    lock: Annotated[list[str] | None, typer.Option("--lock", help="GROUP that a cut leaves as it is.")] = None,
+    show: Annotated[bool, typer.Option("--preview", help="Fold it now, without training, and measure.")] = False,
+    against: Annotated[Path | None, typer.Option(help="Plan file to print the difference to.")] = None,
+    images: Images = 500,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; .yaml or .json.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make or change a plan: by a keep ratio, by hand, or from a budget; print what it saves."""
+    start = Plan.load(given) if given is not None else None
+    if start is not None and keep is not None:
+        raise PDCError("Give --keep or --plan, not both.")
+    network, graph, loaded = _loaded(model, data, weights, start.residual if start else residual)
+    chosen = start.check(graph) if start else Plan.uniform(graph, 1.0 if keep is None else keep, model=model)
+    limits = {name: value for name, value in {"round_to": round_to, "min": least}.items() if value is not None}
+    if limits:
+        chosen = chosen.constrain(graph, **limits)
+    chosen = chosen.replace(dict(map(_count, clusters or []))).check(graph)
+    for name in lock or []:
+        k = chosen.counts.get(name, graph.group(name).size)
+        chosen = chosen.constrain(graph, bounds={**chosen.bounds, name: (k, k)})
+    if cut is not None:
+        chosen = _for_budget(network, graph, loaded, chosen, cut, of, by, images, seed)
+    before, after = plan_cost(graph, {}), plan_cost(graph, chosen)
+    seen = preview(network, graph, chosen, loaded, images=images, seed=seed) if show else None
+    changes = difference(Plan.load(against), chosen) if against is not None else ()
+    if out is not None:
+        chosen.save(out)
+    if as_json:
+        content: dict[str, Any] = {
+            "plan": chosen.model_dump(mode="json"),
+            "macs": after.macs,
+            "params": after.params,
+            "macs_cut": 1 - after.macs / before.macs,
+            "params_cut": 1 - after.params / before.params,
+            "preview": vars(seen) if seen else None,
+            "difference": [vars(change) for change in changes],
+        }
+        _print_json(content)
+        return
+    table = Table("group", "filters", "clusters", "keep", title=f"{model} on {data}, residual sums: {chosen.residual}")
+    for group in graph.clusterable:
+        k = chosen.counts.get(group.name, group.size)
+        table.add_row(group.name, str(group.size), str(k), f"{k / group.size:.0%}")
+    console = _stdout()
+    console.print(table)
+    console.print(
+        f"MACs {before.macs:,} -> {after.macs:,} (cut {1 - after.macs / before.macs:.1%}), parameters "
+        f"{before.params:,} -> {after.params:,} (cut {1 - after.params / before.params:.1%}). {FLOPS}"
+    )
+    if seen:
+        console.print(
+            f"Folded without training: {seen.accuracy:.2%} on {seen.images} validation images (before: "
+            f"{seen.before:.2%}), {seen.seconds:.1f} s."
+        )
+    for change in changes:
+        console.print(f"{change.what}: {change.before} -> {change.after}", markup=False)
+    if out is not None:
+        console.print(f"Written to {out}")
+
+
+def _for_budget(
+    network: nn.Module,
+    graph: ChannelGraph,
+    data: Data,
+    start: Plan,
+    cut: float,
+    of: str,
+    by: str,
+    images: int,
+    seed: int,
+) -> Plan:
+    if of not in QUANTITIES or by not in RULES:
+        raise PDCError(f"--of {of} --by {by}: allowed are --of {', '.join(QUANTITIES)} and --by {', '.join(RULES)}.")
+    damage = (
+        measured_damage(_measured(network, graph, data, KEEPS, images, seed), graph)
+        if by == "sensitivity"
+        else inertia_damage(network, graph)
+        if by == "inertia"
+        else removed_share(graph)
+    )
+    if of == "latency":
+        example = data.prepare(data.val.images[:1])
+        return plan_for_budget(
+            graph, damage, cut, start, lambda plan: plan_latency(network, graph, plan, example), exact=False
+        )
+    return plan_for_budget(graph, damage, cut, start, lambda plan: getattr(plan_cost(graph, plan), of))
+
+
+def _measured(
+    network: nn.Module, graph: ChannelGraph, data: Data, keeps: tuple[float, ...], images: int, seed: int
+) -> Sensitivity:
+    """Measure the sensitivity, with a progress bar on stderr; what was measured before is read."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("sensitivity", total=None)
+        return measure(
+            network,
+            graph,
+            data,
+            keeps=keeps,
+            images=images,
+            seed=seed,
+            cache=runs_root() / "sensitivity",
+            progress=lambda done, in_all, _: progress.update(task, completed=done, total=in_all),
+        )
+
+
+def _loaded(model: str, data: str, weights: str | None, residual: str) -> tuple[nn.Module, ChannelGraph, Data]:
+    network, loaded = load_model(model, data=data, weights=_absolute(weights, True)), load_data(data)
+    return network, trace(network, torch.zeros(1, *loaded.shape), residual=residual), loaded
