@@ -185,3 +185,12 @@ def test_the_difference_names_every_line_that_differs_and_no_other() -> None:
     assert difference(PLAN, PLAN) == ()
     again = set_clusters(other, "3", [*LABELS[::-1][1:], 0])
     assert [c.what for c in difference(other, again)] == ["3"]
+
+
+def test_assign_compares_and_groups_as_the_plan_says() -> None:
+    plan = PLAN.model_copy(update={"vectors": "scaled", "algorithm": "ward"})
+    labels = pdc.assign(NET, GRAPH, plan)
+    expected = pdc.assign(NET, GRAPH, PLAN, vectors="scaled", algorithm="ward")
+    assert all(np.array_equal(labels[name], expected[name]) for name in labels)
+    with pytest.raises(pdc.PDCError, match="no clustering algorithm 'birch'"):
+        pdc.assign(NET, GRAPH, PLAN.model_copy(update={"algorithm": "birch"}))

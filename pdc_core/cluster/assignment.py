@@ -21,8 +21,8 @@ def assign(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     *,
-    vectors: str = "raw",
-    algorithm: str = "kmeans",
+    vectors: str | None = None,
+    algorithm: str | None = None,
     images: Tensor | None = None,
 ) -> Labels:
     """Cluster the filters of every group of a plan; clusters by hand and pinned filters stay as the plan has them.
@@ -33,7 +33,7 @@ def assign(
     plan : clusters kept per group; groups that it does not name keep all their filters.
     seed : of k-means; the same seed gives the same labels.
     progress : called with (groups done, groups in all).
-    vectors, algorithm : names in VECTORS and ALGORITHMS.
+    vectors, algorithm : names in VECTORS and ALGORITHMS, in place of the plan's.
     images : prepared images (b, c, h, w), for vectors that look at data.
 
     Returns
@@ -46,6 +46,7 @@ def assign(
         The plan does not fit the graph, a weight is not finite, or a name is unknown.
     """
     plan.check(graph)
+    kind, how = vectors or plan.vectors, algorithm or plan.algorithm
     labels: Labels = {}
     groups = graph.clusterable
     for done, group in enumerate(groups):
@@ -54,7 +55,7 @@ def assign(
         else:
             k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
             labels[group.name] = assign_group(
-                model, group, k, seed, vectors=vectors, algorithm=algorithm, images=images, pinned=pins
+                model, group, k, seed, vectors=kind, algorithm=how, images=images, pinned=pins
             )
         if progress is not None:
             progress(done + 1, len(groups))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pdc_core.plan.plan import Plan
 
 _REMEMBERED = 100
+_SETTINGS = ("residual", "round_to", "min", "vectors", "algorithm")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def difference(before: Plan, after: Plan) -> tuple[Change, ...]:
     """
     names = dict.fromkeys((*before.counts, *before.pinned, *before.bounds, *after.counts, *after.pinned, *after.bounds))
     rows = [(name, _line(before, name), _line(after, name)) for name in names]
-    rows += [(key, str(getattr(before, key)), str(getattr(after, key))) for key in ("residual", "round_to", "min")]
+    rows += [(key, str(getattr(before, key)), str(getattr(after, key))) for key in _SETTINGS]
     rows.append(("model", before.model or "not said", after.model or "not said"))
     changes = [Change(*row) for row in rows if row[1] != row[2]]
     regrouped = [n for n in names if before.hand.get(n) != after.hand.get(n) and _line(before, n) == _line(after, n)]

@@ -32,6 +32,7 @@ class Plan(BaseModel):
     hand : group name -> the cluster of each of its filters, where clusters were formed by hand. `assign` takes them as
         they are. They hold as long as the group's count does.
     pinned : group name -> filters that are a cluster of their own, whatever the count is.
+    vectors, algorithm : what is compared and how it is grouped, names in `cluster.VECTORS` and `cluster.ALGORITHMS`.
 
     Examples
     --------
@@ -54,6 +55,8 @@ class Plan(BaseModel):
     bounds: dict[str, tuple[int, int]] = Field(default_factory=dict)
     hand: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     pinned: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    vectors: str = "raw"
+    algorithm: str = "kmeans"
 
     @model_validator(mode="after")
     def _counts_are_allowed(self) -> Plan:
