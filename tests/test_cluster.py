@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.cluster import ALGORITHMS, VECTORS, canonical, cut, ward_linkage
+from pdc_core.cluster import ALGORITHMS, VECTORS, canonical, cut, moments, ward_linkage
+from pdc_core.cluster.algorithms import eliminations, join
 from pdc_core.cluster.vectors import reader_kernels
 from tests.networks import chain, lively_
 
@@ -230,7 +231,7 @@ def test_distances_of_activation_vectors_are_those_of_the_activations() -> None:
     for name, layers in (("3", net[:7]), ("0", net[:3])):
         vectors = pdc.filter_vectors(net, graph.group(name), "activations", x)
         seen = layers(x).detach().transpose(0, 1).flatten(1)
-        assert np.allclose(vectors @ vectors.T, (seen @ seen.T / seen.shape[1]).numpy(), atol=1e-10)
+        assert np.allclose(vectors @ vectors.T, np.cov(seen.numpy(), bias=True), atol=1e-10)
 
 
 def test_activations_without_images_say_what_to_give() -> None:
@@ -246,3 +247,58 @@ def test_every_pair_of_vectors_and_algorithm_gives_the_plans_counts(vectors: str
     plan, x = pdc.Plan.uniform(graph, 0.4), torch.ones(2, 2, 6, 6, dtype=torch.float64)
     labels = pdc.assign(net, graph, plan, vectors=vectors, algorithm=algorithm, images=x)
     assert {name: len(set(a)) for name, a in labels.items()} == plan.counts
+
+
+def naive_loss(c: np.ndarray, h: np.ndarray, stays: list[int]) -> float:
+    """tr(H E[(x - R x_S)(x - R x_S)^T]), written out."""
+    own = c[np.ix_(stays, stays)]
+    rest = c - c[:, stays] @ np.linalg.inv(own) @ c[stays]
+    return float(np.trace(h @ rest))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 9))
+def test_each_elimination_is_the_cheapest_of_all(seed: int, n: int) -> None:
+    random = np.random.default_rng(seed)
+    x, v = random.normal(size=(n, 40)), random.normal(size=(n, 3))
+    c, h = x @ x.T, v @ v.T
+    a = np.r_[np.arange(2), random.integers(0, 2, n - 2)]
+    left = list(range(n))
+    for j in eliminations(c, h, n - 2, a):
+        allowed = [i for i in left if sum(a[o] == a[i] for o in left) > 1]
+        costs = {i: naive_loss(c, h, [o for o in left if o != i]) for i in allowed}
+        assert costs[j] == pytest.approx(min(costs.values()), rel=1e-3)
+        left.remove(j)
+    assert sorted(a[left]) == [0, 1]
+
+
+def test_silent_channels_and_doubles_are_eliminated_first() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 100))
+    x[1], x[4] = 0, 3 * x[2]
+    gone = eliminations(x @ x.T, np.eye(5), 2)
+    assert gone[0] == 1
+    assert gone[1] in (2, 4)
+    assert join(x @ x.T, np.array([0, 3, 4])).tolist()[2:] == [2, 1, 2]
+
+
+def test_the_moments_of_all_groups_come_from_one_pass_and_are_each_readers_own() -> None:
+    class Read(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+            self.calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x)
+            return self.b(y) + self.c(torch.relu(y))
+
+    net = lively_(Read())
+    x = torch.randn(300, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    group = pdc.trace(net, torch.zeros(1, 2, 3, 3)).group("a")
+    found = moments(net, [group], x)["a"].covariances
+    seen = net.a(x).detach().transpose(0, 1).flatten(1)
+    for c, values in zip(found, (seen, seen.relu()), strict=True):
+        assert np.allclose(c, np.cov(values.numpy(), bias=True))
+    assert not net.b._forward_pre_hooks
+    with pytest.raises(pdc.PDCError, match="without images"):
+        moments(net, [group], x[:0])

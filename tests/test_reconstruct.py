@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.reconstruct import SCHEDULES, centroids
+from pdc_core.cluster import canonical, moments
+from pdc_core.reconstruct import SCHEDULES, centroids, represent_, summed_gradients, tie
 from tests.networks import chain, lively_, random_labels
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
@@ -138,3 +139,113 @@ def test_strength_never_falls_and_ends_at_one(name: str) -> None:
 
 def test_progressive_strength_rises_as_a_cube() -> None:
     assert SCHEDULES["progressive"](0.25, 0.5) == pytest.approx(0.125)
+
+
+def folded_copy(net: nn.Module, graph: pdc.ChannelGraph, labels: dict[str, np.ndarray]) -> nn.Module:
+    return pdc.fold(copy.deepcopy(net), graph, labels).train()
+
+
+@pytest.mark.parametrize("optimiser", [{"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, {}])
+def test_with_summed_gradients_the_tied_network_trains_as_the_folded_one(optimiser: dict) -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = random_labels(graph, 0.5)
+    pdc.reconstruct_(net, graph, labels)
+    small = folded_copy(net, graph, labels)
+    ties, gradients = tie(net, graph, labels), summed_gradients(net, graph, labels)
+    x = torch.randn(8, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pair = [(m.train(), torch.optim.SGD(m.parameters(), lr=0.05, **optimiser)) for m in (net, small)]
+    for _ in range(3):
+        for model, sgd in pair:
+            sgd.zero_grad()
+            model(x).square().mean().backward()
+            if model is net:
+                for each in gradients:
+                    each.apply_(1.0)
+            sgd.step()
+        for each in ties:
+            each.apply_(1.0)
+    again = folded_copy(net, graph, labels)
+    for a, b in zip(again.parameters(), small.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_gradients_of_filters_change_by_the_strength_and_not_at_all_at_zero() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = {"3": random_labels(graph, 0.5)["3"]}
+    net(torch.ones(2, 2, 6, 6, dtype=torch.float64)).square().mean().backward()
+    grads = {}
+    for s in (0.0, 0.25, 1.0):
+        own = copy.deepcopy(net)
+        for p, q in zip(own.parameters(), net.parameters(), strict=True):
+            p.grad = q.grad.clone()
+        for each in summed_gradients(own, graph, labels):
+            each.apply_(s)
+        grads[s] = own[3].weight.grad
+    assert torch.equal(grads[0.0], net[3].weight.grad)
+    assert torch.allclose(grads[0.25], 0.75 * grads[0.0] + 0.25 * grads[1.0], atol=1e-12)
+    assert not torch.allclose(grads[0.0], grads[1.0])
+
+
+def grouped() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(2, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3, groups=2), nn.ReLU())
+
+
+@pytest.mark.parametrize("make", [chain, grouped])
+def test_merging_around_representatives_ties_and_folds_exactly(make) -> None:
+    net = lively_(make())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = random_labels(graph, 0.5)
+    x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for name, drawn in labels.items():
+        group, a = graph.group(name), canonical(drawn)
+        own, first = represent_(net, group, moments(net, [group], x)[name], a, a.max() + 1)
+        assert np.array_equal(own, a)
+        assert np.array_equal(a[first], np.arange(a.max() + 1))
+    small = pdc.fold(net, graph, labels)
+    assert pdc.check_equal(net, small, x).equal
+
+
+def test_readers_are_solved_by_least_squares_on_what_they_read() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    group = graph.group("0")
+    a = np.array([0, 0, 1, 1, 2, 2])
+    x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen = net[:3](x).detach().transpose(0, 1).flatten(1).numpy()  # (6, pixels)
+    v = net[3].weight.detach().numpy().copy()  # (12, 6, 3, 3)
+    _, stays = represent_(net, group, moments(net, [group], x)["0"], a, 3)
+    centred = seen - seen.mean(axis=1, keepdims=True)
+    r = np.linalg.lstsq(centred[stays].T, centred.T, rcond=None)[0].T  # (6, 3)
+    expected = np.einsum("oiyx,ij->ojyx", v, r)
+    folded = pdc.fold(net, graph, {"0": a})[3].weight.detach().numpy()
+    assert np.allclose(folded, expected, atol=1e-5)
+
+
+def test_a_filter_that_others_make_up_costs_nothing() -> None:
+    net = lively_(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.Conv2d(4, 3, 1)))
+    w = net[0].weight.data
+    w[3] = 2 * w[0] - w[1]
+    w[2] = 0.5 * w[0]
+    graph = pdc.trace(net, EXAMPLE)
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before, group = net(x), graph.group("0")
+    now, _ = represent_(net, group, moments(net, [group], x)["0"], np.array([0, 1, 0, 1]), 2)
+    assert now.max() == 1
+    assert torch.allclose(net(x), before, atol=1e-3)  # the ridge of the inverse is all that is left
+
+
+def test_merging_in_two_goes_ends_in_the_same_clusters() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    group, a = graph.group("3"), np.array([0, 1, 2] * 4)
+    x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    now, first = represent_(net, group, moments(net, [group], x)["3"], a, 7)
+    assert now.max() + 1 == 7
+    assert all(len(set(a[now == c])) == 1 for c in range(7))
+    net[3].weight.data.mul_(1.1)  # something is learnt in between, and tied filters stay tied
+    now, first = represent_(net, group, moments(net, [group], x)["3"], a, 3, now)
+    assert np.array_equal(now, a)
+    assert np.array_equal(a[first], [0, 1, 2])
+    assert pdc.check_equal(net, pdc.fold(net, graph, {"3": a}), x).equal

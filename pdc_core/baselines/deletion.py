@@ -13,7 +13,8 @@ from pdc_core.baselines.selection import check_kept
 from pdc_core.cluster import IntArray
 from pdc_core.fold import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.graph.tensors import channel_tensors, input_axis
+from pdc_core.graph.tensors import input_axis
+from pdc_core.reconstruct import take_over_
 
 
 def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) -> nn.Module:
@@ -40,7 +41,7 @@ def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) 
     for name, own in kept.items():
         group = graph.group(name)
         labels[name] = _labels(group, own)
-        _replace_(work, group, own[labels[name]])
+        take_over_(work, group, own[labels[name]])
         _silence_(work, group, np.setdiff1d(np.arange(group.size), own))
     return fold(work, graph, labels)
 
@@ -53,14 +54,6 @@ def _labels(group: ChannelGroup, own: IntArray) -> IntArray:
         labels[inside] = np.flatnonzero(inside[own])[0]
     labels[own] = np.arange(len(own))
     return labels
-
-
-@torch.no_grad()
-def _replace_(model: nn.Module, group: ChannelGroup, source: IntArray) -> None:
-    """Make channel i of a group a copy of channel source[i], in all that it computes with."""
-    for t in channel_tensors(model, group):
-        rows = t.tensor.index_select(t.axis, torch.from_numpy(t.channels[source]).to(t.tensor.device))
-        t.tensor.index_copy_(t.axis, torch.from_numpy(t.channels).to(t.tensor.device), rows)
 
 
 @torch.no_grad()

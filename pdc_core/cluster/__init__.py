@@ -9,6 +9,7 @@ from pdc_core.cluster.algorithms import ALGORITHMS, cluster, cut, ward_linkage
 from pdc_core.cluster.assignment import assign, assign_group
 from pdc_core.cluster.curve import Curve, Dendrogram, Suggestion, curve, dendrogram, suggest
 from pdc_core.cluster.labels import FloatArray, IntArray, Labels, canonical, check_labels
+from pdc_core.cluster.moments import Moment, moments
 from pdc_core.cluster.vectors import VECTORS, filter_vectors, filter_weights
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "Labels",
+    "Moment",
     "Suggestion",
     "assign",
     "assign_group",
@@ -30,6 +32,7 @@ __all__ = [
     "dendrogram",
     "filter_vectors",
     "filter_weights",
+    "moments",
     "suggest",
     "ward_linkage",
 ]

@@ -85,7 +85,81 @@ def ward(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
     return cut(ward_linkage(points, d), k)
 
 
-ALGORITHMS: dict[str, Callable[[FloatArray, int, FloatArray, int], IntArray]] = {"kmeans": kmeans, "ward": ward}
+def around_representatives(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
+    """Keep the k points that recover all others best by linear combinations; each other joins the nearest in angle.
+
+    What is lowered is sum_i D_ii ||w_i - (R w_S)_i||^2, see `eliminations`. Our choice.
+    """
+    c = points @ points.T
+    stays = np.setdiff1d(np.arange(len(points)), eliminations(c, np.diag(d), len(points) - k))
+    return join(c, stays)
+
+
+ALGORITHMS: dict[str, Callable[[FloatArray, int, FloatArray, int], IntArray]] = {
+    "kmeans": kmeans,
+    "ward": ward,
+    "representatives": around_representatives,
+}
+
+
+def eliminations(c: FloatArray, h: FloatArray, count: int, a: IntArray | None = None) -> IntArray:
+    """Return which channels to leave out, one by one: those that linear combinations of the others replace best.
+
+    Each time the channel goes that raises tr(H E[(x - R x_S)(x - R x_S)^T]) least, with R the least-squares
+    coefficients of all channels on those that stay: removing j costs (R^T H R)_jj / (C_S^-1)_jj.
+
+    Parameters
+    ----------
+    c : second moments or covariance of the channels, (n, n).
+    h : what errors cost, (n, n): V V^T of the kernels v_i that read the channels, or its diagonal.
+    count : how many go, less than n.
+    a : labels (n,); the last member of a cluster stays. By default all are one cluster.
+
+    Returns
+    -------
+    (count,) channels in the order in which they go. Work and memory grow as n^3 and n^2.
+
+    Source: backward elimination for column subset selection; the trace with H is our choice.
+
+    Examples
+    --------
+    >>> c = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 2.0]])  # the third is the sum of the others
+    >>> eliminations(c, np.diag([1.0, 1.0, 0.1]), 1)
+    array([2])
+    """
+    n = len(c)
+    a = np.zeros(n, dtype=np.int64) if a is None else a
+    scale = np.trace(c) / n or 1.0
+    inverse, g = np.linalg.inv(c + 1e-6 * scale * np.eye(n)), np.array(h, dtype=np.float64)
+    alive, gone = np.ones(n, dtype=bool), []
+    for _ in range(count):
+        free = alive & (np.bincount(a[alive], minlength=a.max() + 1)[a] > 1)
+        cost = np.where(free, np.diag(g), np.inf) / np.where(free, np.diag(inverse), 1.0)
+        j = int(cost.argmin())
+        u = inverse[j] / inverse[j, j]
+        g = g - np.outer(g[:, j], u) - np.outer(u, g[j]) + g[j, j] * np.outer(u, u)  # R^T H R without column j
+        inverse = inverse - np.outer(inverse[:, j], u)
+        alive[j] = False
+        gone.append(j)
+    return np.array(gone, dtype=np.int64)
+
+
+def join(c: FloatArray, stays: IntArray, a: IntArray | None = None) -> IntArray:
+    """Return clusters around the channels that stay: every other joins the one with the largest |correlation|.
+
+    Parameters
+    ----------
+    c : second moments or covariance, (n, n).
+    stays : (k,) channels; cluster j is that of stays[j].
+    a : labels (n,); channels join only within their own, by default anywhere.
+    """
+    size = np.sqrt(np.maximum(np.diag(c), np.finfo(float).tiny))
+    near = np.abs(c[:, stays]) / size[:, None] / size[stays]
+    if a is not None:
+        near[a[:, None] != a[stays]] = -1
+    labels = near.argmax(axis=1)
+    labels[stays] = np.arange(len(stays))
+    return labels
 
 
 def ward_linkage(vectors: FloatArray, weights: FloatArray | None = None) -> FloatArray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor, nn
 
 from pdc_core.cluster.algorithms import cluster
-from pdc_core.cluster.labels import IntArray, Labels, canonical, check_labels
-from pdc_core.cluster.vectors import filter_vectors, filter_weights
+from pdc_core.cluster.labels import FloatArray, IntArray, Labels, canonical, check_labels
+from pdc_core.cluster.moments import Moment, moments
+from pdc_core.cluster.vectors import covariance_factor, filter_vectors, filter_weights
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 
@@ -49,14 +50,14 @@ def assign(
     kind, how = vectors or plan.vectors, algorithm or plan.algorithm
     labels: Labels = {}
     groups = graph.clusterable
+    measured = moments(model, groups, images) if kind == "activations" and images is not None else {}
     for done, group in enumerate(groups):
         if group.name in plan.hand:
             labels |= check_labels(graph, {group.name: np.array(plan.hand[group.name])})
         else:
             k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
-            labels[group.name] = assign_group(
-                model, group, k, seed, vectors=kind, algorithm=how, images=images, pinned=pins
-            )
+            points = _points(model, group, kind, images, measured)
+            labels[group.name] = _assigned(points, filter_weights(model, group, kind), group, k, seed, how, pins)
         if progress is not None:
             progress(done + 1, len(groups))
     return labels
@@ -78,7 +79,23 @@ def assign_group(
     Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own. Each
     `pinned` filter is a cluster by itself, and the others share the rest of the count.
     """
-    points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group)
+    points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
+    return _assigned(points, d, group, k, seed, algorithm, pinned)
+
+
+def _points(
+    model: nn.Module, group: ChannelGroup, vectors: str, images: Tensor | None, measured: Mapping[str, Moment]
+) -> FloatArray:
+    """Return a group's vectors, from the moments of all groups where they were measured in one pass."""
+    if group.name in measured:
+        return covariance_factor(measured[group.name].covariance)
+    return filter_vectors(model, group, vectors, images)
+
+
+def _assigned(
+    points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
+) -> IntArray:
+    """Cluster block by block, with the pinned filters by themselves."""
     block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.cluster.labels import FloatArray
+from pdc_core.cluster.moments import moments
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import filters, input_axis
@@ -46,9 +47,13 @@ def filter_vectors(
     return vectors
 
 
-def filter_weights(model: nn.Module, group: ChannelGroup) -> FloatArray:
-    """Return the diagonal of D: each filter's squared norm, summed over the producers of the group, (n,)."""
-    return (filter_vectors(model, group) ** 2).sum(axis=1)
+def filter_weights(model: nn.Module, group: ChannelGroup, kind: str = "raw") -> FloatArray:
+    """Return the diagonal of D, (n,): each filter's squared norm, summed over the producers of the group.
+
+    Where activations are compared, what counts is how much of them is read: the squared norm of the readers' kernels.
+    """
+    w = reader_kernels(model, group) if kind == "activations" else filter_vectors(model, group)
+    return (w**2).sum(axis=1)
 
 
 def raw(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
@@ -115,47 +120,19 @@ def reader_kernels(model: nn.Module, group: ChannelGroup) -> FloatArray:
 
 
 def activations(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """Rows x_i (n, n) whose inner products are E[x_i x_j], the channels as their first reader sees them.
+    """Rows x_i (n, n) whose inner products are the channels' covariance, as their first reader sees them.
 
-    Distances are those of the activations over all images and pixels, in n numbers a filter: a factor of the second
-    moments, X X^T = E[x x^T].
+    Distances are those of the activations over all images and pixels, but for a constant, in n numbers a filter.
     """
     if images is None:
         raise PDCError("Vectors of 'activations' need images; give images=data.prepare(data.train.images[:500]).")
-    e, u = torch.linalg.eigh(second_moment(model, group, images))
+    return covariance_factor(moments(model, [group], images)[group.name].covariance)
+
+
+def covariance_factor(c: Tensor) -> FloatArray:
+    """Return X (n, n) with X X^T = C, from C's eigenvectors."""
+    e, u = torch.linalg.eigh(c)
     return (u * e.clamp(min=0).sqrt()).numpy()
-
-
-@torch.no_grad()
-def second_moment(model: nn.Module, group: ChannelGroup, images: Tensor, centred: bool = False) -> Tensor:
-    """Return E[x x^T] over images and pixels, float64 (n, n); `centred` subtracts E[x] E[x]^T.
-
-    x are the group's channels where the first reader reads them, after norm and activation function.
-    """
-    if not group.readers:
-        raise PDCError(f"Nothing reads group {group.name!r}, so that it has no activations to compare.")
-    part, n = group.readers[0], group.size
-    channels = torch.from_numpy(part.channels.reshape(-1))
-    total, mean, count = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64), 0
-
-    def take(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        nonlocal count
-        x = args[0].detach()
-        axis = x.dim() - 1 if isinstance(module, nn.Linear) else x.dim() - 3
-        x = x.index_select(axis, channels.to(x.device)).movedim(axis, 0)  # (n m, b, ...)
-        x = x.reshape(n, -1).double().cpu()
-        total.add_(x @ x.T)
-        mean.add_(x.sum(dim=1))
-        count += x.shape[1]
-
-    handle = model.get_submodule(part.module).register_forward_pre_hook(take)
-    try:
-        for batch in images.split(250):
-            model(batch)
-    finally:
-        handle.remove()
-    total, mean = total / count, mean / count
-    return total - torch.outer(mean, mean) if centred else total
 
 
 VECTORS: dict[str, Vectors] = {

@@ -1,11 +1,8 @@
-"""Reconstruction: pull every filter towards its cluster's centroid, t <- (1-s) t + s P t, until they are identical.
-
-P = M (M^T D M)^-1 M^T D averages within clusters; s, the strength, follows a schedule over the run.
-"""
+"""The projection: t <- (1-s) t + s P t for every tensor of a group, with P = M (M^T D M)^-1 M^T D."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -169,19 +166,3 @@ def spread(ties: list[Tie]) -> float:
             away += float((t[:, columns] - pt[:, columns]).square().sum())
             total += float(t[:, columns].square().sum())
     return (away / total) ** 0.5 if total > 0 else 0.0
-
-
-# -- schedules: progress of the run (0 to 1) and ramp (0 to 1) in, strength out; ours, the abstracts give none --------
-
-
-def progressive(progress: float, ramp: float) -> float:
-    """s = min(1, progress/ramp)^3: gently at first, tied after `ramp` of the run."""
-    return 1.0 if progress >= ramp else (progress / ramp) ** 3
-
-
-def tied(progress: float, ramp: float) -> float:
-    """s = 1: tied from the first step on."""
-    return 1.0
-
-
-SCHEDULES: dict[str, Callable[[float, float], float]] = {"progressive": progressive, "tied": tied}

@@ -1,0 +1,75 @@
+"""How fast tied filters learn: gradients averaged, as the projection implies, or summed, as in the folded network.
+
+The folded filter w stands for m tied copies whose gradients add up; averaging them is a learning rate m times smaller.
+The folded reader V' = V M is the sum of m columns that all receive the same gradient; a rate m times larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdc_core.cluster import IntArray, check_labels
+from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.graph.tensors import input_axis, output_axes
+
+
+class SummedGradients:
+    """One group's parameters bound to its labels, so that tied filters move as the folded network's would.
+
+    With strength s, for filters, biases and norms: g <- (1-s) g + s M M^T g, and for the columns that read a cluster
+    of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay do to V M and to one filter of
+    a cluster what they would do to the folded network.
+    """
+
+    def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray) -> None:
+        self.writers: list[tuple[Tensor, int, Tensor]] = []  # parameter, axis of channels, channels
+        for part in (*group.producers, *group.norms):
+            module = model.get_submodule(part.module)
+            for name, axis in output_axes(module).items():
+                t = getattr(module, name)
+                if isinstance(t, nn.Parameter):
+                    self.writers.append((t, axis, torch.as_tensor(part.channels, device=t.device)))
+        sizes = np.bincount(labels)[labels]  # m, for every channel
+        self.readers: list[tuple[Tensor, Tensor]] = []  # weight, 1/m
+        for part in group.readers:
+            module = model.get_submodule(part.module)
+            assert isinstance(module.weight, Tensor)
+            self.readers.append((module.weight, _scale(module, part.channels, sizes)))
+        self.a = torch.as_tensor(labels, device=self.writers[0][0].device)
+        self.k = int(labels.max()) + 1
+
+    @torch.no_grad()
+    def apply_(self, strength: float) -> None:
+        """Change the gradients that backward left, in place."""
+        for t, axis, channels in self.writers:
+            if t.grad is not None:
+                g = t.grad.index_select(axis, channels)
+                sums = g.new_zeros(*g.shape[:axis], self.k, *g.shape[axis + 1 :]).index_add_(axis, self.a, g)
+                t.grad.index_copy_(axis, channels, torch.lerp(g, sums.index_select(axis, self.a), strength))
+        for weight, scale in self.readers:
+            if weight.grad is not None:
+                weight.grad.mul_(1 + strength * (scale - 1))
+
+
+def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
+    """Return 1/m for every weight that reads a channel of a cluster of m, and 1 elsewhere, to multiply a weight by."""
+    weight, groups = module.weight, getattr(module, "groups", 1)
+    assert isinstance(weight, Tensor)
+    per_input = torch.ones(weight.shape[1] * groups if input_axis(module) else weight.shape[0], dtype=weight.dtype)
+    flat = channels.reshape(len(channels), -1)
+    per_input[torch.from_numpy(flat.reshape(-1))] = torch.from_numpy(1 / np.repeat(sizes, flat.shape[1])).to(weight)
+    kernel = (1,) * (weight.dim() - 2)
+    if not input_axis(module):  # a transposed convolution has its inputs first
+        return per_input.view(-1, 1, *kernel).to(weight.device)
+    rows = per_input.view(groups, 1, -1).expand(groups, weight.shape[0] // groups, -1)
+    return rows.reshape(weight.shape[0], -1, *kernel).to(weight.device)
+
+
+def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> list[SummedGradients]:
+    """Bind labels to a network's gradients. Groups that merge nothing are left out."""
+    checked = check_labels(graph, labels)
+    return [SummedGradients(model, graph.group(name), a) for name, a in checked.items() if a.max() + 1 < len(a)]

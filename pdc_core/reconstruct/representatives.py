@@ -1,0 +1,141 @@
+"""Merging that loses little: one filter stands for those that join it, and the readers are solved for those that stay.
+
+The clusters stay what they are, tied and folded exactly. Only the readers' columns, which channel addition alone would
+leave at the sum over the cluster, become those that give back best what the readers saw before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdc_core.cluster import FloatArray, IntArray, Moment, canonical
+from pdc_core.cluster.algorithms import eliminations, join
+from pdc_core.cluster.vectors import reader_kernels
+from pdc_core.graph import ChannelGroup
+from pdc_core.graph.tensors import channel_tensors, input_axis
+
+
+def reader_solution(c: Tensor, stays: Tensor) -> Tensor:
+    """Return R (n, k) with the least E||x - R x_S||^2: R = C_(:,S) C_(S,S)^-1.
+
+    Parameters
+    ----------
+    c : covariance of the channels, (n, n), float64.
+    stays : the channels S that stay, (k,). Readers become V' = V R, which is V M where the channels of a cluster are
+        equal. A ridge of 1e-8 of the mean variance holds where channels are silent.
+
+    Examples
+    --------
+    >>> c = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64)  # the second is twice the first
+    >>> reader_solution(c, torch.tensor([0])).round(decimals=3).tolist()
+    [[1.0], [2.0]]
+    """
+    own = c[stays][:, stays]
+    ridge = 1e-8 * c.diagonal().mean().clamp(min=torch.finfo(c.dtype).tiny)
+    return torch.linalg.solve(own + ridge * torch.eye(len(stays), dtype=c.dtype), c[stays]).T
+
+
+@torch.no_grad()
+def represent_(
+    model: nn.Module, group: ChannelGroup, moment: Moment, labels: IntArray, k: int, now: IntArray | None = None
+) -> tuple[IntArray, IntArray]:
+    """Merge a group's filters down to k within their clusters, and solve the readers for those that stay. In place.
+
+    Filters go one by one, those that the others replace best (`eliminations`); the tensors of each become those of the
+    one that it joins, and readers V become V' = V R, shared out equally over the columns of a cluster.
+
+    Parameters
+    ----------
+    model : the network; where `now` is given, filters that share a cluster of it are tied.
+    moment : the group's channels measured on that network.
+    labels : the clusters of the end, (n,); filters merge within them only.
+    k : how many different filters are left, from the number of clusters of `labels` to n; in a group with blocks, a
+        multiple of their number, and every block keeps equally many.
+    now : clusters that are tied already, within those of `labels`; by default every filter is alone.
+
+    Returns
+    -------
+    The clusters that are tied now, canonical, (n,), and the representative of each, (k,).
+
+    Source: our choice. Least-squares readers after channel selection: He et al., arXiv 1707.06168.
+    """
+    now = np.arange(group.size) if now is None else canonical(now)
+    first = np.unique(now, return_index=True)[1]  # one filter of every tied cluster speaks for it
+    v = np.zeros((len(first), reader_kernels(model, group).shape[1]))
+    np.add.at(v, now, reader_kernels(model, group))
+    c = [each[first][:, first] for each in moment.covariances]
+    stays = _stays(c[0].numpy(), v @ v.T, labels[first], _block(group)[first], k)
+    joins = join(c[0].numpy(), stays, labels[first])
+    for part, own in zip(group.readers, c, strict=True):
+        solution = _within_blocks(own, stays, _block(group)[first])
+        _solve_reader_(model.get_submodule(part.module), part.channels, now, joins[now], solution)
+    merged = joins[now]
+    take_over_(model, group, first[stays][merged])
+    labels_now = canonical(merged)
+    order = np.argsort(labels_now[first[stays]])
+    return labels_now, first[stays][order]
+
+
+def _block(group: ChannelGroup) -> IntArray:
+    return group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+
+
+def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:
+    """Return the filters that stay, as many in every block."""
+    blocks = int(block.max()) + 1
+    stays = []
+    for b in range(blocks):
+        own = np.flatnonzero(block == b)
+        gone = eliminations(c[np.ix_(own, own)], h[np.ix_(own, own)], len(own) - k // blocks, canonical(a[own]))
+        stays.append(np.setdiff1d(own, own[gone]))
+    return np.concatenate(stays)
+
+
+def _within_blocks(c: Tensor, stays: IntArray, block: IntArray) -> Tensor:
+    """Return R where channels of a block are recovered from those of the same block alone."""
+    same = torch.from_numpy(block[:, None] == block)
+    return reader_solution(torch.where(same, c, torch.zeros_like(c)), torch.from_numpy(stays))
+
+
+def _solve_reader_(module: nn.Module, channels: IntArray, now: IntArray, merged: IntArray, solution: Tensor) -> None:
+    """V <- V' = (V M) R, every column of a cluster an equal share of its own.
+
+    Parameters
+    ----------
+    channels : (n,) or (n, m), input positions of each channel.
+    now, merged : labels (n,) before and after.
+    solution : R, (clusters before, clusters after).
+    """
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    share = torch.from_numpy(np.eye(len(solution))[now]) @ solution  # M R, (n, k)
+    spread = torch.from_numpy(np.eye(solution.shape[1])[merged] / np.bincount(merged)[merged][:, None]).T  # (k, n)
+    mix = (share @ spread).to(device=weight.device)  # (n, n): V <- V mix
+    flat = channels.reshape(len(channels), -1)
+    groups = getattr(module, "groups", 1)
+    per = weight.shape[1] if input_axis(module) and groups > 1 else None
+    for m in range(flat.shape[1]):
+        position = torch.from_numpy(flat[:, m])
+        if per is None:
+            axis = input_axis(module)
+            columns = weight.index_select(axis, position.to(weight.device)).movedim(axis, -1).double()
+            weight.index_copy_(axis, position.to(weight.device), (columns @ mix).movedim(-1, axis).to(weight))
+            continue
+        rows = weight.shape[0] // groups
+        for g in range(groups):  # each group of a grouped convolution reads its own inputs
+            inside = torch.nonzero(position // per == g).flatten()
+            if len(inside):
+                kernels, at = weight[g * rows : (g + 1) * rows], (position[inside] % per).to(weight.device)
+                columns = kernels.index_select(1, at).movedim(1, -1).double()
+                own = mix[inside][:, inside]
+                kernels.index_copy_(1, at, (columns @ own).movedim(-1, 1).to(weight))
+
+
+@torch.no_grad()
+def take_over_(model: nn.Module, group: ChannelGroup, source: IntArray) -> None:
+    """Make channel i of a group a copy of channel source[i], in all that it computes with. In place."""
+    for t in channel_tensors(model, group):
+        rows = t.tensor.index_select(t.axis, torch.from_numpy(t.channels[source]).to(t.tensor.device))
+        t.tensor.index_copy_(t.axis, torch.from_numpy(t.channels).to(t.tensor.device), rows)
