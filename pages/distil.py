@@ -16,7 +16,7 @@ from pdc_core.runs import RunSpec, create_run, launch, list_runs, read_run, requ
 from pdc_core.train import Training
 from ui.drawing import cut, figure, percent, short
 from ui.network import network_cost, validation_accuracy
-from ui.runs import evaluations, has_ended, is_live, progress_of, training_points
+from ui.runs import cannot_train, evaluations, has_ended, is_live, progress_of, training_points
 from ui.session import begin, current_plan
 
 REFRESH_SECONDS = 0.7
@@ -26,8 +26,12 @@ network = begin(
     "Distil",
     "What does training do? The network learns from its former self while its clusters are pulled together.",
 )
+if reason := cannot_train(network):
+    st.info(reason)
+    st.stop()
 plan, defaults = current_plan(), Training.for_data(network.data_name)
-teacher = validation_accuracy(network, network.digest)
+measured = validation_accuracy(network).value if network.has_images else None
+teacher = measured.accuracy if measured else None
 before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
 runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
 live = [run for run in runs.values() if is_live(run)]
@@ -37,7 +41,14 @@ def start(training: Training, seed: int) -> None:
     """Write a run folder and launch its worker, which waits its turn while another run is at work."""
     try:
         folder = create_run(
-            RunSpec(model=network.model, data=network.data_name, plan=plan, training=training, seed=seed)
+            RunSpec(
+                model=network.model,
+                data=network.data_name,
+                weights=network.choice.weights_argument,
+                plan=plan,
+                training=training,
+                seed=seed,
+            )
         )
         launch(folder)
     except (PDCError, OSError) as error:

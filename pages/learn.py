@@ -6,9 +6,10 @@ import streamlit as st
 
 from ui.lesson import answered
 from ui.lesson_steps import STEPS
-from ui.session import begin
+from ui.session import MACS, open_page
 
-begin("Learn", "Why does it work? The smallest network by hand: three filters, two of them nearly alike.")
+open_page("Learn", "Why does it work? The smallest network by hand: three filters, two of them nearly alike.")
+st.caption(f"Three filters on a handwritten digit · {MACS}")
 names = list(STEPS)
 choice, score = st.columns([5, 2], vertical_alignment="center")
 step = choice.segmented_control(

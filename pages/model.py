@@ -6,20 +6,29 @@ import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
+from ui.background import show_progress
+from ui.choice import lecture
+from ui.choosing import choosing
 from ui.drawing import figure, gallery, percent, short
-from ui.network import network_cost, predictions
+from ui.inputs import show_inputs
+from ui.network import Predictions, network_cost, predictions
 from ui.session import begin
 
 SAMPLES = 11
 
 network = begin("Model", "What is the network made of, and where does its computing time go?")
-said = predictions(network, network.digest)
+if not lecture():
+    choosing()
+measured = predictions(network)
 spent = network_cost(network, network.digest)
 test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
 
 facts = st.columns(4)
 facts[0].metric(
-    "Test accuracy", percent(said.accuracy), help=f"{len(test)} images that training never saw.", border=True
+    "Test accuracy",
+    percent(measured.value.accuracy) if network.has_images and measured.value else "–",
+    help=f"{len(test):,} images that training never saw." if network.has_images else "There are no images to measure.",
+    border=True,
 )
 facts[1].metric(
     "MACs",
@@ -34,9 +43,10 @@ facts[3].metric(
     help=f"In {len(groups)} channel groups; residual treatment: {network.graph.residual}.",
     border=True,
 )
+show_inputs(network, measured.value)
 
 
-def show(indices: list[int]) -> None:
+def show(indices: list[int], said: Predictions) -> None:
     """Show test images with what the network says about each."""
     guesses = [classes[int(said.classes[i])] for i in indices]
     truths = [classes[int(test.labels[i])] for i in indices]
@@ -44,17 +54,25 @@ def show(indices: list[int]) -> None:
     gallery(test.images[indices].numpy(), captions)
 
 
-wrong = said.wrong.tolist()
-right = [i for i in range(len(test)) if i not in set(wrong)]
-st.markdown("**Test images, and the class that the network names**")
-show(right[:SAMPLES])
-if wrong:
-    st.markdown(
-        f"**Its mistakes: {len(wrong)} of {len(test)}**" + ("" if len(wrong) <= SAMPLES else f", {SAMPLES} shown")
-    )
-    show(wrong[:SAMPLES])
-else:
-    st.markdown(f"It makes no mistake on the {len(test)} test images.")
+def samples(said: Predictions) -> None:
+    """Show test images, right and wrong ones."""
+    wrong = said.wrong.tolist()
+    mistakes = set(wrong)
+    right = [i for i in range(len(test)) if i not in mistakes]
+    st.markdown("**Test images, and the class that the network names**")
+    show(right[:SAMPLES], said)
+    if not wrong:
+        st.markdown(f"It makes no mistake on the {len(test)} test images.")
+        return
+    some = "" if len(wrong) <= SAMPLES else f", {SAMPLES} shown"
+    st.markdown(f"**Its mistakes: {len(wrong):,} of {len(test):,}**{some}")
+    show(wrong[:SAMPLES], said)
+
+
+if network.has_images:
+    show_progress(measured, f"Classifying the {len(test):,} test images")
+    if measured.value:
+        samples(measured.value)
 
 st.subheader("Layer by layer")
 unit = st.segmented_control(

@@ -7,7 +7,9 @@ weights works on a copy.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,22 +20,28 @@ from torch import nn
 
 from pdc_core.cluster import assign_group, filter_vectors, filter_weights
 from pdc_core.cost import Cost, cost
-from pdc_core.data import Data, load_data
+from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.embed import map_quality, pca_map, pca_share
+from pdc_core.errors import PDCError
+from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
 from pdc_core.train import evaluate
+from ui.background import Watched, background
+from ui.choice import SHIPPED, Choice
 
-DEFAULT_MODEL, DEFAULT_DATA = "resnet20", "digits"
 SEED = 0
+DESCRIBED = "imagenet"  # shape and classes are known, images are not
+QUICK_MACS = 2_000_000_000  # a second or less on two cores
+CHUNK = 250  # images between two steps of a progress bar
+Stamp = tuple[int, int] | None
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network with its data and channel groups. `digest` is the sha256 of its weights."""
+    """A network with its data and channel groups. `digest` is the sha256 of its weights."""
 
-    model: str
-    data_name: str
+    choice: Choice
     module: nn.Module
     data: Data
     graph: ChannelGraph
@@ -41,9 +49,29 @@ class Network:
     digest: str
 
     @property
+    def model(self) -> str:
+        """Its name, as `load_model` takes it."""
+        return self.choice.model
+
+    @property
+    def data_name(self) -> str:
+        """The name of its data, as `load_data` takes it."""
+        return self.choice.data
+
+    @property
     def label(self) -> str:
         """What a person calls it."""
-        return f"{self.model.replace('resnet', 'ResNet-')} on {self.data_name}"
+        return self.choice.label
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images to measure and to train with; ImageNet is known by its shape and classes only."""
+        return len(self.data.test) > 0
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is a network that PDC has folded already."""
+        return bool(folds_of(self.module))
 
 
 @dataclass(frozen=True)
@@ -64,29 +92,100 @@ class FilterMap:
     axes: tuple[str, str]
 
 
-@st.cache_resource(show_spinner="Loading the network", max_entries=4)
-def load_network(model: str, data_name: str) -> Network:
-    """Load a network, trace its channel groups and fingerprint its weights."""
-    module, data = load_model(model, data=data_name), load_data(data_name)
-    example = torch.zeros(1, *data.shape)
-    digest = hashlib.sha256()
+@st.cache_resource(show_spinner="Loading the images", max_entries=3)
+def load_images(name: str, stamp: Stamp) -> Data:
+    """Load a data set once for all sessions; one that is known by its description only has no images."""
+    if name != DESCRIBED:
+        return load_data(name)
+    info = describe_data(name)
+    none = Split(torch.zeros(0, *info.shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    return Data(name, none, none, none, info.classes, info.shape, info.mean, info.std)
+
+
+@st.cache_resource(show_spinner="Loading the weights", max_entries=4)
+def _load_module(model: str, data_name: str, weights: str, stamp: Stamp) -> tuple[nn.Module, str]:
+    """Load a network in eval mode and the sha256 of its weights."""
+    choice = Choice(model, data_name, weights)
+    module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=choice.weights_argument)
+    digest = hashlib.sha256(type(module).__name__.encode())
     for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return Network(model, data_name, module, data, trace(module, example), example, digest.hexdigest())
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return module, digest.hexdigest()
 
 
-@st.cache_data(show_spinner="Classifying the test images", max_entries=8)
-def predictions(_network: Network, digest: str) -> Predictions:
-    """Classify the test split."""
-    result = evaluate(_network.module, _network.data, _network.data.test)
-    said = np.asarray(result.predictions)
-    return Predictions(result.accuracy, said, np.flatnonzero(said != np.asarray(_network.data.test.labels)))
+@st.cache_resource(show_spinner="Finding out which layers are tied", max_entries=8)
+def _trace(_module: nn.Module, digest: str, shape: tuple[int, int, int], residual: str) -> ChannelGraph:
+    return trace(_module, torch.zeros(1, *shape), residual=residual)
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
-def validation_accuracy(_network: Network, digest: str) -> float:
-    """Measure the network on the validation split, 0 to 1."""
-    return evaluate(_network.module, _network.data, _network.data.val).accuracy
+def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = "internal") -> Network:
+    """Load a network, its data and its channel groups; each is kept for all sessions.
+
+    Raises
+    ------
+    PDCError
+        A name is unknown, a file is missing or not trusted, or weights, data and network do not fit each other.
+    """
+    choice = Choice(model, data, weights, residual)
+    images = load_images(data, stamp_of(data.partition(":")[2]))
+    module, digest = _load_module(model, data, weights, stamp_of(weights))
+    graph = _trace(module, digest, images.shape, residual)
+    return Network(choice, module, images, graph, torch.zeros(1, *images.shape), digest)
+
+
+def is_folded(weights: str) -> bool:
+    """Tell whether a file holds a network that PDC folded: it is rebuilt from its own header."""
+    path = Path(weights)
+    return path.suffix == ".safetensors" and path.is_file() and bool(_folds_in(weights, stamp_of(weights)))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _folds_in(path: str, stamp: Stamp) -> int:
+    try:
+        return len(header(path)["folds"])
+    except PDCError:  # a checkpoint from elsewhere; `load_model` reads it
+        return 0
+
+
+def stamp_of(path: str) -> Stamp:
+    """Tell one state of a file from another: its time and size; None where there is no file."""
+    try:
+        known = Path(path).stat() if path else None
+    except (OSError, ValueError):
+        known = None
+    return (known.st_mtime_ns, known.st_size) if known else None
+
+
+def predictions(network: Network) -> Watched[Predictions]:
+    """Classify the test split: at once where that is quick, else in the background."""
+    return _measured(network, "test")
+
+
+def validation_accuracy(network: Network) -> Watched[Predictions]:
+    """Classify the validation split, as `predictions` does the test split."""
+    return _measured(network, "val")
+
+
+def _measured(network: Network, split: str) -> Watched[Predictions]:
+    images: Split = getattr(network.data, split)
+    work = network_cost(network, network.digest).macs * len(images)
+    return background().request(
+        ("classify", network.digest, network.data_name, str(network.data.mean), split),
+        lambda progress: _classify(network, images, progress),
+        wait=work <= QUICK_MACS,
+    )
+
+
+def _classify(network: Network, split: Split, progress: Callable[[int, int], None]) -> Predictions:
+    said = []
+    for start in range(0, len(split), CHUNK):
+        part = Split(split.images[start : start + CHUNK], split.labels[start : start + CHUNK])
+        said.append(evaluate(network.module, network.data, part).predictions.numpy())
+        progress(min(start + CHUNK, len(split)), len(split))
+    classes = np.concatenate(said) if said else np.zeros(0, dtype=np.int64)
+    right = classes == split.labels.numpy()
+    return Predictions(float(right.mean()) if len(right) else 0.0, classes, np.flatnonzero(~right))
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

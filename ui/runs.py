@@ -5,6 +5,22 @@ from __future__ import annotations
 import pandas as pd
 
 from pdc_core.runs import Run
+from ui.network import Network
+
+
+def cannot_train(network: Network) -> str | None:
+    """Return in a sentence why a network cannot be trained here, or None."""
+    if not network.has_images:
+        return (
+            f"There are no images of {network.data_name} here, so nothing can be trained. Choose data with images on "
+            "the page Model, or take the plan from the page Plan to a machine that has them."
+        )
+    if network.folded:
+        return (
+            "This network was folded already. Runs start from a whole network: choose the one it came from on the page "
+            "Model."
+        )
+    return None
 
 
 def is_live(run: Run) -> bool:

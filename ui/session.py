@@ -1,36 +1,51 @@
-"""What a session holds: the network it looks at, and its plan (see `plans`). Every page begins here."""
+"""What a session holds: the network it looks at (see `choice`), its plan (see `plans`), and the frame of every page."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pdc_core.errors import PDCError
+from ui.choice import Choice, choose, current_choice, lecture, write_address
 from ui.navigation import route
-from ui.network import DEFAULT_DATA, DEFAULT_MODEL, Network, load_network
+from ui.network import Network, load_network
 from ui.plans import adopt_plan, current_plan, set_plan
 
+MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's own margins leave a chart and a table side by side too little of a projector's 1280 pixels.
 _WIDE = "<style>.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }</style>"
+_LARGE = (
+    "<style>html { font-size: 21px } [data-testid=stSidebar] { font-size: .85rem }"
+    ".stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }</style>"
+)
 _REFUSED = "plan_refused"
-__all__ = ["begin", "current_plan", "refuse", "set_plan"]
+__all__ = ["MACS", "begin", "current_plan", "open_page", "refuse", "set_plan"]
 
 
-def begin(title: str, sentence: str) -> Network:
-    """Start a page: its frame, its heading, the network and the plan of this session.
+def open_page(title: str, sentence: str) -> None:
+    """Start a page that needs no network: its frame and its heading.
 
-    Every page calls this first, since a deep link may run a page without app.py.
+    Every page calls this or `begin` first, since a deep link may run a page without app.py.
     """
     route()
     st.set_page_config(page_title=f"{title} · PDC")
-    st.html(_WIDE)
+    st.html(_LARGE if lecture() else _WIDE)
     st.title(title)
     st.markdown(sentence)
+    current_choice()
+    write_address()
+
+
+def begin(title: str, sentence: str) -> Network:
+    """Start a page with the network and the plan of this session; say in a sentence what is wrong with them."""
+    open_page(title, sentence)
+    choice = current_choice()
     try:
-        network = load_network(DEFAULT_MODEL, DEFAULT_DATA)
+        network = load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        st.error(str(error))
+        st.error(f"{choice.label} cannot be shown: {error}")
+        st.button("Back to the digits network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
-    st.caption(f"{network.label} · MACs: what the pruning literature calls FLOPs, counted for one image")
+    st.caption(f"{network.label} · {MACS}")
     said = adopt_plan(network)
     if refusal := st.session_state.pop(_REFUSED, said):
         st.error(refusal)

@@ -5,8 +5,22 @@ Stands between `data`, which says how many channels and classes a network needs,
 
 from __future__ import annotations
 
-from .checkpoint import read_checkpoint
-from .load import Card, card_of, load_model
-from .zoo import MODELS, build_model
+from .checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
+from .load import Card, card_of, load_model, published_weights, shipped_data
+from .zoo import MODELS, build_model, torchvision_names
 
-__all__ = ["MODELS", "Card", "build_model", "card_of", "load_model", "read_checkpoint"]
+__all__ = [
+    "MODELS",
+    "Card",
+    "Checkpoint",
+    "Fit",
+    "build_model",
+    "card_of",
+    "compare_state",
+    "inspect_checkpoint",
+    "load_model",
+    "published_weights",
+    "read_checkpoint",
+    "shipped_data",
+    "torchvision_names",
+]

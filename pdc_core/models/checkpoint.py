@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -41,6 +42,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         If there is no such file, it is damaged, holds Python objects in place of tensors, or values that are
         not finite.
     """
+    return inspect_checkpoint(path).tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's tensors by name, and the prefix that was dropped from every name ("" for none)."""
+
+    tensors: dict[str, Tensor]
+    prefix: str
+
+
+def inspect_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint as `read_checkpoint` does, and also say which prefix its names had."""
     path = Path(path)
     if not path.is_file():
         raise PDCError(f"there is no checkpoint at {path}")
@@ -50,11 +64,55 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise PDCError(f"{path} is not a complete safetensors file: {error}") from error
     except OSError as error:
         raise PDCError(f"{path} could not be read: {error}") from error
-    tensors = _find_tensors(content, path)
-    for name, tensor in tensors.items():
+    found = _find_tensors(content, path)
+    for name, tensor in found.tensors.items():
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
             raise PDCError(f"{name} in {path} holds values that are not finite (NaN or infinity)")
-    return tensors
+    return found
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a checkpoint's tensors meet a network's, name by name.
+
+    Attributes
+    ----------
+    fits : names with the same shape in both.
+    missing : the network's names that the checkpoint lacks; batch counters, which may be absent, are left out.
+    unexpected : the checkpoint's names that the network does not know.
+    misshapen : (name, shape given, shape needed).
+    """
+
+    fits: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every tensor has its place."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+
+def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
+    """Compare a checkpoint with a network, without changing either.
+
+    Examples
+    --------
+    >>> fit = compare_state(nn.Linear(3, 2), {"weight": torch.zeros(2, 4), "scale": torch.ones(2)})
+    >>> fit.missing, fit.unexpected, fit.misshapen
+    (('bias',), ('scale',), (('weight', (2, 4), (2, 3)),))
+    """
+    own = model.state_dict()
+    shared = [name for name in own if name in tensors]
+    return Fit(
+        fits=tuple(n for n in shared if tensors[n].shape == own[n].shape),
+        missing=tuple(n for n in own if n not in tensors and not n.endswith("num_batches_tracked")),
+        unexpected=tuple(n for n in tensors if n not in own),
+        misshapen=tuple(
+            (n, tuple(tensors[n].shape), tuple(own[n].shape)) for n in shared if tensors[n].shape != own[n].shape
+        ),
+    )
 
 
 def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -78,14 +136,11 @@ def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
         If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged
         then.
     """
-    own = model.state_dict()
-    optional = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = [name for name in own if name not in tensors and name not in optional]
-    unexpected = [name for name in tensors if name not in own]
-    if missing or unexpected:
+    own, fit = model.state_dict(), compare_state(model, tensors)
+    if fit.missing or fit.unexpected:
         faults = [
             f"{len(names)} {what} ({_first(names)})"
-            for names, what in ((missing, "of the network's tensors missing"), (unexpected, "unexpected"))
+            for names, what in ((fit.missing, "of the network's tensors missing"), (fit.unexpected, "unexpected"))
             if names
         ]
         raise PDCError(f"{source} does not belong to this network: {' and '.join(faults)}")
@@ -121,7 +176,7 @@ def _read_torch(path: Path) -> object:
         raise PDCError(f"{path} is not a checkpoint, or it is damaged: {reason}") from error
 
 
-def _find_tensors(content: object, path: Path) -> dict[str, Tensor]:
+def _find_tensors(content: object, path: Path) -> Checkpoint:
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -133,11 +188,13 @@ def _find_tensors(content: object, path: Path) -> dict[str, Tensor]:
             raise PDCError(f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone")
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise PDCError(f"{path}: {name} is a sparse, quantised or empty tensor; save dense weights")
+    dropped = ""
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): value for name, value in content.items()}
-    return dict(content)
+            dropped += prefix
+    return Checkpoint(dict(content), dropped)
 
 
-def _first(names: list[str]) -> str:
+def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

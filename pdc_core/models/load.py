@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..data import describe_data
 from ..errors import PDCError
+from ..torchvision_adapter import torchvision
 from .checkpoint import load_state_, read_checkpoint
-from .zoo import MODELS, build_model
+from .zoo import MODELS, build_model, torchvision_names
 
+PUBLISHED = "torchvision"
+_AUXILIARY = ("aux", "AuxLogits")  # heads that only training reads; they are not built here
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -60,8 +63,8 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
         The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet"
         (224x224 pixels, 1,000 classes) for torchvision's classifiers.
     weights : bool, str or Path
-        True: the weights shipped with the package; False: random ones; a path: a checkpoint
-        (`read_checkpoint`).
+        True: the weights shipped with the package; False: random ones; "torchvision": those that torchvision
+        publishes for its ImageNet classifiers, downloaded once; a path: a checkpoint (`read_checkpoint`).
     seed : int
         Of the random weights. The global random state is neither read nor written.
 
@@ -87,10 +90,37 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
                 f"no weights for {name} on {info.name} come with PDC; give weights=False for random ones "
                 "or weights=PATH for a checkpoint of your own"
             )
-    if weights is not False:
+    if weights == PUBLISHED:
+        load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
+    elif weights is not False:
         load_state_(model, read_checkpoint(weights), str(weights))
     setattr(model, "card", Card(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
     return model.eval()
+
+
+def published_weights(name: str) -> dict[str, Tensor]:
+    """Return the tensors that torchvision publishes for one of its classifiers, downloaded into torch's cache once.
+
+    Raises
+    ------
+    PDCError
+        The name is not torchvision's, or the file can be neither found nor downloaded.
+    """
+    models = torchvision().models
+    if name in MODELS or name not in torchvision_names():
+        raise PDCError(f"torchvision publishes no weights for {name!r}; give weights=PATH for a checkpoint of your own")
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            weights.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise PDCError(
+            f"torchvision's weights for {name} could not be downloaded ({error}). On a machine with network fetch "
+            f"{weights.url} and give the file as weights=PATH"
+        ) from error
+    own = {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
+    return own if name in ("googlenet", "inception_v3") else dict(state)
 
 
 def shipped_data(name: str) -> tuple[str, ...]:

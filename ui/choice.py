@@ -1,0 +1,84 @@
+"""Which network, on which data, with which weights: what a session has chosen, also in its address.
+
+A link therefore opens the same network. What a session chose stays its own: nobody else's pages change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import streamlit as st
+
+from pdc_core.graph import RESIDUALS
+
+SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
+_CHOICE, _LECTURE = "choice", "lecture"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network by name, its data, its weights ("shipped", "random", "torchvision" or a file), and how sums are cut."""
+
+    model: str = "resnet20"
+    data: str = "digits"
+    weights: str = SHIPPED
+    residual: str = "internal"
+
+    @property
+    def weights_argument(self) -> bool | str:
+        """The weights as `load_model` and a run file take them."""
+        return {SHIPPED: True, RANDOM: False}.get(self.weights, self.weights)
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        kind, _, path = self.data.partition(":")
+        data = f"{kind} {Path(path).name}" if path else kind
+        weights = "" if self.weights == SHIPPED else f", {self._weights_label} weights"
+        return f"{self.model.replace('resnet', 'ResNet-')} on {data}{weights}"
+
+    @property
+    def _weights_label(self) -> str:
+        return self.weights if self.weights in (RANDOM, PUBLISHED) else Path(self.weights).name[:24]
+
+
+def current_choice() -> Choice:
+    """Return what this session looks at: chosen here, or named by the address that opened it."""
+    if _CHOICE not in st.session_state:
+        asked = {name: st.query_params[name] for name in asdict(Choice()) if name in st.query_params}
+        if asked.get("residual", "internal") not in RESIDUALS:
+            asked.pop("residual")
+        st.session_state[_CHOICE] = Choice(**asked)
+    choice: Choice = st.session_state[_CHOICE]
+    return choice
+
+
+def choose(choice: Choice | None = None, **changes: str) -> None:
+    """Look at another network from the next run of the page on; its plan starts anew, unless it had one already."""
+    chosen = replace(choice or current_choice(), **changes)
+    if chosen != current_choice():
+        st.session_state[_CHOICE] = chosen
+        for name in ("plan", "edits"):  # they name groups of the network that is left
+            st.query_params.pop(name, None)
+
+
+def write_address() -> None:
+    """Keep what differs from the start in the address, so that a link or a reload finds it again."""
+    for name, value in asdict(current_choice()).items():
+        if value != getattr(Choice(), name):
+            if st.query_params.get(name) != value:
+                st.query_params[name] = value
+        else:
+            st.query_params.pop(name, None)
+    if lecture() and st.query_params.get(_LECTURE) != "1":
+        st.query_params[_LECTURE] = "1"
+
+
+def lecture() -> bool:
+    """Tell whether the address asks for lecture mode: larger type, fewer controls. It stays on for the session."""
+    if st.query_params.get(_LECTURE) in ("1", "true", "on"):
+        st.session_state[_LECTURE] = True
+    elif st.query_params.get(_LECTURE) == "0":
+        st.session_state[_LECTURE] = False
+    return bool(st.session_state.get(_LECTURE, False))

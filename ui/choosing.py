@@ -1,0 +1,150 @@
+"""The form in which a person chooses a network, its weights and its data; used by the page Model.
+
+A choice is taken only when everything loads and fits, else the page says in a sentence what does not, and stays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from pdc_core.data import DATASETS
+from pdc_core.errors import PDCError
+from pdc_core.models import (
+    MODELS,
+    Fit,
+    build_model,
+    compare_state,
+    inspect_checkpoint,
+    shipped_data,
+    torchvision_names,
+)
+from ui.choice import PUBLISHED, RANDOM, SHIPPED, Choice, choose, current_choice
+from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
+from ui.uploads import CHECKPOINTS, keep
+
+_UPLOAD_NPZ, _PATH_NPZ, _FOLDER = "upload an .npz file", "path of an .npz file", "path of an image folder"
+_UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
+_ROWS = 200
+_SENTENCES = {
+    SHIPPED: "trained weights that come with PDC",
+    RANDOM: "random weights",
+    PUBLISHED: "torchvision's weights for ImageNet, downloaded once",
+}
+
+
+def choosing() -> None:
+    """Draw the form; a choice that loads becomes the session's and the page runs again."""
+    with st.expander("Choose another network, other weights or other data", icon=":material/tune:"):
+        network, data, weights = st.columns(3, gap="medium")
+        with network:
+            model = _model()
+        with data:
+            data_name = _data()
+        with weights:
+            file = _weights(model, data_name)
+        if st.button("Load", type="primary", disabled=data_name is None or file is None, key="load_choice"):
+            assert data_name is not None
+            assert file is not None
+            _take(Choice(model, data_name, file))
+
+
+def _model() -> str:
+    now = current_choice().model
+    names = [*MODELS, *torchvision_names()]
+    picked: str = st.selectbox(
+        "Network", names, index=names.index(now) if now in names else 0, key="choose_model",
+        help="The zoo for small images first, then torchvision's classifiers by torchvision's names.",
+    )  # fmt: skip
+    return picked
+
+
+def _data() -> str | None:
+    kinds = [*DATASETS, DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
+    now = current_choice().data
+    kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key="choose_data")
+    if kind == _UPLOAD_NPZ:
+        file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key="choose_npz")
+        return _kept(file.getvalue(), "npz", "npz:") if file else None
+    if kind in (_PATH_NPZ, _FOLDER):
+        path = st.text_input("Path on the machine of this server", key="choose_data_path").strip()
+        prefix = "npz:" if kind == _PATH_NPZ else "folder:"
+        return f"{prefix}{Path(path).expanduser().absolute()}" if path else None
+    if kind == DESCRIBED:
+        st.caption("224x224 pixels, 1,000 classes, no images: look and plan, but nothing is measured or trained.")
+    return kind
+
+
+def _weights(model: str, data_name: str | None) -> str | None:
+    kinds = [RANDOM, _UPLOAD, _PATH]
+    if data_name in shipped_data(model):
+        kinds.insert(0, SHIPPED)
+    if data_name == DESCRIBED and model not in MODELS:
+        kinds.insert(0, PUBLISHED)
+    kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
+    if kind == _UPLOAD:
+        file = st.file_uploader("A state dict; no code in it is run", type=list(CHECKPOINTS), key="choose_checkpoint")
+        return _kept(file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
+    if kind == _PATH:
+        path = st.text_input("Path on the machine of this server", key="choose_weights_path").strip()
+        return str(Path(path).expanduser().absolute()) if path else None
+    return kind
+
+
+def _kept(content: bytes, kind: str, prefix: str) -> str | None:
+    try:
+        return f"{prefix}{keep(content, kind)}"
+    except PDCError as error:
+        st.error(str(error))
+        return None
+
+
+def _take(choice: Choice) -> None:
+    """Load what was chosen; say what does not fit, or look at it from now on."""
+    try:
+        load_network(choice.model, choice.data, choice.weights, choice.residual)
+    except PDCError as error:
+        st.error(f"Not loaded, the network stays as it was. {error}")
+        show_fit(choice)
+        return
+    choose(choice)
+    st.rerun()
+
+
+def show_fit(choice: Choice) -> None:
+    """Show which tensors of a checkpoint fit the network, name by name; nothing where there is no readable file."""
+    if choice.weights in _SENTENCES or is_folded(choice.weights):
+        return
+    try:
+        data = load_images(choice.data, stamp_of(choice.data.partition(":")[2]))
+    except PDCError:  # said already, by whoever tried to load it
+        return
+    report = _fit(choice.model, choice.weights, data.shape, len(data.classes), stamp_of(choice.weights))
+    if report is None:
+        return
+    fit, tensors, prefix = report
+    dropped = f" A prefix {prefix!r} before every name was dropped." if prefix else ""
+    st.caption(f"{len(fit.fits)} of the checkpoint's {tensors} tensors fit the network.{dropped}")
+    rows = [
+        *({"tensor": name, "what": f"has shape {given}, needed is {needed}"} for name, given, needed in fit.misshapen),
+        *({"tensor": name, "what": "missing in the file"} for name in fit.missing),
+        *({"tensor": name, "what": "not part of this network"} for name in fit.unexpected),
+    ]
+    if rows:
+        st.dataframe(pd.DataFrame(rows[:_ROWS]), hide_index=True, alt="Tensors of the checkpoint that do not fit.")
+        if len(rows) > _ROWS:
+            st.caption(f"The first {_ROWS} of {len(rows)} are listed.")
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _fit(
+    model: str, weights: str, shape: tuple[int, int, int], classes: int, stamp: Stamp
+) -> tuple[Fit, int, str] | None:
+    """Return how a checkpoint fits, its number of tensors, and the prefix dropped; None where it cannot be read."""
+    try:
+        checkpoint, network = inspect_checkpoint(weights), build_model(model, shape[0], classes, shape[1])
+    except PDCError:  # said already, by whoever tried to load it
+        return None
+    return compare_state(network, checkpoint.tensors), len(checkpoint.tensors), checkpoint.prefix
