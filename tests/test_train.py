@@ -15,6 +15,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.data import Split
 from pdc_core.train import Recorder, Stopped, Training
+from pdc_core.train.recorder import Request
 from tests.networks import counted_macs, parameters
 
 
@@ -118,7 +119,7 @@ def test_the_tied_schedule_ties_from_the_first_step() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_learning_rate() -> None:
-    with pytest.raises(pdc.PDCError, match=r"step \d+ with learning rate"):
+    with pytest.raises(pdc.PDCError, match=r"at step \d+ of 150 with learning rate 1e\+12; .* Last good checkpoint"):
         pdc.distil(MODEL, PLAN, FEW, settings=Training(epochs=30, lr=1e12))
 
 
@@ -147,8 +148,8 @@ def test_stopping_ends_the_loop_at_once() -> None:
         def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
             self.seen = step
 
-        def stopping(self) -> bool:
-            return self.seen >= 3
+        def requested(self) -> Request | None:
+            return "stop" if self.seen >= 3 else None
 
     recorder = StopsAtThree()
     with pytest.raises(Stopped):
@@ -156,29 +157,46 @@ def test_stopping_ends_the_loop_at_once() -> None:
     assert recorder.seen == 3
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_for_bit_the_same(result: pdc.Result) -> None:
-    class Interrupted(Recorder):
-        state: dict[str, Any] | None = None
+class Interrupted(Recorder):
+    """Stops after some steps and holds the checkpoint, to go on from it when it is used again."""
 
-        def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
-            self.state = self.state or copy.deepcopy(state())
+    def __init__(self, after: int) -> None:
+        self.after, self.seen, self.left, self.state = after, 0, False, None
 
-        def stopping(self) -> bool:
-            return self.state is not None
+    def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
+        self.seen = step
 
-    first = Interrupted()
-    with pytest.raises(Stopped):
-        pdc.distil(MODEL, PLAN, FEW, epochs=2, recorder=first)
+    def requested(self) -> Request | None:
+        asks, self.left = not self.left and self.seen >= self.after, self.left or self.seen >= self.after
+        return "pause" if asks else None
 
-    class Resumed(Recorder):
-        def resume(self) -> dict[str, Any] | None:
-            return first.state
+    def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
+        self.state = copy.deepcopy(state())
 
-    again = pdc.distil(MODEL, PLAN, FEW, epochs=2, recorder=Resumed())
-    for a, b in zip(result.folded.state_dict().values(), again.folded.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    losses = [[h["loss"] for h in r.history if h["kind"] == "train"] for r in (result, again)]
-    assert losses[0] == losses[1]
+    def resume(self) -> dict[str, Any] | None:
+        return self.state
+
+
+def same_networks(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 5, 7])  # five steps an epoch, ten in all; tied from the fifth on
+def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_for_bit_the_same(result: pdc.Result, after: int) -> None:
+    recorder = Interrupted(after)
+    with pytest.raises(Stopped, match=f"Paused after step {after} of 10") as stopped:
+        pdc.distil(MODEL, PLAN, FEW, epochs=2, recorder=recorder)
+    assert stopped.value.state == "paused"
+    torch.manual_seed(99)
+    again = pdc.distil(MODEL, PLAN, FEW, epochs=2, recorder=recorder)
+    assert same_networks(result.folded, again.folded)
+    assert timeless(again.history) == timeless(result.history)
+    assert all((a == again.labels[name]).all() for name, a in result.labels.items())
 
 
 def test_teaching_lowers_the_loss() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels in order, `size` at a time; of several processes each gets its share."""
+        images, labels = (
+            (self.images, self.labels) if world == 1 else (self.images[rank::world], self.labels[rank::world])
+        )
+        yield from zip(images.split(size), labels.split(size), strict=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +118,8 @@ class Data:
         columns = columns + offset[1]  # (n, w)
         padded = torch.nn.functional.pad(images, (s, s, s, s))
         image = torch.arange(n)[:, None, None]
-        moved = padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (n, h, w, c)
+        place = (i.to(images.device) for i in (image, rows[:, :, None], columns[:, None, :]))
+        moved = padded.permute(0, 2, 3, 1)[tuple(place)]  # (n, h, w, c)
         return moved.permute(0, 3, 1, 2).contiguous()
 
 

@@ -113,7 +113,13 @@ FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"matching": matching,
 
 
 def one_stage_loss(
-    student: Tensor, teacher: Tensor, y: Tensor, temperature: float, alpha: float, logits: str = "kd"
+    student: Tensor,
+    teacher: Tensor,
+    y: Tensor,
+    temperature: float,
+    alpha: float,
+    logits: str = "kd",
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss (1-alpha) CE(z_s, y) + alpha KD and its two parts, (loss, ce, kd).
 
@@ -122,7 +128,8 @@ def one_stage_loss(
     y : labels (b,).
     alpha : the teacher's share, 0 (no teacher) to 1 (only the teacher).
     logits : which form KD has, a name in LOGITS.
+    smoothing : share of the label that is spread over all classes, 0 to below 1.
     """
-    ce = F.cross_entropy(student, y)
+    ce = F.cross_entropy(student, y, label_smoothing=smoothing)
     kd = LOGITS[logits](student, teacher, y, temperature)
     return (1 - alpha) * ce + alpha * kd, ce, kd

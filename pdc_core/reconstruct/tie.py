@@ -61,6 +61,11 @@ class Tie:
         ends = np.cumsum([t.width for t in self.tensors])
         self.filters = [slice(end - t.width, end) for t, end in zip(self.tensors, ends, strict=True) if t.is_filter]
 
+    def extend(self, companions: list[ChannelTensor]) -> None:
+        """Tie further tensors of the same layout too, such as momentum; they do not count in D."""
+        self.tensors += companions
+        self.index += [_index(t) for t in companions]
+
     def pack(self) -> Tensor:
         """Return the group's tensors as one matrix (n, m)."""
         rows = []

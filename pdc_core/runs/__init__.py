@@ -1,15 +1,17 @@
 """The run folder: what was asked, what happens, what came out. Written by a worker process, read by anyone.
 
 run.yaml      what was asked             events.jsonl  one line per record, a torn last line is ignored
-status.json   state, step, heartbeat     last.ckpt     enough to go on
-labels.npz, folded.safetensors, report.json            what came out
-request       what somebody asks of the worker ("stop")      worker.lock, worker.log
+status.json   state, step, heartbeat     history.csv   the same history as a table
+last.ckpt     enough to go on, bit for bit; previous.ckpt is the one before, for when the last is damaged
+labels.npz, folded.safetensors, best.safetensors, report.json      what came out
+request       what somebody asks of the worker ("pause", "stop", "keep")      worker.lock, worker.log
 """
 
-from pdc_core.runs.read import STATES, Run, list_runs, read_run
+from pdc_core.runs.checkpoint import newest_checkpoint, read_checkpoint
+from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
-from pdc_core.runs.work import launch, request_stop, work
+from pdc_core.runs.work import launch, remove_run, request_keep, request_pause, request_stop, resume, work
 
 __all__ = [
     "STATES",
@@ -19,9 +21,16 @@ __all__ = [
     "create_run",
     "launch",
     "list_runs",
+    "newest_checkpoint",
+    "read_checkpoint",
     "read_run",
     "read_spec",
+    "remove_run",
+    "request_keep",
+    "request_pause",
     "request_stop",
+    "resume",
     "runs_root",
+    "unreadable_runs",
     "work",
 ]

@@ -1,23 +1,79 @@
-"""Small files of a run folder: written whole, read whatever state they are in."""
+"""Files of a run folder: written whole and kept through a power cut, read whatever state they are in."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pdc_core.errors import PDCError
 
-def write(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old content or the new, never half of it."""
+
+def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it.
+
+    Parameters
+    ----------
+    durable : wait until the disk has it, so that a power cut after this call cannot take it back.
+
+    Raises
+    ------
+    PDCError
+        The disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def append(path: Path, line: str) -> None:
+    """Append a line. Raises as `write` does."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the names in a folder, where the system offers that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def cannot_write(path: Path, error: OSError) -> PDCError:
+    """Return the error of a file that cannot be written, in words."""
+    return PDCError(
+        f"{path} cannot be written: {error.strerror}. Free some space or make the folder writable; the run then "
+        "goes on from its last checkpoint."
+    )
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None where there is no whole one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -32,8 +88,24 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             events.append(record)
     return events
+
+
+def table(history: Sequence[dict[str, Any]]) -> str:
+    """Return a history as CSV, one line a record, every key that occurs a column.
+
+    >>> print(table([{"kind": "train", "loss": 0.5}, {"kind": "evaluation", "val_accuracy": 0.9}]).strip())
+    kind,loss,val_accuracy
+    train,0.5,
+    evaluation,,0.9
+    """
+    columns = list(dict.fromkeys(key for record in history for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()

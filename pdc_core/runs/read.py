@@ -14,7 +14,7 @@ from pdc_core.errors import PDCError
 from pdc_core.runs.files import read_events, read_json
 from pdc_core.runs.spec import RunSpec, read_spec, runs_root
 
-STATES = ("queued", "running", "done", "stopped", "failed", "interrupted")
+STATES = ("queued", "running", "paused", "done", "stopped", "failed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Run:
 
     Attributes
     ----------
-    state : "queued", "running", "done", "stopped", "failed", or "interrupted" (its worker is gone).
+    state : "queued", "running", "paused", "done", "stopped", "failed", or "interrupted" (its worker is gone). All but
+        the first two and "done" go on from their last checkpoint when they are resumed.
     status : the last status.json: step, steps, epoch, epochs, heartbeat, pid, eta_seconds, message.
     alive : whether a worker holds the run right now.
     report : None until the run is done.
@@ -56,14 +57,16 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     spec = read_spec(folder)
-    status = read_json(folder / "status.json") or {}
+    status, report = read_json(folder / "status.json") or {}, read_json(folder / "report.json")
     alive = held(folder / "worker.lock")
-    state = str(status.get("state", "queued"))
+    state = str(status.get("state", "done" if report is not None else "interrupted"))
     if state not in STATES:
         state = "failed"
     if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
         state = "interrupted"
-    return Run(folder, spec, state, status, alive, read_json(folder / "report.json"))
+    if state == "done" and report is None:  # what came out is damaged; the last checkpoint makes it again
+        state = "interrupted"
+    return Run(folder, spec, state, status, alive, report)
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:
@@ -77,10 +80,21 @@ def list_runs(root: str | Path | None = None) -> list[Run]:
     return sorted(found, key=lambda run: run.spec.created or "", reverse=True)
 
 
+def unreadable_runs(root: str | Path | None = None) -> list[str]:
+    """Return, in a sentence each, why folders under the root with a run.yaml are not among the runs."""
+    said = []
+    for path in sorted(runs_root(root).glob("*/run.yaml")):
+        try:
+            read_spec(path.parent)
+        except PDCError as error:
+            said.append(str(error))
+    return said
+
+
 def _starting(status: dict[str, Any]) -> bool:
     """Return whether a worker is still on its way to a queued run: it takes seconds to import torch."""
     if status.get("pid") is None:  # nobody was launched yet
-        return time.time() - float(status.get("heartbeat", 0)) < 60
+        return abs(time.time() - float(status.get("heartbeat", 0))) < 60  # the clock may have been set meanwhile
     if status.get("host") != platform.node():
         return False
     try:

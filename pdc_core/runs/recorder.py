@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -13,29 +14,65 @@ from typing import Any
 import numpy as np
 
 from pdc_core.cluster import Labels
-from pdc_core.runs.files import write
+from pdc_core.errors import PDCError
+from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
+from pdc_core.runs.files import append, table, write
 from pdc_core.train import Recorder
+from pdc_core.train.recorder import Request
 
 HEARTBEAT_EVERY = 0.5  # seconds between writes of status.json
+CSV_EVERY = 10.0  # seconds between writes of history.csv, which is written whole
 
 
 class FolderRecorder(Recorder):
-    """Writes what the loop tells into a run folder, and reads requests from it."""
+    """Writes what the loop tells into a run folder, and reads requests from it.
 
-    def __init__(self, folder: Path, show: Callable[[int, int], None] | None = None) -> None:
-        self.folder, self.show = folder, show
+    Parameters
+    ----------
+    checkpoint_seconds : a checkpoint is due when the last one is older.
+    show : called with (step, steps).
+    tensorboard : whether event files for TensorBoard are written too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        show: Callable[[int, int], None] | None = None,
+        *,
+        checkpoint_seconds: float = 60.0,
+        tensorboard: bool = False,
+    ) -> None:
+        self.folder, self.show, self.checkpoint_seconds = folder, show, checkpoint_seconds
         self.began: tuple[float, int] | None = None
-        self.written = 0.0
+        self.written = self.tabled = 0.0
+        self.saved = time.monotonic()
+        self.history: list[dict[str, Any]] = []
+        self.kept: str | None = None
         self.status: dict[str, Any] = {"pid": os.getpid(), "host": platform.node(), "started": time.time()}
+        self.tensorboard, self.board = tensorboard, None
 
     def state(self, state: str, message: str = "", **more: Any) -> None:
+        """Write status.json."""
         self.status.update(state=state, message=message, heartbeat=time.time(), **more)
         self.written = time.monotonic()
         write(self.folder / "status.json", json.dumps(self.status))
 
     def event(self, record: dict[str, Any]) -> None:
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append(self.folder / "events.jsonl", json.dumps(record))
+        self.history.append(record)
+        if self.board is not None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+        if record["kind"] == "evaluation" and time.monotonic() - self.tabled >= CSV_EVERY:
+            self.close()
+
+    def close(self) -> None:
+        """Write history.csv."""
+        self.tabled = time.monotonic()
+        write(self.folder / "history.csv", table(self.history))
+        if self.board is not None:
+            self.board.flush()
 
     def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
         now = time.monotonic()
@@ -48,25 +85,46 @@ class FolderRecorder(Recorder):
             self.state("running", "training", step=step, steps=steps, epoch=epoch, epochs=epochs, eta_seconds=eta)
 
     def labels(self, labels: Labels) -> None:
-        np.savez(self.folder / "labels.npz", **labels)  # type: ignore[arg-type]
+        buffer = io.BytesIO()
+        np.savez(buffer, **labels)  # type: ignore[arg-type]
+        write(self.folder / "labels.npz", buffer.getvalue())
 
-    def stopping(self) -> bool:
-        return (self.folder / "request").exists()
+    def requested(self) -> Request | None:
+        try:
+            asked = (self.folder / "request").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        return asked if asked in ("stop", "pause", "keep") else None  # type: ignore[return-value]
+
+    def due(self) -> bool:
+        return time.monotonic() - self.saved >= self.checkpoint_seconds
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
-        import torch
+        content = state()
+        write_checkpoint(self.folder, content)
+        self.saved = time.monotonic()
+        self.kept = f"{self.folder / 'last.ckpt'} (step {content['step']})"
 
-        temporary = self.folder / ".last.ckpt.part"
-        torch.save(state(), temporary)
-        temporary.replace(self.folder / "last.ckpt")
+    def last_checkpoint(self) -> str:
+        return self.kept or "none yet"
 
     def resume(self) -> dict[str, Any] | None:
-        import torch
-
-        path = self.folder / "last.ckpt"
-        state: dict[str, Any] | None = (
-            torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
-        )
-        history = state["history"] if state else []  # events after the checkpoint will happen again
-        write(self.folder / "events.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+        found = newest_checkpoint(self.folder)
+        self.history = list(found[1]["history"]) if found else []  # events after the checkpoint will happen again
+        write(self.folder / "events.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+        if self.tensorboard:
+            self.board = _board(self.folder, found[1]["step"] + 1 if found else 0)
+        if found is None:
+            return None
+        path, state = found
+        self.kept = f"{path} (step {state['step']})"
         return state
+
+
+def _board(folder: Path, first: int) -> Any:
+    """Return a writer of TensorBoard's event files that forgets what was written for step `first` and later."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise PDCError("--tensorboard needs the package tensorboard; pip install tensorboard.") from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first)

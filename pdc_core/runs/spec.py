@@ -12,16 +12,29 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan
 from pdc_core.runs.files import write
 from pdc_core.train import Training
 
+FORMAT = 1  # of run folders; a reader refuses those of a later one
+_HEAD = "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n"
+_END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
+
 
 class RunSpec(BaseModel):
-    """What a run was asked to do: the content of run.yaml. People may write it by hand."""
+    """What a run was asked to do: the content of run.yaml and of recipes. People may write it by hand.
+
+    Attributes
+    ----------
+    kind : "distil" (cluster, train under the teacher, fold) or "teach" (labels alone).
+    model, data, weights : as `load_model` and `load_data` take them.
+    plan : clusters per group; or, in a recipe, `keep` (one keep ratio for every group) and `residual`.
+    training, seed : see `Training`.
+    created, versions, format : written by `create_run`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,16 +43,41 @@ class RunSpec(BaseModel):
     data: str = "digits"
     weights: bool | str = True
     plan: Plan | None = None
+    keep: float | None = Field(None, gt=0, le=1)
+    residual: Literal["internal", "shared", "gather"] = "internal"
     training: Training = Training()
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     created: str | None = None
     versions: dict[str, str] = {}
+    format: int = FORMAT
 
     @model_validator(mode="after")
     def _distil_has_a_plan(self) -> RunSpec:
-        if self.kind == "distil" and self.plan is None:
-            raise ValueError("a distil run needs a plan: group names and the clusters each keeps")
+        if self.kind == "distil" and self.plan is None and self.keep is None:
+            raise ValueError("a distil run needs a plan: group names and the clusters each keeps; or keep, one ratio")
+        if self.plan is not None and self.keep is not None:
+            raise ValueError("give plan or keep, not both")
         return self
+
+    @property
+    def starts_from(self) -> bool | str:
+        """The weights to load: `teach` begins with random ones unless a file is named."""
+        return self.weights if self.kind == "distil" or isinstance(self.weights, str) else False
+
+    def planned(self) -> RunSpec:
+        """Return the same run with `keep` spelt out as a plan, which needs the network but no weights."""
+        if self.kind != "distil" or self.plan is not None:
+            return self
+        import torch
+
+        from pdc_core.data import describe_data
+        from pdc_core.graph import trace
+        from pdc_core.models import load_model
+
+        network = load_model(self.model, data=self.data, weights=False)
+        graph = trace(network, torch.zeros(1, *describe_data(self.data).shape), residual=self.residual)
+        plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
+        return self.model_copy(update={"plan": plan, "keep": None})
 
 
 def runs_root(root: str | Path | None = None) -> Path:
@@ -62,6 +100,7 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     """
     import torch
 
+    spec = spec.planned()
     created = datetime.now(UTC)
     name = f"{created:%Y%m%d-%H%M%S}-{spec.kind}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
@@ -73,31 +112,41 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     spec = spec.model_copy(update={"created": created.isoformat(timespec="seconds"), "versions": versions})
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write(
-            path / "status.json",
-            json.dumps({"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}),
-        )
-        write(path / "run.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
         raise PDCError(f"The run folder {path} cannot be written: {error.strerror}.") from error
+    waiting = {"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}
+    write(path / "status.json", json.dumps(waiting))
+    content = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    write(path / "run.yaml", f"{_HEAD}{content}{_END}", durable=True)
     return path
 
 
-def read_spec(folder: str | Path) -> RunSpec:
-    """Read run.yaml.
+def read_spec(path: str | Path) -> RunSpec:
+    """Read the run.yaml of a folder, or a recipe.
 
     Raises
     ------
     PDCError
-        There is none, or it is not a run file; the message names the line.
+        There is none, it is cut off or no run file, or a newer version of PDC wrote it; the message names the line.
     """
-    path = Path(folder) / "run.yaml"
+    path = Path(path)
+    if path.is_dir() or path.suffix not in (".yaml", ".yml"):
+        path, folder = path / "run.yaml", path
+        kind = f"{folder} is not a run folder: {path.name}"
+    else:
+        kind = f"The recipe {path}"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PDCError(f"{kind} cannot be read ({str(error).splitlines()[0]}).") from error
+    if text.startswith(_HEAD) and not text.endswith(_END):
+        raise PDCError(f"{path} is cut off, so it is not known what was asked; write it again or start a new run.")
+    if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
         raise PDCError(
-            f"{folder} is not a run folder: {path.name} cannot be read ({str(error).splitlines()[0]})."
-        ) from error
+            f"{path} was written by a newer version of PDC (format {raw['format']}, this one reads {FORMAT}); upgrade "
+            "PDC to go on with it."
+        )
     try:
         return RunSpec.model_validate(raw)
     except ValidationError as error:

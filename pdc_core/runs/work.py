@@ -1,27 +1,38 @@
-"""Doing what a run folder asks: launch a worker, work in this process, wait for a turn, ask a worker to stop."""
+"""Doing what a run folder asks: launch a worker or work in this process, wait for a turn, ask a worker to leave."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import write
-from pdc_core.runs.read import held, list_runs
+from pdc_core.runs.files import read_json, write
+from pdc_core.runs.read import held, list_runs, read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec
-from pdc_core.train import Result, Stopped, distil, teach
+from pdc_core.train import Recorder, Result, Stopped, distil, teach
+from pdc_core.train.recorder import Request
+
+Show = Callable[[int, int], None]
 
 
 def launch(folder: str | Path) -> int:
-    """Start a worker process for a run folder, independent of this process, and return its process id."""
+    """Start a worker process for a run folder, independent of this process, and return its process id.
+
+    It waits for its turn while another run of the same root is at work, and goes on from the last checkpoint, if there
+    is one. Requests that were made before are forgotten.
+    """
     folder = Path(folder)
+    withdraw(folder)
     with (folder / "worker.log").open("ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "pdc_core", "run", "--queue", str(folder.resolve())],
@@ -33,59 +44,148 @@ def launch(folder: str | Path) -> int:
     threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
     waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
     if not held(folder / "worker.lock"):  # it may have been quick
-        write(folder / "status.json", json.dumps({**waiting, "pid": worker.pid, "host": platform.node()}))
+        before = read_json(folder / "status.json") or {}  # how far it was stays on show
+        write(folder / "status.json", json.dumps({**before, **waiting, "pid": worker.pid, "host": platform.node()}))
     return worker.pid
 
 
+def resume(folder: str | Path) -> int:
+    """Launch a worker that goes on with a run that was paused, stopped, interrupted or failed; return its process id.
+
+    Raises
+    ------
+    PDCError
+        The run is done, or a worker is at work on it.
+    """
+    run = read_run(folder)
+    if run.state == "done":
+        raise PDCError(f"The run {run.id} is done; there is nothing left to do.")
+    if run.alive:
+        raise PDCError(f"A worker is at work on the run {run.id} already.")
+    return launch(folder)
+
+
 def request_stop(folder: str | Path) -> None:
-    """Ask the worker of a run to stop after its current step."""
-    write(Path(folder) / "request", "stop")
+    """Ask the worker of a run to stop after its current step; `resume` would go on with it."""
+    _request(folder, "stop")
 
 
-def work(folder: str | Path, *, queue: bool = False, show: Callable[[int, int], None] | None = None) -> Result:
+def request_pause(folder: str | Path) -> None:
+    """Ask the worker of a run to write a checkpoint after its current step and to leave; `resume` goes on with it."""
+    _request(folder, "pause")
+
+
+def request_keep(folder: str | Path) -> None:
+    """Ask the worker of a run to end after its current step, and to tie, fold and report what there is."""
+    _request(folder, "keep")
+
+
+def _request(folder: str | Path, what: Request) -> None:
+    write(Path(folder) / "request", what)
+
+
+def withdraw(folder: str | Path) -> None:
+    """Forget what was asked of the worker."""
+    (Path(folder) / "request").unlink(missing_ok=True)
+
+
+def remove_run(folder: str | Path) -> None:
+    """Delete a run folder and everything in it.
+
+    Raises
+    ------
+    PDCError
+        It is no run folder, a worker is at work on it, or it cannot be deleted.
+    """
+    folder = Path(folder)
+    if read_run(folder).alive:
+        raise PDCError(f"A worker is at work on {folder}; stop it first: python -m pdc_core stop {folder}")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise PDCError(f"{folder} cannot be deleted: {error.strerror}.") from error
+
+
+def work(folder: str | Path, *, queue: bool = False, show: Show | None = None, tensorboard: bool = False) -> Result:
     """Do what a run folder asks, in this process: train, fold, write the report.
+
+    Under torchrun every process calls this; the first writes the folder.
 
     Parameters
     ----------
     queue : wait until no other queued run of the same root is at work.
     show : called with (step, steps).
+    tensorboard : whether event files for TensorBoard are written too.
 
     Raises
     ------
     PDCError
         The run cannot be read, another worker has it, it is done already, or training failed (the status says so too).
     Stopped
-        Somebody asked to stop.
+        Somebody asked to stop or to pause.
     """
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
     spec = read_spec(folder)
-    if (folder / "report.json").exists():
+    if int(os.environ.get("RANK", 0)) > 0:
+        return _train(spec, Recorder())
+    if _finished(folder):
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
+    lock = FileLock(folder / "worker.lock", timeout=2)
     try:
-        with FileLock(folder / "worker.lock", timeout=2):
-            (folder / "request").unlink(missing_ok=True)
-            recorder = FolderRecorder(folder, show)
-            try:
-                if queue:
-                    with _Turn(folder, recorder):
-                        return _work(folder, spec, recorder)
-                return _work(folder, spec, recorder)
-            except Stopped as stop:
-                recorder.state("stopped", str(stop))
-                raise
-            except PDCError as error:
-                recorder.state("failed", str(error))
-                raise
-            except KeyboardInterrupt:
-                recorder.state("stopped", "interrupted from the keyboard")
-                raise
-            except BaseException as error:
-                recorder.state("failed", f"{type(error).__name__}: {error}")
-                raise
+        lock.acquire()
     except Timeout as error:
         raise PDCError(f"Another process works on {folder}; wait for it or stop it first.") from error
+    except OSError as error:
+        raise PDCError(
+            f"The run folder {folder} cannot be written: {error.strerror}. Copy it to where you may write, and resume "
+            "it there."
+        ) from error
+    recorder = FolderRecorder(
+        folder, show, checkpoint_seconds=spec.training.checkpoint_seconds, tensorboard=tensorboard
+    )
+    try:
+        if not queue:
+            withdraw(folder)  # a worker that waits for its turn was launched, and may be asked something already
+            return _work(folder, spec, recorder)
+        with _Turn(folder, recorder):
+            return _work(folder, spec, recorder)
+    except Stopped as stop:
+        _say(recorder, stop.state, str(stop))
+        withdraw(folder)
+        raise
+    except PDCError as error:
+        _say(recorder, "failed", str(error))
+        raise
+    except KeyboardInterrupt:
+        _say(recorder, "stopped", "interrupted from the keyboard")
+        raise
+    except BaseException as error:
+        _say(recorder, "failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        lock.release()
+
+
+def _say(recorder: FolderRecorder, state: str, message: str) -> None:
+    """Write a last status and the history; on a full disk the error that is already on its way says enough."""
+    with suppress(PDCError):
+        recorder.state(state, message)
+        recorder.close()
+
+
+def _finished(folder: Path) -> bool:
+    """Return whether a run has its report and the network that it reports."""
+    from pdc_core.export import header
+
+    if read_json(folder / "report.json") is None:
+        return False
+    try:
+        header(folder / "folded.safetensors")
+    except PDCError:  # torn by a power cut: made again from the last checkpoint
+        return not (folder / "last.ckpt").exists()
+    return True
 
 
 class _Turn:
@@ -101,8 +201,10 @@ class _Turn:
         from filelock import Timeout
 
         while True:
-            if self.recorder.stopping():
-                raise Stopped("Stopped while it waited in the queue.")
+            asked = self.recorder.requested()
+            if asked is not None:
+                state = "paused" if asked == "pause" else "stopped"
+                raise Stopped(f"{state.capitalize()} while it waited in the queue.", state)
             ahead = [
                 r for r in list_runs(self.folder.parent) if r.state == "queued" and r.alive and r.id < self.folder.name
             ]
@@ -120,20 +222,29 @@ class _Turn:
 
 
 def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder) -> Result:
-    from pdc_core.data import load_data
-    from pdc_core.export import save, write_whole
-    from pdc_core.models import load_model
+    from pdc_core.export import save
 
     recorder.state("running", "loading data and network")
-    data = load_data(spec.data)
-    weights = spec.weights if spec.kind == "distil" or isinstance(spec.weights, str) else False
-    model = load_model(spec.model, data=spec.data, weights=weights, seed=spec.seed)
-    if spec.kind == "teach":
-        result = teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
-    else:
-        assert spec.plan is not None
-        result = distil(model, spec.plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)
+    result = _train(spec, recorder)
+    recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
-    write_whole(folder / "report.json", json.dumps(result.report, indent=2).encode())
+    if result.best is not None:
+        save(result.best, folder / "best.safetensors")
+    recorder.close()
+    write(folder / "report.json", json.dumps(result.report, indent=2), durable=True)
     recorder.state("done", "done", eta_seconds=0.0)
+    withdraw(folder)
     return result
+
+
+def _train(spec: RunSpec, recorder: Recorder) -> Result:
+    from pdc_core.data import load_data
+    from pdc_core.models import load_model
+
+    data = load_data(spec.data)
+    model = load_model(spec.model, data=spec.data, weights=spec.starts_from, seed=spec.seed)
+    if spec.kind == "teach":
+        return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
+    plan = spec.planned().plan
+    assert plan is not None
+    return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)

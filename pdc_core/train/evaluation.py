@@ -1,8 +1,9 @@
-"""Measuring a network on a split: top-1 accuracy, loss and predictions."""
+"""Measuring a network on a split: top-1, top-5 where there are 100 classes, loss, agreement with the teacher."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +12,50 @@ from torch import Tensor, nn
 from pdc_core.data import Data, Split
 from pdc_core.errors import PDCError
 
+TOP5_FROM = 100  # classes from which on the literature reports top-5 as well
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Top-1 accuracy (0 to 1), mean cross entropy, and the predicted class of every example."""
+    """What a network does on a split.
+
+    Attributes
+    ----------
+    accuracy : top-1, 0 to 1.
+    loss : mean cross entropy.
+    predictions : the predicted class of every example; with several processes, of this process's share.
+    top5 : share of examples whose class is among the five likeliest; None below 100 classes.
+    agreement : share of examples that get the teacher's class; None without a teacher.
+    """
 
     accuracy: float
     loss: float
     predictions: Tensor
+    top5: float | None = None
+    agreement: float | None = None
+
+    def record(self, prefix: str = "") -> dict[str, float]:
+        """Return the numbers under their names, those that are not measured left out."""
+        named = {"accuracy": self.accuracy, "loss": self.loss, "top5": self.top5, "agreement": self.agreement}
+        return {f"{prefix}{name}": value for name, value in named.items() if value is not None}
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Data, split: Split, batch_size: int = 512) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    split: Split,
+    batch_size: int = 512,
+    *,
+    teacher: Tensor | None = None,
+    fabric: Any = None,
+) -> Evaluation:
     """Measure a network in eval mode on one split, on the network's device.
+
+    Parameters
+    ----------
+    teacher : the teacher's predictions of the same examples, for the agreement.
+    fabric : Lightning Fabric of several processes: each measures its share, all get the same numbers.
 
     Raises
     ------
@@ -34,13 +66,31 @@ def evaluate(model: nn.Module, data: Data, split: Split, batch_size: int = 512) 
         raise PDCError(f"There is no image to measure with: this split of {data.name} is empty.")
     if model.training:
         raise PDCError("The network is in train mode; call model.eval() before measuring it.")
+    rank, world = (fabric.global_rank, fabric.world_size) if fabric is not None else (0, 1)
     device = next(model.parameters()).device
-    logits = torch.cat([model(data.prepare(x.to(device))).float() for x in split.images.split(batch_size)])
-    if logits.dim() != 2 or logits.shape[1] < len(data.classes):
-        raise PDCError(
-            f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of "
-            f"{data.name}; load one that was built for this data."
-        )
-    y = split.labels.to(device)
-    predictions = logits.argmax(dim=1)
-    return Evaluation(float((predictions == y).float().mean()), float(F.cross_entropy(logits, y)), predictions.cpu())
+    found, right, right5, loss = [], 0, 0, torch.zeros((), dtype=torch.float64, device=device)
+    for images, labels in split.batches(batch_size, rank, world):
+        logits, y = model(data.prepare(images.to(device))).float(), labels.to(device)
+        if logits.dim() != 2 or logits.shape[1] < len(data.classes):
+            raise PDCError(
+                f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of "
+                f"{data.name}; load one that was built for this data."
+            )
+        loss += F.cross_entropy(logits, y, reduction="sum").double()
+        found.append(logits.argmax(dim=1))
+        right += (found[-1] == y).sum()
+        if logits.shape[1] >= TOP5_FROM:
+            right5 += (logits.topk(5, dim=1).indices == y[:, None]).sum()
+    predictions = torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
+    same = 0 if teacher is None else int((predictions == teacher).sum())
+    sums = torch.tensor([int(right), int(right5), same, float(loss)], dtype=torch.float64, device=device)
+    if world > 1:
+        sums = fabric.all_reduce(sums, reduce_op="sum")
+    top1, top5, agreement, total = (float(v) / len(split) for v in sums.cpu())
+    return Evaluation(
+        top1,
+        total,
+        predictions,
+        top5 if len(data.classes) >= TOP5_FROM else None,
+        agreement if teacher is not None else None,
+    )

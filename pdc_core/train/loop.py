@@ -1,148 +1,300 @@
-"""The loop: epochs of gradient steps with the stage's hooks after each, resumable from a checkpoint.
+"""The loop: epochs of gradient steps with the stage's hooks around each, resumable from any step.
 
-Writes nothing itself: it tells a `Recorder` what happens and asks it whether to stop. Batch order and augmentation
-derive from (seed, epoch, step), so a run can go on from any checkpoint.
+Writes nothing itself: it tells a `Recorder` what happens and asks it what is wanted. Batch order, augmentation and
+dropout derive from (seed, epoch, step), so a run that goes on from a checkpoint makes the steps it would have made.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
-from pdc_core.train.evaluation import evaluate
-from pdc_core.train.recorder import Recorder, Stopped
+from pdc_core.train.batches import Batches, seed_of
+from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.rates import rate
+from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
 from pdc_core.train.stage import Stage
 
+REQUESTS: tuple[Request | None, ...] = (None, "stop", "pause", "keep")
+POINTS = 100  # records of single steps in a run's history, besides the evaluations
+
 
 class Loop:
-    """Epochs of gradient steps over a stage: the part that every method shares."""
+    """Epochs of gradient steps over a stage: the part that every method shares.
+
+    Parameters
+    ----------
+    data, settings, seed : what to train on, and how.
+    recorder : told what happens, by the first process only.
+
+    Attributes
+    ----------
+    fabric : Lightning Fabric, already set up for the processes that torchrun started, if it did.
+    history : one dict per recorded step and per evaluation, in order.
+    best : {"epoch", "val_accuracy", "model"} of the best epoch whose network could be the result, or None.
+    done : steps that were made; fewer than `steps` where somebody asked to end early and keep what there was.
+    teacher : the teacher's predicted classes of the validation images, for the agreement; set before `run`.
+    """
 
     def __init__(self, data: Data, settings: Training, seed: int, recorder: Recorder) -> None:
-        from lightning_fabric import Fabric
-
-        if len(data.train) < 2:
-            raise PDCError(f"{data.name} has {len(data.train)} training images; training needs at least 2.")
         self.data, self.settings, self.seed, self.recorder = data, settings, seed, recorder
-        self.fabric = Fabric(accelerator=settings.accelerator, devices=1)
+        self.fabric = open_fabric(settings)
+        if self.fabric.global_rank > 0:
+            self.recorder = Recorder()
         self.device = self.fabric.device
-        self.batches = _batches(len(data.train), settings.batch_size)
-        self.steps = settings.epochs * self.batches
+        self.batches = Batches(data, settings, seed, self.device, self.fabric.global_rank, self.fabric.world_size)
+        self.steps = settings.epochs * self.batches.per_epoch
         self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.done, self.sum, self.seconds = 0, 0.0, 0.0
+        self.teacher: Tensor | None = None
 
     def run(self, stage: Stage) -> None:
-        """Train for all epochs, from the recorder's checkpoint if it has one."""
-        self.stage = stage
-        student = stage.student.to(self.device)
-        optimizer = torch.optim.SGD(
-            student.parameters(),
-            lr=self.settings.lr,
-            momentum=self.settings.momentum,
-            nesterov=self.settings.momentum > 0,
-            weight_decay=self.settings.weight_decay,
-        )
-        self.network, self.optimizer = self.fabric.setup(student, optimizer)
-        stage.place(self.device)
-        for epoch in range(self._restore(), self.settings.epochs):
-            self._epoch(epoch)
+        """Train for all epochs, from the recorder's checkpoint if it has one.
 
-    def _epoch(self, epoch: int) -> None:
-        began, sums = time.perf_counter(), 0.0
-        order = torch.randperm(len(self.data.train), generator=_generator(self.seed, epoch))
-        self.stage.before_epoch(epoch, epoch / self.settings.epochs)
-        self.stage.student.train()
-        for i in range(self.batches):
-            step = epoch * self.batches + i
-            if self.recorder.stopping():
-                raise Stopped(f"Stopped at step {step} of {self.steps}.")
-            parts = self._step(step, order[i * self.settings.batch_size : (i + 1) * self.settings.batch_size])
-            self.stage.after_step((step + 1) / self.steps)
-            sums += parts["loss"]
-            if step % max(1, self.steps // 100) == 0 or step == self.steps - 1:
-                row = {"epoch": (step + 1) / self.batches, "lr": self._lr(step), **self.stage.figures()}
-                self._event({"kind": "train", "step": step + 1, **parts, **row})
-            self.recorder.progress(step + 1, self.steps, epoch + 1, self.settings.epochs)
-        self.stage.student.eval()
-        measured = evaluate(self.stage.student, self.data, self.data.val)
+        Raises
+        ------
+        Stopped
+            The recorder asked for it; it has been given a checkpoint.
+        PDCError
+            The loss or a weight stopped being finite.
+        """
+        self.stage = stage
+        state = self._common(self.recorder.resume())
+        if state is not None:
+            stage.load_state_dict(state["stage"])
+        self._set_up(None)
+        if state is not None:
+            self._restore(state)
+        stage.place(self.device)
+        self._share_stage()
+        self.recorder.labels(stage.labels)
+        on_gpu = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=on_gpu):
+            for epoch in range(self.done // self.batches.per_epoch, self.settings.epochs):
+                if not self._epoch(epoch):
+                    break
+
+    def _set_up(self, momentum: dict[nn.Parameter, Tensor] | None) -> None:
+        """Wrap the student for device, precision and processes, and make its optimiser."""
+        student = self.stage.student.to(self.device)
+        if self.settings.channels_last:
+            student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = make_optimizer(student, self.settings)
+        for p, buffer in (momentum or {}).items():
+            optimizer.state[p]["momentum_buffer"] = buffer
+        network = torch.compile(student) if self.settings.compile else student
+        self.network, self.optimizer = self.fabric.setup(network, optimizer)
+        self.stage.student, self.stage.optimizer = student, optimizer
+
+    def _epoch(self, epoch: int) -> bool:
+        """Train one epoch, or the rest of it, and measure; return False where the run is to end here."""
+        stage, first = self.stage, self.done % self.batches.per_epoch
+        began = time.perf_counter() - self.seconds
+        if self._asked() == "keep":  # before the epoch is prepared: a run that resumes here prepares it again
+            return False
+        if first == 0:
+            stage.before_epoch(epoch, epoch / self.settings.epochs)
+            self._share_stage()
+        stage.student.train()
+        for x, y in self.batches.epoch(epoch, first):
+            self.seconds = time.perf_counter() - began
+            if self.done % self.batches.per_epoch:
+                if self._asked() == "keep":
+                    return False
+                if self._checkpoint_due():
+                    self._checkpoint()
+            parts = self._step(x, y)
+            self.sum += parts["loss"]
+            self.done += 1
+            if (self.done - 1) % max(1, self.steps // POINTS) == 0 or self.done == self.steps:
+                row = {"epoch": self.done / self.batches.per_epoch, "lr": self._rate(), **stage.figures()}
+                self._event({"kind": "train", "step": self.done, **parts, **row})
+            self.recorder.progress(self.done, self.steps, epoch + 1, self.settings.epochs)
+        stage.student.eval()
+        measured = self._evaluate(stage.student)
         self._event(
             {
                 "kind": "evaluation",
-                "step": (epoch + 1) * self.batches,
+                "step": self.done,
                 "epoch": epoch + 1,
-                "val_accuracy": measured.accuracy,
-                "val_loss": measured.loss,
-                "train_loss": sums / self.batches,
-                **self.stage.figures(),
+                **measured.record("val_"),
+                "train_loss": self.sum / self.batches.per_epoch,
+                **stage.figures(),
                 "seconds": time.perf_counter() - began,
             }
         )
-        self.recorder.checkpoint(lambda: self._state(epoch + 1))
+        if stage.settled and (self.best is None or measured.accuracy > self.best["val_accuracy"]):
+            weights = {name: t.detach().cpu().clone() for name, t in stage.student.state_dict().items()}
+            self.best = {"epoch": epoch + 1, "val_accuracy": measured.accuracy, "model": weights}
+        self.sum, self.seconds = 0.0, 0.0
+        self._checkpoint()
+        return True
 
-    def _step(self, step: int, chosen: Tensor) -> dict[str, float]:
-        x = self.data.prepare(self._images(step, chosen).to(self.device))
-        y = self.data.train.labels[chosen].to(self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(step)
+    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        torch.manual_seed(seed_of(self.seed, self.done, 2, self.fabric.global_rank))  # of dropout and the like
         self.optimizer.zero_grad(set_to_none=True)
-        parts = self.stage.loss(self.network, x, y)
-        values = {name: float(part.detach()) for name, part in parts.items()}
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(self.done)
+        with self.fabric.autocast():
+            parts = self.stage.loss(self.network, x, y)
+        stacked = torch.stack([part.detach().double() for part in parts.values()])
+        if self.fabric.world_size > 1:
+            stacked = self.fabric.all_reduce(stacked, reduce_op="mean")
+        values = dict(zip(parts, stacked.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
-            raise PDCError(
-                f"The loss is {values['loss']} at step {step + 1} with learning rate {self._lr(step):.2g}; "
-                "start again with a smaller learning rate."
-            )
+            raise self._not_finite(f"The loss is {values['loss']}", self.done + 1)
         self.fabric.backward(parts["loss"])
+        self.stage.before_step()
+        if self.settings.clip is not None:
+            self.fabric.clip_gradients(self.stage.student, self.optimizer, max_norm=self.settings.clip)
         self.optimizer.step()
+        if self.fabric.world_size > 1:
+            self._share_statistics()
+        self.stage.after_step((self.done + 1) / self.steps)
+        momentum = self.stage.shrink()
+        if momentum is not None:
+            self._set_up(momentum)
         return values
 
-    def _images(self, step: int, chosen: Tensor) -> Tensor:
-        """Return a batch of training images, a share of them augmented; a function of (seed, step) alone."""
-        images, generator = self.data.train.images[chosen], _generator(self.seed, step, 1)
-        moved = self.data.augment(images, generator)
-        pick = torch.rand(len(images), generator=generator) < self.settings.augment
-        return torch.where(pick[:, None, None, None], moved, images)
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        """Give all processes the mean of their norm statistics, so that they stay equal to the last bit."""
+        buffers = [b for b in self.stage.student.buffers() if b.is_floating_point()]
+        if buffers:
+            flat = self.fabric.all_reduce(torch.cat([b.reshape(-1) for b in buffers]), reduce_op="mean")
+            for b, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                b.copy_(mean.reshape(b.shape))
 
-    def _lr(self, step: int) -> float:
-        return self.settings.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+    def _share_stage(self) -> None:
+        """Let whatever the first process chose, such as labels, hold for all."""
+        if self.fabric.world_size > 1:
+            self.stage.load_state_dict(self._common(self.stage.state_dict()))
+            self.stage.place(self.device)
+
+    def _evaluate(self, network: nn.Module) -> Evaluation:
+        with self.fabric.autocast():
+            return evaluate(network, self.data, self.data.val, teacher=self.teacher, fabric=self.fabric)
+
+    def _rate(self, step: int | None = None) -> float:
+        return rate(self.settings, self.done - 1 if step is None else step, self.steps)
 
     def _event(self, record: dict[str, Any]) -> None:
         self.history.append(record)
         self.recorder.event(record)
 
-    def _state(self, epoch: int) -> dict[str, Any]:
+    # -- what somebody wants, and what is kept ------------------------------------------------------------
+
+    def _asked(self) -> Request | None:
+        """Return what the recorder wants, the same in all processes; raise where that is to leave."""
+        asked = self.recorder.requested()
+        if self.fabric.world_size > 1:
+            asked = REQUESTS[int(self._common(torch.tensor(REQUESTS.index(asked))))]
+        if asked in ("stop", "pause"):
+            self._checkpoint()
+            state = "paused" if asked == "pause" else "stopped"
+            raise Stopped(f"{state.capitalize()} after step {self.done} of {self.steps}.", state)
+        return asked
+
+    def _common(self, value: Any) -> Any:
+        """Return what the first process has."""
+        return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
+
+    def _checkpoint_due(self) -> bool:
+        every = self.settings.checkpoint_steps
+        return (every is not None and self.done % every == 0) or self.recorder.due()
+
+    def _checkpoint(self) -> None:
+        if self.fabric.global_rank == 0:
+            bad = [name for name, t in self.stage.student.state_dict().items() if not t.isfinite().all()]
+            if bad:
+                raise self._not_finite(f"{bad[0]} holds numbers that are not finite", self.done)
+            self.recorder.checkpoint(self._state)
+
+    def _not_finite(self, what: str, step: int) -> PDCError:
+        return PDCError(
+            f"{what} at step {step} of {self.steps} with learning rate {self._rate(step - 1):.2g}; start again with a "
+            f"smaller learning rate, or with clip. Last good checkpoint: {self.recorder.last_checkpoint()}."
+        )
+
+    def _state(self) -> dict[str, Any]:
         return {
-            "epoch": epoch,
+            "step": self.done,
+            "steps": self.steps,
+            "sum": self.sum,
+            "seconds": self.seconds,
             "model": self.stage.student.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.stage.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "stage": self.stage.state_dict(),
+            "best": self.best,
             "history": copy.deepcopy(self.history),
         }
 
-    def _restore(self) -> int:
-        state = self.recorder.resume()
-        if state is None:
-            return 0
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state; the stage has its own already."""
+        if state["steps"] != self.steps:
+            raise PDCError(
+                f"The checkpoint is of a run of {state['steps']} steps, but the settings now say {self.steps}; a run "
+                "goes on with the settings it began with. Set them back, or start a new run."
+            )
         self.stage.student.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.stage.load_state_dict(state["stage"])
-        self.history = list(state["history"])
-        return int(state["epoch"])
+        self.stage.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.done, self.sum, self.seconds = int(state["step"]), float(state["sum"]), float(state["seconds"])
+        self.best, self.history = state["best"], list(state["history"])
 
 
-def _batches(images: int, batch_size: int) -> int:
-    """Return the steps of an epoch; a last batch of a single image is left out, since batch norm needs two."""
-    return max(1, images // batch_size + (images % batch_size > 1))
+def open_fabric(settings: Training) -> Any:
+    """Return Lightning Fabric for the device, precision and processes of a run; torchrun's environment is followed.
+
+    Raises
+    ------
+    PDCError
+        There is no such accelerator or number of devices here, or it cannot compute in that precision.
+    """
+    from lightning_fabric import Fabric
+
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    many = {"strategy": "ddp", "num_nodes": world // local} if world > 1 else {}
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator, devices=local, precision={"32": "32-true"}.get(
+                settings.precision, settings.precision
+            ), **many,
+        )  # fmt: skip
+    except (ValueError, RuntimeError) as error:
+        raise PDCError(
+            f"accelerator {settings.accelerator!r} with {local} device(s) and precision {settings.precision} does not "
+            f"work here: {str(error).splitlines()[0]}"
+        ) from error
+    if fabric.device.type == "cpu" and "16" in (settings.precision.removesuffix("-mixed"), settings.teacher_precision):
+        raise PDCError("Precision 16 needs a GPU; on a CPU choose bf16-mixed (teacher: bf16), or 32.")
+    if world > 1:
+        fabric.launch()
+    return fabric
 
 
-def _generator(*key: int) -> torch.Generator:
-    """Return a generator that depends on the key alone, the same on every platform."""
-    state = np.random.SeedSequence(key).generate_state(2, dtype=np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """Return SGD with Nesterov momentum, or AdamW."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(), lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        weight_decay=settings.weight_decay,
+    )

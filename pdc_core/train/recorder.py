@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pdc_core.cluster import Labels
 
+Request = Literal["stop", "pause", "keep"]
+
 
 class Stopped(Exception):
-    """Raised inside the loop when the recorder was asked to stop; what was recorded stays."""
+    """Raised inside the loop when the recorder asked for it; a checkpoint was written, so the run can go on.
+
+    Attributes
+    ----------
+    state : "stopped" or "paused".
+    """
+
+    def __init__(self, message: str, state: str = "stopped") -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class Recorder:
@@ -22,14 +33,22 @@ class Recorder:
         """Take note that `step` of `steps` is done."""
 
     def labels(self, labels: Labels) -> None:
-        """Take the labels as soon as they are known."""
+        """Take the labels as soon as they are known, and again when they change."""
 
-    def stopping(self) -> bool:
-        """Return whether somebody asked to stop."""
+    def requested(self) -> Request | None:
+        """Return what somebody asks: "stop" or "pause" here, or "keep": end here and fold what there is."""
+        return None
+
+    def due(self) -> bool:
+        """Return whether it is time for another checkpoint; asked before every step."""
         return False
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
         """Take what is enough to go on from here; `state` makes it when called."""
+
+    def last_checkpoint(self) -> str:
+        """Return in words where the last checkpoint is, for messages."""
+        return "none, since nothing records this run"
 
     def resume(self) -> dict[str, Any] | None:
         """Return the state to go on from, or None to begin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Training(BaseModel):
@@ -12,30 +12,72 @@ class Training(BaseModel):
 
     Attributes
     ----------
-    epochs, batch_size : passes over the training images, images a step.
-    lr, momentum, weight_decay : of SGD with Nesterov momentum; the learning rate falls as a cosine to 0.
+    epochs, batch_size : passes over the training images, images a step (of all processes together).
+    optimizer : "sgd" (Nesterov where `momentum` is above 0) or "adamw" (`momentum` is its beta 1).
+    lr, momentum, weight_decay : of the optimiser; `lr` is the highest that the schedule reaches.
+    lr_schedule : "cosine" to 0, "step" (times `decay` at every share of the run in `milestones`), "onecycle" (cosine up
+        to `lr` over the first 0.3 of the run, then down to 0), or "constant".
+    warmup : epochs over which the learning rate first rises in a straight line; not for "onecycle", which has its own.
+    clip : largest norm of the gradient, or None.
+    label_smoothing : share of the label that is spread over all classes, 0 to below 1.
     temperature, alpha : T and alpha of the loss (`distil.one_stage_loss`).
     schedule, ramp : how the strength rises, and after which share of the run the filters are tied.
     weights : how filters count in a centroid, by their squared norm or uniformly.
     augment : share of the images of a step that are augmented (see `data`). A short distillation on digits does
         better without: 8 epochs are too few to learn the moved images as well.
-    accelerator : where to train, as Lightning Fabric names it.
+    fold_when_tied : fold as soon as the filters are tied and train the small network on, with gradients scaled so that
+        SGD makes the same steps (`shrink`). Saves work; not with "adamw", whose steps would differ.
+    recalibrate : training images over which norm statistics are estimated anew at the end; 0 leaves them as trained.
+    accelerator, devices : where to train and on how many devices of a machine, as Lightning Fabric names them.
+    precision : "32", or "bf16-mixed" or "16-mixed" (GPU only) for faster products of less precision.
+    teacher_precision : of the teacher alone: "same" as the student, "32", "bf16" or "16" (GPU only).
+    channels_last, compile : memory layout of images and weights; whether torch.compile is used. Speed only.
+    workers : processes that read images from files; data in memory needs none.
+    checkpoint_seconds, checkpoint_steps : a checkpoint at the latest after so many seconds, or exactly every so many
+        steps; one is written after every epoch in any case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(8, ge=1, le=100_000)
     batch_size: int = Field(32, ge=2)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
+    lr_schedule: Literal["cosine", "step", "onecycle", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = Field(0.1, gt=0, le=1)
+    warmup: float = Field(0.0, ge=0)
+    clip: float | None = Field(None, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     temperature: float = Field(4.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1)
     schedule: Literal["progressive", "tied"] = "progressive"
     ramp: float = Field(0.5, gt=0, le=1)
     weights: Literal["norm", "uniform"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)
+    fold_when_tied: bool = False
+    recalibrate: int = Field(0, ge=0)
     accelerator: str = "auto"
+    devices: int = Field(1, ge=1)
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    teacher_precision: Literal["same", "32", "bf16", "16"] = "same"
+    channels_last: bool = False
+    compile: bool = False
+    workers: int = Field(0, ge=0)
+    checkpoint_seconds: float = Field(60.0, gt=0)
+    checkpoint_steps: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Training:
+        if self.fold_when_tied and self.optimizer != "sgd":
+            raise ValueError(f"fold_when_tied goes with optimizer sgd, not {self.optimizer}, whose steps would differ")
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup of {self.warmup:g} epochs has to be shorter than the {self.epochs} of the run")
+        if not all(0 < a < 1 for a in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones {self.milestones} have to be shares of the run, rising, between 0 and 1")
+        return self
 
     @classmethod
     def for_data(cls, data: str, **changes: Any) -> Training:

@@ -14,36 +14,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdc_core.cluster import IntArray, Labels
+from pdc_core.cluster import IntArray, Labels, check_labels
 from pdc_core.distil import one_stage_loss
-from pdc_core.fold import fold
+from pdc_core.fold import fold, narrow_
 from pdc_core.graph import ChannelGraph
 from pdc_core.reconstruct import SCHEDULES, Tie, spread, tie
+from pdc_core.train.momentum import companions, folded_state
 from pdc_core.train.settings import Training
+from pdc_core.train.shrink import gradient_scales, widen
+from pdc_core.train.teacher import Teacher
 
 
 class Stage:
     """What a run trains, and by which rule; subclasses say which `loss`.
 
-    The loop calls `place` once, `before_epoch` in front of every epoch, and for every step `loss`, then the optimiser,
-    then `after_step`. All that a stage would need to go on from the middle of a run stands in `state_dict`; what
-    follows from (seed, epoch, step) alone need not.
+    The loop calls `place` once, `before_epoch` in front of every epoch, and for every step `loss`, `before_step` (the
+    gradients are there), the optimiser, `after_step` and `shrink`. What a stage needs to go on from the middle of a
+    run, besides the student's weights, stands in `state_dict`: labels, and whatever `before_epoch` has set, since it is
+    not called again where a run resumes within an epoch.
 
     Attributes
     ----------
     student : the network that is trained, in place.
     labels : {group name: int array (n,)}; may change during the run.
+    optimizer : set by the loop before `place`; its state has the keys of torch's own.
+    teacher : the network whose classes the student's are compared with, or None.
     """
+
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, student: nn.Module) -> None:
         self.student = student
         self.labels: Labels = {}
+        self.teacher: nn.Module | None = None
 
     def place(self, device: torch.device) -> None:
         """Move what the stage needs besides the student to the device on which the student already is."""
 
     def before_epoch(self, epoch: int, progress: float) -> None:
-        """Prepare an epoch, counted from 0; `progress` of the run is 0 to 1. New labels are told to `relabel`."""
+        """Prepare an epoch, counted from 0; `progress` of the run is 0 to 1. Labels may be replaced here."""
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the scalar "loss" to minimise and its parts, by name.
@@ -55,8 +64,20 @@ class Stage:
         """
         raise NotImplementedError
 
+    def before_step(self) -> None:
+        """Do what the method does to the gradients before the optimiser uses them."""
+
     def after_step(self, progress: float) -> None:
         """Do what the method does to the weights after each step; `progress` of the run is above 0 and at most 1."""
+
+    def shrink(self) -> dict[nn.Parameter, Tensor] | None:
+        """Replace `self.student` by a smaller network, if it is time, and return its momentum; else None."""
+        return None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the student as it is now could be the result, so that its accuracy counts for the best epoch."""
+        return True
 
     def figures(self) -> dict[str, float]:
         """Return what the history shows besides the losses; asked for now and then."""
@@ -67,10 +88,16 @@ class Stage:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; the student has its weights already."""
+        """Go on from a state; called before student and optimiser get theirs, so that it may replace the student."""
+
+    def settle_(self) -> None:
+        """Do to the student what has to hold before its norm statistics are estimated anew."""
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
-        """Return the trained network at full width and the small one, both on the CPU and in eval mode."""
+        """Return the trained network at full width and the small one, both on the CPU and in eval mode.
+
+        May be called again after the student got the weights of another epoch.
+        """
         student = self.student.to("cpu").eval()
         return student, student
 
@@ -78,8 +105,12 @@ class Stage:
 class Taught(Stage):
     """A network that learns from labels alone: `teach`."""
 
+    def __init__(self, student: nn.Module, settings: Training) -> None:
+        super().__init__(student)
+        self.settings = settings
+
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        ce = F.cross_entropy(network(x), y)
+        ce = F.cross_entropy(network(x), y, label_smoothing=self.settings.label_smoothing)
         return {"loss": ce, "ce": ce}
 
 
@@ -90,51 +121,100 @@ class Clustered(Stage):
     ----------
     teacher : the uncompressed network, in eval mode; the student starts as its copy.
     graph, labels : its trace, and the clusters.
-    settings : temperature, alpha, schedule, ramp and weights are read.
+    settings : see `Training`; temperature, alpha, schedule, ramp, weights and fold_when_tied are read here.
     """
 
     def __init__(
         self, teacher: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], settings: Training
     ) -> None:
         super().__init__(copy.deepcopy(teacher).requires_grad_(True))
-        self.teacher, self.graph, self.settings = teacher, graph, settings
+        self.graph, self.settings = graph, settings
+        self.teacher = Teacher(teacher, torch.ones(2, *graph.input_shape), settings.teacher_precision)
         self.labels = dict(labels)
         self.strength = 0.0
         self.ties: list[Tie] = []
+        self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
+        self.scales: dict[nn.Parameter, Tensor] = {}
 
     def place(self, device: torch.device) -> None:
-        self.teacher = self.teacher.to(device)
-        self.relabel(self.labels)
+        assert self.teacher is not None
+        self.teacher.to(device)
+        if self.wide is None:
+            self.relabel(self.labels)
 
     def relabel(self, labels: Mapping[str, IntArray]) -> None:
         """Go on with these clusters."""
         self.labels = dict(labels)
         self.ties = tie(self.student, self.graph, self.labels, self.settings.weights)
+        self._bind_momentum()
+
+    def _bind_momentum(self) -> None:
+        """Tie the optimiser's memory along with the filters, as soon as it has one."""
+        self.momentum_bound = bool(self.optimizer.state)
+        if self.momentum_bound:
+            for each in self.ties:
+                each.extend(companions(self.student, each, self.optimizer))
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            z_t = self.teacher(x)
-        total, ce, kd = one_stage_loss(network(x), z_t, y, self.settings.temperature, self.settings.alpha)
+        assert self.teacher is not None
+        settings, z_t = self.settings, self.teacher(x)
+        total, ce, kd = one_stage_loss(
+            network(x), z_t, y, settings.temperature, settings.alpha, smoothing=settings.label_smoothing
+        )
         return {"loss": total, "ce": ce, "kd": kd}
+
+    def before_step(self) -> None:
+        for p, scale in self.scales.items():
+            if p.grad is not None:
+                p.grad.mul_(scale)
 
     def after_step(self, progress: float) -> None:
         self.strength = SCHEDULES[self.settings.schedule](progress, self.settings.ramp)
+        if not self.momentum_bound:
+            self._bind_momentum()
         for each in self.ties:
             each.apply_(self.strength)
+
+    def shrink(self) -> dict[nn.Parameter, Tensor] | None:
+        if not self.settings.fold_when_tied or self.wide is not None or self.strength < 1 or not self.ties:
+            return None
+        wide = self.student
+        small = fold(wide, self.graph, self.labels).train(wide.training)
+        momentum = folded_state(wide, self.graph, self.labels, self.optimizer, small)
+        self._go_on_with(small, wide)
+        return momentum
+
+    def _go_on_with(self, small: nn.Module, wide: nn.Module) -> None:
+        self.student, self.wide, self.ties = small, wide, []
+        scales = gradient_scales(wide, self.graph, self.labels)
+        self.scales = {p: scales[name] for name, p in small.named_parameters()}
+
+    @property
+    def settled(self) -> bool:
+        return self.strength >= 1
 
     def figures(self) -> dict[str, float]:
         return {"strength": self.strength, "deviation": spread(self.ties)}
 
     def state_dict(self) -> dict[str, Any]:
         labels = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.labels.items()}
-        return {"labels": labels, "strength": self.strength}
+        return {"labels": labels, "strength": self.strength, "folded": self.wide is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.relabel({name: a.numpy() for name, a in state["labels"].items()})
+        self.labels = {name: a.cpu().numpy() for name, a in state["labels"].items()}
         self.strength = float(state["strength"])
+        if state["folded"] and self.wide is None:
+            small = copy.deepcopy(self.student)
+            small = narrow_(small, self.graph, check_labels(self.graph, self.labels))
+            self._go_on_with(small, self.student)
+
+    def settle_(self) -> None:
+        for each in tie(self.student, self.graph, self.labels, self.settings.weights) if self.wide is None else []:
+            each.apply_(1.0)
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
         student = self.student.to("cpu").eval()
-        for each in tie(student, self.graph, self.labels, self.settings.weights):
-            each.apply_(1.0)  # the last operation before folding is always a hard reconstruct
+        if self.wide is not None:
+            return widen(student, self.wide.to("cpu"), self.graph, self.labels).eval(), student
+        self.settle_()  # the last operation before folding is always a hard reconstruct
         return student, fold(student, self.graph, self.labels)

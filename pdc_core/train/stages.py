@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pdc_core.cluster import Labels, assign
-from pdc_core.cost import Cost, cost, latency, plan_cost
+from pdc_core.cost import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.fold import check_equal
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.plan import Plan
-from pdc_core.train.evaluation import evaluate
+from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
+from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.stage import Clustered, Stage, Taught
+
+COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Result:
     reconstructed : the same function at full width, its filters tied.
     labels : {group name: int array (n,)}.
     history : one dict per recorded step and per evaluation, in order.
-    report : accuracies, MACs, parameters and latency before, reconstructed and folded, and how the last two agree.
+    report : accuracies, MACs, parameters and latency before, reconstructed and folded, how the last two agree, and
+        accuracies of the best epoch by validation.
+    best : the small network of that epoch, None where it is the last one. `folded` is always the last.
     """
 
     folded: nn.Module
@@ -41,6 +46,7 @@ class Result:
     labels: Labels
     history: list[dict[str, Any]] = field(repr=False)
     report: dict[str, Any] = field(repr=False)
+    best: nn.Module | None = None
 
 
 def distil(
@@ -94,7 +100,7 @@ def teach(
     Parameters and errors are those of `distil`, without a plan and a teacher.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
-    stage = Taught(copy.deepcopy(model))
+    stage = Taught(copy.deepcopy(model).requires_grad_(True), settings)
     return run_stage(stage, model, data, settings, seed=seed, recorder=recorder)
 
 
@@ -122,54 +128,109 @@ def run_stage(
     With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught". The
     test split is looked at here, at the end, and nowhere else.
     """
-    recorder = recorder or Recorder()
     started = time.perf_counter()
     example = torch.zeros(1, *data.shape)
-    before = copy.deepcopy(model).eval()
-    evaluate(before, data, data.val)  # a network for other classes is refused before hours are spent
-    recorder.labels(stage.labels)
-    loop = Loop(data, settings, seed, recorder)
+    loop = Loop(data, settings, seed, recorder or Recorder())
+    before = copy.deepcopy(model).eval().to(loop.device)
+    first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
+    if stage.teacher is not None:
+        loop.teacher = first.predictions
     loop.run(stage)
-    full, small = stage.finish()
+    full, small = _finished(stage, loop)
+    best, epoch = None, loop.done / loop.batches.per_epoch
+    if loop.best is not None and loop.best["epoch"] != epoch:
+        full, small = copy.deepcopy((full, small))
+        stage.student.load_state_dict(loop.best["model"])
+        best = _finished(stage, loop)[1]
+
+    measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
+    test = measure(before, first)
+    report: dict[str, Any] = {}
     if plan is None or graph is None:
-        # one architecture, so its latency is measured once
-        networks, latencies = {"before": before, "taught": small}, {"before": small, "taught": small}
-        report: dict[str, Any] = {}
+        report["before"], report["taught"] = test.record, measure(small).record
+        latencies = {"before": small, "taught": small}  # one architecture, so it is measured once
     else:
-        networks = latencies = {"before": before, "reconstructed": full, "folded": small}
-        report = _comparison(full, small, graph, plan, data)
-    for name, network in networks.items():
-        report[name] = _measured(network, data, cost(network, example))
-    _add_latencies_(report, latencies, example)
+        unfolded = measure(full, teacher=test)
+        folded = measure(small, teacher=test, like=unfolded)
+        report |= {"before": test.record, "reconstructed": unfolded.record, "folded": folded.record}
+        report |= _comparison(full, small, graph, plan, data) | {"same_predictions": folded.like == 1.0}
+        latencies = {"before": before, "reconstructed": full, "folded": small}
+    end = report.get("folded") or report["taught"]
+    report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}
+    report["best"] = report["last"]
+    if best is not None and loop.best is not None:
+        record = measure(best, teacher=test if stage.teacher is not None else None).record
+        report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
+    if loop.done < loop.steps:
+        report["ended_early"] = {"step": loop.done, "steps": loop.steps}
+    for name, network in latencies.items():  # right after one another, so that they meet the same machine
+        seconds = latency(network.to("cpu"), example)
+        report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
     report["seconds"] = time.perf_counter() - started
-    return Result(small, full, stage.labels, loop.history, report)
+    return Result(small, full, stage.labels, loop.history, report, best)
+
+
+def _finished(stage: Stage, loop: Loop) -> tuple[nn.Module, nn.Module]:
+    """Return the stage's networks, their norm statistics estimated anew if that is asked for."""
+    if loop.settings.recalibrate:
+        stage.settle_()
+        recalibrate_(stage.student, loop.data, loop.settings.recalibrate, seed=loop.seed)
+    return stage.finish()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the report says of a network, its predictions, and its share of predictions like another's."""
+
+    record: dict[str, Any]
+    test: Evaluation
+    val: Evaluation
+    like: float | None
+
+
+class _Measure:
+    """Measure networks on the device and in the processes of a run, on the validation and the test split."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.example = loop, torch.zeros(1, *loop.data.shape)
+
+    def __call__(
+        self,
+        network: nn.Module,
+        val: Evaluation | None = None,
+        *,
+        teacher: _Measured | None = None,
+        like: _Measured | None = None,
+    ) -> _Measured:
+        data, fabric = self.loop.data, self.loop.fabric
+        network = network.to(self.loop.device)
+        guide = (teacher.val.predictions, teacher.test.predictions) if teacher else (None, None)
+        val = val or evaluate(network, data, data.val, teacher=guide[0], fabric=fabric)
+        test = evaluate(network, data, data.test, teacher=guide[1], fabric=fabric)
+        network.to("cpu")
+        price = cost(network, self.example)
+        record = {**test.record("test_"), **val.record("val_"), "macs": price.macs, "params": price.params}
+        same = None
+        if like is not None:
+            counts = torch.tensor(
+                [float((test.predictions == like.test.predictions).sum()), float(len(test.predictions))],
+                device=self.loop.device,
+            )
+            right, seen = (fabric.all_reduce(counts, reduce_op="sum") if fabric.world_size > 1 else counts).tolist()
+            same = right / seen
+        return _Measured(record, test, val, same)
 
 
 def _comparison(full: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, data: Data) -> dict[str, Any]:
     """Return how two networks that ought to be one function agree, and the widths before and after."""
-    check = check_equal(full, small, data.prepare(data.test.images))
+    images, _ = next(iter(data.test.batches(COMPARED)))
+    check = check_equal(full, small, data.prepare(images))
     return {
         "max_abs_diff": check.max_abs_diff,
         "relative_diff": check.relative,
-        "same_predictions": check.same_predictions,
         "residual": plan.residual,
         "widths": [
             {"name": a.name, "before": a.out_channels, "after": b.out_channels}
             for a, b in zip(graph.layers, plan_cost(graph, plan).layers, strict=True)
         ],
     }
-
-
-def _measured(model: nn.Module, data: Data, price: Cost) -> dict[str, Any]:
-    return {
-        "test_accuracy": evaluate(model, data, data.test).accuracy,
-        "val_accuracy": evaluate(model, data, data.val).accuracy,
-        "macs": price.macs,
-        "params": price.params,
-    }
-
-
-def _add_latencies_(report: dict[str, Any], networks: dict[str, nn.Module], example: Tensor) -> None:
-    """Measure the networks of a report one right after the other, so that they meet the same machine."""
-    for name, model in networks.items():
-        report[name]["latency"] = {str(batch): seconds for batch, seconds in latency(model, example).items()}

@@ -1,0 +1,69 @@
+"""Checkpoints on disk: a checksum, then what torch saved. The one before the last is kept until the next is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from pdc_core.runs.files import cannot_write, sync_folder
+
+MAGIC = b"PDC checkpoint 1\n"
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write last.ckpt; the one that was there becomes previous.ckpt. At any instant one of the two is whole.
+
+    Raises
+    ------
+    PDCError
+        The disk is full or cannot be written; the checkpoints that were there stay.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content, last = buffer.getbuffer(), folder / LAST
+    temporary = folder / f".{LAST}.part"
+    try:
+        with temporary.open("wb") as file:
+            file.write(MAGIC + hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if last.exists():
+            last.replace(folder / PREVIOUS)
+        temporary.replace(last)
+        sync_folder(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(last, error) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the state in one checkpoint file, on the CPU, or None where it is missing, torn or not ours."""
+    import torch
+
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    head = len(MAGIC) + hashlib.sha256().digest_size
+    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(content[head:]).digest() != content[len(MAGIC) : head]:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(content[head:]), weights_only=True, map_location="cpu")
+    return state
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest whole checkpoint of a run and where it was, or None where there is none."""
+    for path in (folder / f".{LAST}.part", folder / LAST, folder / PREVIOUS):
+        if path.name.startswith(".") and (folder / LAST).exists():
+            continue  # half written beside a whole one; it counts only where a kill fell between two renames
+        state = read_checkpoint(path)
+        if state is not None:
+            return path, state
+    return None

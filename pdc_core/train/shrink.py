@@ -1,0 +1,111 @@
+"""Folding in the middle of a run, so that the rest of it is the same training with less work.
+
+A tied network at full width and its fold are one function, but plain SGD moves them differently. With A the linear map
+that folds weights (a cluster's rows averaged, its readers' columns added up), the full network's step seen through A is
+-lr A A^T g, where g is the folded network's gradient. A A^T is diagonal: 1/m for the rows of a cluster of m filters, m
+for the columns that read it. Scaling g by it makes the small network take the steps that the full one would have taken,
+up to rounding and as long as filters weigh the same in their centroid, which at strength 1 they nearly do. Our
+derivation; weight decay, momentum and norm statistics need nothing, since A maps them as it maps weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdc_core.cluster import IntArray, check_labels
+from pdc_core.fold import narrow_
+from pdc_core.graph import ChannelGraph
+from pdc_core.graph.tensors import input_axis, output_axes
+from pdc_core.reconstruct import tie
+
+
+@torch.no_grad()
+def gradient_scales(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> dict[str, Tensor]:
+    """Return the diagonal of A A^T for every parameter of the folded network, by name.
+
+    Folding a network of ones adds up m ones per reader's column, which is that factor; the rows' 1/m is put in before.
+
+    Parameters
+    ----------
+    model, graph, labels : the network at full width, its trace and clusters. Only shapes are read.
+    """
+    ones = copy.deepcopy(model)
+    for p in ones.parameters():
+        p.data = torch.ones_like(p)
+    for each in tie(ones, graph, labels, "uniform"):
+        members = torch.bincount(each.a, minlength=each.k)[each.a].to(torch.float32)  # (n,), m of each filter's cluster
+        matrix = each.pack()
+        each.unpack_(matrix / members.to(matrix.device, matrix.dtype)[:, None])
+    return {name: p.detach() for name, p in narrow_(ones, graph, check_labels(graph, labels)).named_parameters()}
+
+
+@torch.no_grad()
+def widen(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
+    """Return the network at full width that computes what a folded one does: rows repeated, columns shared out equally.
+
+    Parameters
+    ----------
+    small : the folded network, trained on.
+    model : the network that was folded, at full width; not changed, only its shapes are used.
+    graph, labels : its trace and clusters.
+    """
+    full, folded = copy.deepcopy(model), dict(small.named_parameters()) | dict(small.named_buffers())
+    rows, columns = _places(full, graph, check_labels(graph, labels))
+    for name, module in full.named_modules():
+        own = output_axes(module) if name in rows else {}
+        for key in {*own, *dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}:
+            t, target = folded.get(f"{name}.{key}" if name else key), getattr(module, key)
+            if t is None:
+                continue
+            if key in own:
+                t = t.index_select(own[key], torch.as_tensor(rows[name], device=t.device))
+            if key == "weight" and name in columns:
+                t = _spread_columns(t, columns[name], input_axis(module), int(getattr(module, "groups", 1)))
+            target.data = t.detach().clone()
+    return full
+
+
+def _places(
+    model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]
+) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
+    """Return, per module, which full output channel came from which folded one, and which input stays for which."""
+    stays_out: dict[str, IntArray] = {}
+    stays_in: dict[str, IntArray] = {}
+    widths = {layer.name: layer.in_channels for layer in graph.layers}
+    for name, a in labels.items():
+        if a.max() + 1 == len(a):
+            continue
+        group, stays = graph.group(name), np.unique(a, return_index=True)[1][a]
+        for part in (*group.producers, *group.norms):
+            module = model.get_submodule(part.module)
+            axis = output_axes(module)
+            width = getattr(module, next(iter(axis))).shape[next(iter(axis.values()))]
+            target = stays_out.setdefault(part.module, np.arange(width))
+            target[part.channels] = part.channels[stays]
+        for part in group.readers:
+            target = stays_in.setdefault(part.module, np.arange(widths[part.module]))
+            target[part.channels] = part.channels[stays]
+    rows = {name: np.unique(target, return_inverse=True)[1].reshape(-1) for name, target in stays_out.items()}
+    return rows, stays_in
+
+
+def _spread_columns(v: Tensor, target: IntArray, axis: int, groups: int) -> Tensor:
+    """Return V from V' = V M with every column of a cluster an equal share of the folded one."""
+    if groups > 1:  # each group of a grouped convolution reads its own inputs
+        per = len(target) // groups
+        parts = [
+            _spread_columns(part, target[g * per : (g + 1) * per] - g * per, 1, 1)
+            for g, part in enumerate(v.chunk(groups))
+        ]
+        return torch.cat(parts)
+    _, place, members = np.unique(target, return_inverse=True, return_counts=True)
+    index = torch.as_tensor(place.reshape(-1), device=v.device)
+    share = torch.as_tensor(1 / members[place.reshape(-1)], device=v.device, dtype=v.dtype)
+    shape = [1] * v.dim()
+    shape[axis] = -1
+    return v.index_select(axis, index) * share.reshape(shape)

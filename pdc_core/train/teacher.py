@@ -1,0 +1,87 @@
+"""The teacher as a run uses it: frozen, its norms fused into convolutions where that is exact, in its precision."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from pdc_core.fold import check_equal
+
+NORMS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
+    """Return a copy with every batch norm that alone reads a convolution put into it; submodules keep their names.
+
+    W' = gamma / sqrt(var + eps) W and b' = (b - mu) gamma / sqrt(var + eps) + beta. Where the network cannot be
+    followed, or the copy does not compute the same to rounding, the copy is returned unfused.
+
+    Parameters
+    ----------
+    model : in eval mode; not changed.
+    example : (b, c, h, w), on the network's device, on which the two are compared.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
+    >>> fuse_norms(net, torch.ones(1, 1, 4, 4))[1]
+    Identity()
+    """
+    plain = copy.deepcopy(model)
+    try:
+        nodes = list(fx.symbolic_trace(plain).graph.nodes)
+    except Exception:  # control flow that fx cannot follow, in as many kinds of error as there are ways to write it
+        return plain
+    fused = copy.deepcopy(plain)
+    calls = [str(node.target) for node in nodes if node.op == "call_module"]
+    for norm in nodes:
+        conv = norm.args[0] if norm.op == "call_module" and norm.args else None
+        if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) != 1:
+            continue
+        names = str(conv.target), str(norm.target)
+        layer, after = (plain.get_submodule(name) for name in names)
+        fits = NORMS.get(type(layer)) is type(after) and getattr(after, "running_mean", None) is not None
+        if fits and all(calls.count(name) == 1 for name in names):
+            fused.set_submodule(names[0], fuse_conv_bn_eval(layer, after))  # type: ignore[type-var]
+            fused.set_submodule(names[1], nn.Identity())
+    return fused.requires_grad_(False) if check_equal(plain, fused, example).equal else plain
+
+
+class Teacher(nn.Module):
+    """A frozen network that is asked for its logits z_t, in a precision of its own.
+
+    Parameters
+    ----------
+    model : the uncompressed network, in eval mode; not changed.
+    example : (b, c, h, w) for the comparison in `fuse_norms`; on the CPU.
+    precision : "same" as the student's, or "32", "bf16", "16".
+
+    Attributes
+    ----------
+    network : the copy that is asked, its submodules under their names, for hooks. What a hook sees is an inference
+        tensor: clone it before it meets the student's graph.
+    """
+
+    def __init__(
+        self, model: nn.Module, example: Tensor, precision: Literal["same", "32", "bf16", "16"] = "same"
+    ) -> None:
+        super().__init__()
+        self.precision = precision
+        self.network = fuse_norms(model, example).eval().requires_grad_(False)
+        if precision != "same":
+            self.network = self.network.to(DTYPES[precision])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (b, classes): computed in inference mode, handed out as a tensor that training may use."""
+        with torch.inference_mode():
+            if self.precision == "same":
+                z = self.network(x)
+            else:
+                with torch.autocast(x.device.type, enabled=False):
+                    z = self.network(x.to(DTYPES[self.precision])).float()
+        return z.clone()
