@@ -34,7 +34,18 @@ from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
 from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint
 from pdc_core.plan import History, Plan, difference
 from pdc_core.reconstruct import deviation, reconstruct_
-from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run, request_stop
+from pdc_core.runs import (
+    Run,
+    RunSpec,
+    create_run,
+    launch,
+    list_runs,
+    read_run,
+    request_keep,
+    request_pause,
+    request_stop,
+    resume,
+)
 from pdc_core.sensitivity import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
@@ -96,7 +107,10 @@ __all__ = [
     "read_checkpoint",
     "read_run",
     "reconstruct_",
+    "request_keep",
+    "request_pause",
     "request_stop",
+    "resume",
     "save",
     "sensitivity",
     "teach",

@@ -166,7 +166,9 @@ def test_a_mistyped_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
     assert pdc_command(capsys, "distil", "--sed", 1)[0] == 2
 
 
-@pytest.mark.parametrize("command", ["layers", "teach", "distil", "run", "stop", "list"])
+@pytest.mark.parametrize(
+    "command", ["layers", "teach", "distil", "run", "resume", "status", "pause", "stop", "list", "show", "rm"]
+)
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = pdc_command(capsys, command, "--help")
     assert code == 0
@@ -178,3 +180,66 @@ def test_python_m_is_the_same_program() -> None:
         [sys.executable, "-m", "pdc_core", "--help"], capture_output=True, text=True, timeout=60, check=True
     )
     assert "distil" in done.stdout
+
+
+def test_the_life_of_a_run_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "short.yaml", tmp_path / "run"
+    recipe.write_text("kind: distil\nkeep: 0.5\ntraining: {epochs: 2, batch_size: 512, warmup: 1, clip: 5.0}\n")
+    code, out, _ = pdc_command(capsys, "run", recipe, "--dry-run", "--json")
+    assert code == 0
+    planned = json.loads(out)
+    assert (planned["steps"], planned["images"]) == (6, 1077)
+    assert planned["macs_after"] < planned["macs_before"] == 2_516_608
+    assert planned["seconds"] >= 6 * planned["step_seconds"] > 0
+    assert sorted(tmp_path.iterdir()) == [recipe]
+    code, out, err = pdc_command(capsys, "run", recipe, "--out", folder, "--json")
+    assert code == 0
+    assert json.loads(out)["folded"]["macs"] == planned["macs_after"]
+    assert f"The run folder is {folder}" in err
+    code, out, err = pdc_command(capsys, "resume", folder, "--json")
+    assert code == 0
+    assert "nothing left to do" in err
+    code, out, _ = pdc_command(capsys, "status", folder, "--json")
+    assert json.loads(out)["state"] == "done"
+    assert json.loads(out)["step"] == 6
+    code, out, _ = pdc_command(capsys, "status", folder)
+    assert "run is done, step 6 of 6" in out
+    code, out, _ = pdc_command(capsys, "show", folder, "--json")
+    shown = json.loads(out)
+    assert [e["epoch"] for e in shown["evaluations"]] == [1, 2]
+    assert shown["asked"]["training"]["warmup"] == 1
+    code, out, _ = pdc_command(capsys, "show", folder)
+    assert "Clusters: layer1.0.conv1 8" in out
+    code, out, err = pdc_command(capsys, "pause", folder)
+    assert code == 1
+    assert "No worker is at work" in err
+    code, out, _ = pdc_command(capsys, "rm", folder)
+    assert code == 0
+    assert not folder.exists()
+
+
+def test_any_setting_can_be_given_and_a_wrong_one_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for setting, said in (
+        ("optimiser=adamw", "expected NAME=VALUE, with a name of accelerator"),
+        ("optimizer=adam", "--optimizer adam"),
+        ("warmup=99", "Warmup of 99 epochs"),
+        ("precision=16-mixed", "needs a GPU"),
+    ):
+        code, out, err = pdc_command(
+            capsys, "teach", "resnet20", "--setting", setting, "--setting", "accelerator=cpu", "--out", tmp_path / "r"
+        )
+        assert (code, out) == (1, "")
+        assert said in " ".join(err.split())
+
+
+def test_a_folder_of_a_newer_version_is_named_and_not_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = pdc.create_run(pdc.RunSpec(kind="teach"), root=tmp_path)
+    (folder / "run.yaml").write_text("kind: teach\nformat: 2\nfuture: 1\n")
+    code, _out, err = pdc_command(capsys, "list", "--root", tmp_path)
+    assert code == 0
+    assert "newer version of PDC (format 2" in " ".join(err.split())
+    code, _, err = pdc_command(capsys, "run", folder)
+    assert code == 1
+    assert "upgrade" in err

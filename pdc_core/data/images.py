@@ -56,6 +56,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> Split:
+        """Return the first images of the split."""
+        return Split(self.images[:count], self.labels[:count])
+
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels in order, `size` at a time; of several processes each gets its share."""
         images, labels = (

@@ -5,7 +5,9 @@
 """
 
 from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.forecast import Forecast, forecast
 from pdc_core.train.loop import Loop
+from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder, Stopped
 from pdc_core.train.settings import Training
 from pdc_core.train.stage import Clustered, Stage, Taught
@@ -14,6 +16,7 @@ from pdc_core.train.stages import Result, distil, run_stage, teach
 __all__ = [
     "Clustered",
     "Evaluation",
+    "Forecast",
     "Loop",
     "Recorder",
     "Result",
@@ -23,6 +26,8 @@ __all__ = [
     "Training",
     "distil",
     "evaluate",
+    "forecast",
+    "recalibrate_",
     "run_stage",
     "teach",
 ]

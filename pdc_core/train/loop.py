@@ -7,9 +7,11 @@ dropout derive from (seed, epoch, step), so a run that goes on from a checkpoint
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import os
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -78,11 +80,30 @@ class Loop:
         stage.place(self.device)
         self._share_stage()
         self.recorder.labels(stage.labels)
-        on_gpu = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=on_gpu):
+        with self._own_randomness():
             for epoch in range(self.done // self.batches.per_epoch, self.settings.epochs):
                 if not self._epoch(epoch):
                     break
+
+    def trial(self, stage: Stage, steps: int) -> list[float]:
+        """Return the seconds that each of the first steps takes, reading its images included; nothing is recorded."""
+        self.stage = stage
+        self._set_up(None)
+        stage.place(self.device)
+        stage.before_epoch(0, 0.0)
+        stage.student.train()
+        seconds, began = [], time.perf_counter()
+        with self._own_randomness():
+            for x, y in itertools.islice(self.batches.epoch(0), steps):
+                self._step(x, y)
+                self.done += 1
+                seconds.append(time.perf_counter() - began)
+                began = time.perf_counter()
+        return seconds
+
+    def _own_randomness(self) -> AbstractContextManager[None]:
+        """Leave torch's global random state as it was; every step seeds it anew."""
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def _set_up(self, momentum: dict[nn.Parameter, Tensor] | None) -> None:
         """Wrap the student for device, precision and processes, and make its optimiser."""
@@ -266,13 +287,14 @@ def open_fabric(settings: Training) -> Any:
 
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    many = {"strategy": "ddp", "num_nodes": world // local} if world > 1 else {}
     try:
         fabric = Fabric(
-            accelerator=settings.accelerator, devices=local, precision={"32": "32-true"}.get(
-                settings.precision, settings.precision
-            ), **many,
-        )  # fmt: skip
+            accelerator=settings.accelerator,
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp" if world > 1 else "auto",
+            precision="32-true" if settings.precision == "32" else settings.precision,
+        )
     except (ValueError, RuntimeError) as error:
         raise PDCError(
             f"accelerator {settings.accelerator!r} with {local} device(s) and precision {settings.precision} does not "

@@ -7,11 +7,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pdc_core.fold import check_equal
 
-NORMS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
+    nn.Conv1d: nn.BatchNorm1d,
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Conv3d: nn.BatchNorm3d,
+}
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -45,8 +50,9 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
             continue
         names = str(conv.target), str(norm.target)
         layer, after = (plain.get_submodule(name) for name in names)
-        fits = NORMS.get(type(layer)) is type(after) and getattr(after, "running_mean", None) is not None
-        if fits and all(calls.count(name) == 1 for name in names):
+        if not isinstance(after, _BatchNorm) or after.running_mean is None or NORMS.get(type(layer)) is not type(after):
+            continue
+        if all(calls.count(name) == 1 for name in names):
             fused.set_submodule(names[0], fuse_conv_bn_eval(layer, after))  # type: ignore[type-var]
             fused.set_submodule(names[1], nn.Identity())
     return fused.requires_grad_(False) if check_equal(plain, fused, example).equal else plain

@@ -1,4 +1,4 @@
-"""Commands about plans, before anything is trained: `sensitivity` and `plan`. Registered on the app of `cli`."""
+"""Commands about plans, before anything is trained: `sensitivity` and `plan`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import nn
 
-from pdc_core.cli import (
+from pdc_core.cli.options import (
     FLOPS,
     AsJson,
     DataName,
@@ -20,11 +20,11 @@ from pdc_core.cli import (
     Residual,
     Seed,
     Weights,
-    _absolute,
-    _count,
-    _print_json,
-    _stdout,
+    absolute,
     app,
+    count,
+    print_json,
+    stdout,
 )
 from pdc_core.cost import plan_cost
 from pdc_core.data import Data, load_data
@@ -66,7 +66,7 @@ def sensitivity(
     found = _measured(network, graph, loaded, tuple(keep) if keep else KEEPS, images, seed)
     if as_json:
         points = [vars(point) for point in found.points]
-        _print_json({"accuracy": found.accuracy, "images": found.images, "points": points})
+        print_json({"accuracy": found.accuracy, "images": found.images, "points": points})
         return
     table = Table("group", "filters", title=f"{model} on {data}: accuracy of {found.accuracy:.2%}, one group clustered")
     columns = max(len(found.of(g.name)) for g in graph.clusterable)
@@ -75,8 +75,8 @@ def sensitivity(
     for group in graph.clusterable:
         own = found.of(group.name)[::-1]
         table.add_row(group.name, str(group.size), *(f"{p.k}: {p.accuracy:.1%}" for p in own))
-    _stdout().print(table)
-    _stdout().print(f"Measured on {found.images} validation images, each group alone, without training.")
+    stdout().print(table)
+    stdout().print(f"Measured on {found.images} validation images, each group alone, without training.")
 
 
 @app.command(epilog="Example: python -m pdc_core plan --model resnet20 --cut 0.6 --by sensitivity --out plan.yaml")
@@ -110,7 +110,7 @@ def plan(
     limits = {name: value for name, value in {"round_to": round_to, "min": least}.items() if value is not None}
     if limits:
         chosen = chosen.constrain(graph, **limits)
-    chosen = chosen.replace(dict(map(_count, clusters or []))).check(graph)
+    chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
     for name in lock or []:
         k = chosen.counts.get(name, graph.group(name).size)
         chosen = chosen.constrain(graph, bounds={**chosen.bounds, name: (k, k)})
@@ -131,13 +131,13 @@ def plan(
             "preview": vars(seen) if seen else None,
             "difference": [vars(change) for change in changes],
         }
-        _print_json(content)
+        print_json(content)
         return
     table = Table("group", "filters", "clusters", "keep", title=f"{model} on {data}, residual sums: {chosen.residual}")
     for group in graph.clusterable:
         k = chosen.counts.get(group.name, group.size)
         table.add_row(group.name, str(group.size), str(k), f"{k / group.size:.0%}")
-    console = _stdout()
+    console = stdout()
     console.print(table)
     console.print(
         f"MACs {before.macs:,} -> {after.macs:,} (cut {1 - after.macs / before.macs:.1%}), parameters "
@@ -202,5 +202,5 @@ def _measured(
 
 
 def _loaded(model: str, data: str, weights: str | None, residual: str) -> tuple[nn.Module, ChannelGraph, Data]:
-    network, loaded = load_model(model, data=data, weights=_absolute(weights, True)), load_data(data)
+    network, loaded = load_model(model, data=data, weights=absolute(weights, True)), load_data(data)
     return network, trace(network, torch.zeros(1, *loaded.shape), residual=residual), loaded

@@ -1,0 +1,38 @@
+"""The command line: everything the app does, as commands. Results go to stdout, progress and errors to stderr.
+
+Exit codes: 0 done; 1 something given was wrong, one line on stderr says what; 2 the command itself was mistyped;
+3 the run was stopped or paused; 130 interrupted from the keyboard.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from pdc_core.cli import layers, planning, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli.options import app
+from pdc_core.errors import PDCError
+from pdc_core.train import Stopped
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what users can mend into one line and an exit code."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        yield
+    except PDCError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)
+    except Stopped as stop:
+        console.print(str(stop), markup=False)
+        sys.exit(3)
+
+
+def main() -> None:
+    """Run the command line."""
+    with _errors():
+        app()

@@ -1,0 +1,48 @@
+"""`run --dry-run`: what would happen, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.console import Console
+
+from pdc_core.cli.options import FLOPS, print_json, stdout
+from pdc_core.data import load_data
+from pdc_core.errors import PDCError
+from pdc_core.models import load_model
+from pdc_core.runs import RunSpec
+from pdc_core.train import forecast
+
+
+def print_forecast(spec: RunSpec, as_json: bool) -> None:
+    """Print steps, MACs, memory and time of a run, from ten timed steps. Nothing is written."""
+    data = load_data(spec.data)
+    planned = spec.planned()
+    try:
+        model = load_model(spec.model, data=spec.data, weights=spec.starts_from, seed=spec.seed)
+    except PDCError as error:
+        if spec.starts_from is False:
+            raise
+        model = load_model(spec.model, data=spec.data, weights=False, seed=spec.seed)
+        Console(stderr=True, soft_wrap=True).print(f"Timed with random weights: {error}", markup=False)
+    found = forecast(model, data, spec.training, planned.plan, spec.seed)
+    if as_json:
+        print_json(asdict(found))
+        return
+    cut = f" to {found.macs_after:,} ({1 - found.macs_after / found.macs_before:.1%} cut)" if planned.plan else ""
+    smaller = f" to {found.params_after:,}" if planned.plan else ""
+    lines = (
+        f"{spec.kind} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
+        f"{found.steps:,} steps of {spec.training.batch_size}",
+        f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
+        f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {_words(found.seconds)}",
+        f"memory: at most {found.memory / 2**20:,.0f} MiB",
+        FLOPS,
+    )
+    for line in lines:
+        stdout().print(line, markup=False, highlight=False)
+
+
+def _words(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s" if rest >= 60 else f"{rest} s"

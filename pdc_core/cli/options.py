@@ -1,0 +1,59 @@
+"""What every command shares: the app, its options, how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pdc_core.errors import PDCError
+
+FLOPS = "MACs: multiply-accumulates of conv and linear layers for one image, what the pruning literature calls FLOPs."
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help=f"Prune CNNs by clustering their filters, distilling, and folding the clusters away.\n\n{FLOPS}",
+    epilog="Exit codes: 0 done, 1 wrong input, 2 mistyped command, 3 run stopped or paused, 130 interrupted.",
+)
+
+ModelName = Annotated[
+    str,
+    typer.Option("--model", help="Network: resnet20 ... resnet110 (add _b for projections), or a torchvision name."),
+]
+DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, or npz:PATH.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of clustering, batch order and augmentation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
+Residual = Annotated[str, typer.Option("--residual", help="Residual sums: internal (left whole), shared or gather.")]
+Epochs = Annotated[int, typer.Option("--epochs", help="Passes over the training images.")]
+
+
+def count(text: str) -> tuple[str, int]:
+    """Return the group and the clusters of one --set."""
+    group, _, k = text.partition("=")
+    if not group or not k.isdigit():
+        raise PDCError(f"--set {text}: expected GROUP=K with a whole number K, for example --set layer1.0.conv1=4.")
+    return group, int(k)
+
+
+def absolute(weights: str | None, default: bool) -> bool | str:
+    """Return what a run file says of weights: where the file lies wherever it is read, or the default."""
+    return str(Path(weights).resolve()) if weights else default
+
+
+def stdout() -> Console:
+    """Return a console for results, which does not break lines that another program reads."""
+    return Console(soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(content, indent=2))

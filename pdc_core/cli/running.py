@@ -1,0 +1,209 @@
+"""Commands on run folders: `run`, `resume`, `status`, `pause`, `stop`, `list`, `show`, `rm`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pdc_core.cli.options import AsJson, Out, app, print_json, stdout
+from pdc_core.cli.report import print_report, train
+from pdc_core.errors import PDCError
+from pdc_core.runs import (
+    Run,
+    create_run,
+    list_runs,
+    read_run,
+    read_spec,
+    remove_run,
+    request_keep,
+    request_pause,
+    request_stop,
+    runs_root,
+    unreadable_runs,
+)
+
+Folder = Annotated[Path, typer.Argument(help="The run folder.")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")]
+
+
+@app.command(epilog="Example: python -m pdc_core run recipes/digits.yaml --dry-run")
+def run(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a recipe (a run file ending in .yaml).")],
+    queue: Annotated[bool, typer.Option("--queue", help="Wait until no other queued run is at work.")] = False,
+    tensorboard: Tensorboard = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would happen, and how long.")] = False,
+    data: Annotated[str | None, typer.Option("--data", help="Data set in place of the recipe's.")] = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do what a run folder or a recipe asks, or go on with a folder from its last checkpoint."""
+    spec = read_spec(folder)
+    recipe = not folder.is_dir()
+    if data is not None or out is not None:
+        if not recipe:
+            raise PDCError("--data and --out go with a recipe; a run folder says what it is and stays where it is.")
+        spec = spec.model_copy(update={"data": data or spec.data})
+    if dry_run:
+        from pdc_core.cli.dry_run import print_forecast
+
+        print_forecast(spec, as_json)
+        return
+    if recipe:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise PDCError("torchrun needs a run folder that all processes share; make one first: distil --out FOLDER.")
+        folder = create_run(spec, folder=out)
+        Console(stderr=True, soft_wrap=True).print(f"The run folder is {folder}", markup=False)
+    _work_and_report(folder, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
+
+
+@app.command(epilog="Example: python -m pdc_core resume runs/20261122-101500-distil-1a2b")
+def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = False) -> None:
+    """Go on with a run that was paused, stopped or killed, from its last checkpoint."""
+    found = read_run(folder)
+    if found.state == "done":
+        Console(stderr=True, soft_wrap=True).print(f"{found.id} is done; there is nothing left to do.", markup=False)
+        print_report(folder, found.report or {}, as_json)
+        return
+    _work_and_report(folder, found.spec.training.devices, as_json, tensorboard=tensorboard)
+
+
+@app.command(epilog="Example: python -m pdc_core status runs/20261122-101500-distil-1a2b --json")
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """Print the state of a run, how far it is, and when it will be done."""
+    found = read_run(folder)
+    content = {"run": found.id, "state": found.state, "alive": found.alive} | {
+        key: found.status.get(key)
+        for key in ("message", "step", "steps", "epoch", "epochs", "eta_seconds", "pid", "host")
+    }
+    if as_json:
+        print_json(content)
+        return
+    at = f", step {content['step']} of {content['steps']}" if content["step"] else ""
+    left = f", about {content['eta_seconds']:.0f} s left" if found.alive and content["eta_seconds"] else ""
+    said = f": {content['message']}" if content["message"] not in (None, found.state) else ""
+    stdout().print(f"{found.id} is {found.state}{at}{left}{said}", markup=False)
+
+
+@app.command(epilog="Example: python -m pdc_core pause runs/20261122-101500-distil-1a2b")
+def pause(folder: Folder, as_json: AsJson = False) -> None:
+    """Ask a run to write a checkpoint after its current step and leave; `resume` goes on with it, bit for bit."""
+    _ask(folder, "pause", request_pause, as_json)
+
+
+@app.command(epilog="Example: python -m pdc_core stop runs/20261122-101500-distil-1a2b --keep")
+def stop(
+    folder: Folder,
+    keep: Annotated[bool, typer.Option("--keep", help="Tie, fold and report what there is by then.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a run to stop after its current step; `resume` goes on with it later, unless it was kept as it is."""
+    _ask(folder, "keep" if keep else "stop", request_keep if keep else request_stop, as_json)
+
+
+def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool) -> None:
+    found = read_run(folder)
+    if not found.alive:
+        raise PDCError(f"No worker is at work on {folder}: it is {found.state}.")
+    request(folder)
+    if as_json:
+        print_json({"run": found.id, "requested": what})
+    else:
+        words = {"keep": "end and keep what there is"}.get(what, what)
+        stdout().print(f"Asked {found.id} to {words}.")
+
+
+@app.command(epilog="Example: python -m pdc_core rm runs/20261122-101500-distil-1a2b")
+def rm(folder: Folder, as_json: AsJson = False) -> None:
+    """Delete a run folder and everything in it; refused while a worker is at work on it."""
+    name = read_run(folder).id
+    remove_run(folder)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        stdout().print(f"Removed {name}.")
+
+
+@app.command("list", epilog="Example: python -m pdc_core list --json")
+def list_(
+    root: Annotated[Path | None, typer.Option(help="Folder of the runs; ./runs or $PDC_RUNS.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List all runs, newest first."""
+    rows = [_row(found) for found in list_runs(root)]
+    for said in unreadable_runs(root):
+        Console(stderr=True, soft_wrap=True).print(f"not listed: {said}", markup=False)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        stdout().print(f"No runs under {runs_root(root)} yet; start one: python -m pdc_core distil --keep 0.25")
+        return
+    table = Table("run", "kind", "network", "data", "state", "progress", "test accuracy", "MACs")
+    for row in rows:
+        done = f"{row['step']} / {row['steps']}" if row["step"] else ""
+        accuracy = f"{row['test_accuracy']:.2%}" if row["test_accuracy"] is not None else ""
+        macs = f"{row['macs']:,}" if row["macs"] else ""
+        table.add_row(row["run"], row["kind"], row["model"], row["data"], row["state"], done, accuracy, macs)
+    stdout().print(table)
+
+
+def _row(found: Run) -> dict[str, Any]:
+    final = (found.report or {}).get("folded") or (found.report or {}).get("taught") or {}
+    return {
+        "run": found.id,
+        "kind": found.spec.kind,
+        "model": found.spec.model,
+        "data": found.spec.data,
+        "state": found.state,
+        "step": found.status.get("step"),
+        "steps": found.status.get("steps"),
+        "test_accuracy": final.get("test_accuracy"),
+        "macs": final.get("macs"),
+        "folder": str(found.folder),
+    }
+
+
+@app.command(epilog="Example: python -m pdc_core show runs/20261122-101500-distil-1a2b")
+def show(folder: Folder, as_json: AsJson = False) -> None:
+    """Print what a run was asked, its accuracy after every epoch, and its report if it is done."""
+    found = read_run(folder)
+    evaluations = [event for event in found.events if event.get("kind") == "evaluation"]
+    asked = found.spec.model_dump(mode="json", exclude_defaults=True)
+    if as_json:
+        print_json(_row(found) | {"asked": asked, "evaluations": evaluations, "report": found.report})
+        return
+    console = stdout()
+    counts = asked.pop("plan", {}).get("counts", {})
+    console.print(f"{found.id} is {found.state}. Asked: {asked}", markup=False)
+    if counts:
+        console.print(f"Clusters: {', '.join(f'{name} {k}' for name, k in counts.items())}", markup=False)
+    table = Table("epoch", "training loss", "validation accuracy", "strength")
+    for event in evaluations:
+        numbers = (event.get(key) for key in ("train_loss", "val_accuracy", "strength"))
+        loss, accuracy, strength = (float(number) if number is not None else float("nan") for number in numbers)
+        table.add_row(str(event.get("epoch")), f"{loss:.4f}", f"{accuracy:.2%}", f"{strength:.3f}")
+    if evaluations:
+        console.print(table)
+    if found.state == "done" and found.report:
+        print_report(folder, found.report, False)
+
+
+def _work_and_report(
+    folder: Path, devices: int, as_json: bool, *, queue: bool = False, tensorboard: bool = False
+) -> None:
+    """Train in this process; or become torchrun, where a run asks for several devices and nobody started them yet."""
+    if devices > 1 and "WORLD_SIZE" not in os.environ:
+        flags = [flag for flag, on in (("--queue", queue), ("--tensorboard", tensorboard), ("--json", as_json)) if on]
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *launcher, "-m", "pdc_core", "run", str(folder), *flags])
+    report = train(folder, queue, tensorboard).report
+    if int(os.environ.get("RANK", 0)) == 0:
+        print_report(folder, report, as_json)

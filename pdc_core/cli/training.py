@@ -1,0 +1,144 @@
+"""The commands `teach` and `distil`: write a run folder and work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from pdc_core.cli.options import (
+    AsJson,
+    DataName,
+    Epochs,
+    ModelName,
+    Out,
+    Residual,
+    Seed,
+    Weights,
+    absolute,
+    app,
+    count,
+)
+from pdc_core.cli.report import print_report, train
+from pdc_core.cost import plan_cost
+from pdc_core.data import describe_data
+from pdc_core.errors import PDCError
+from pdc_core.graph import trace
+from pdc_core.models import load_model
+from pdc_core.plan import Plan
+from pdc_core.runs import RunSpec, create_run
+from pdc_core.train import Training
+
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--setting", help="NAME=VALUE of any other setting, such as optimizer=adamw; may be repeated."),
+]
+
+
+@app.command(epilog="Example: python -m pdc_core teach resnet20 --data digits --seed 0")
+def teach(
+    model: Annotated[str, typer.Argument(help="A network's name.")],
+    data: DataName = "digits",
+    weights: Weights = None,
+    epochs: Epochs = 30,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    lr: Annotated[float, typer.Option(help="First learning rate; falls as a cosine.")] = 0.1,
+    setting: Setting = None,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network on labels alone; the result is folded.safetensors in the run folder."""
+    training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
+    spec = RunSpec(kind="teach", model=model, data=data, weights=absolute(weights, False), training=training, seed=seed)
+    describe_data(data)
+    folder = create_run(spec, folder=out)
+    print_report(folder, train(folder).report, as_json)
+
+
+@app.command(epilog="Example: python -m pdc_core distil --model resnet20 --data digits --keep 0.25 --epochs 8 --seed 0")
+def distil(
+    model: ModelName = "resnet20",
+    data: DataName = "digits",
+    weights: Weights = None,
+    keep: Annotated[float | None, typer.Option("--keep", help="Keep ratio of every group, above 0 to 1.")] = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Plan file (JSON or YAML) in place of --keep.")] = None,
+    clusters: Annotated[
+        list[str] | None, typer.Option("--set", help="GROUP=K, for single groups; may be repeated.")
+    ] = None,
+    residual: Residual = "internal",
+    epochs: Epochs = 8,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step; digits 32, else 128.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="First learning rate, falls as a cosine; digits 0.05, else 0.02.")
+    ] = None,
+    augment: Annotated[float | None, typer.Option(help="Share of images augmented; digits 0, else 1.")] = None,
+    temperature: Annotated[float, typer.Option(help="T of the teacher's guidance.")] = 4.0,
+    alpha: Annotated[float, typer.Option(help="The teacher's share of the loss, 0 to 1.")] = 0.5,
+    schedule: Annotated[
+        str, typer.Option(help="How the strength rises: progressive, or tied from the start.")
+    ] = "progressive",
+    ramp: Annotated[float, typer.Option(help="Share of the run after which filters are tied.")] = 0.5,
+    setting: Setting = None,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster, train under the teacher while filters are pulled together, fold: PDC's one stage."""
+    given = {"batch_size": batch_size, "lr": lr, "augment": augment}
+    chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen_settings |= {
+        "epochs": epochs,
+        "temperature": temperature,
+        "alpha": alpha,
+        "schedule": schedule,
+        "ramp": ramp,
+    }
+    training = _valid(partial(Training.for_data, data), setting, **chosen_settings)
+    if keep is not None and plan is not None:
+        raise PDCError("Give --keep or --plan, not both.")
+    chosen = Plan.load(plan) if plan is not None else None
+    network = load_model(model, data=data, weights=absolute(weights, True))
+    graph = trace(network, torch.zeros(1, *describe_data(data).shape), residual=chosen.residual if chosen else residual)
+    if chosen is None:
+        chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
+    chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
+    plan_cost(graph, chosen)
+    spec = RunSpec(
+        kind="distil",
+        model=model,
+        data=data,
+        weights=absolute(weights, True),
+        plan=chosen,
+        training=training,
+        seed=seed,
+    )
+    folder = create_run(spec, folder=out)
+    print_report(folder, train(folder).report, as_json)
+
+
+def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:
+    """Make the settings from options and from --setting NAME=VALUE, or say which of them is wrong."""
+    import yaml
+    from pydantic import ValidationError
+
+    for text in settings or []:
+        name, _, value = text.partition("=")
+        if name not in Training.model_fields or not value:
+            raise PDCError(
+                f"--setting {text}: expected NAME=VALUE, with a name of {', '.join(sorted(Training.model_fields))}."
+            )
+        given[name] = yaml.safe_load(value)
+    try:
+        return make(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise PDCError(f"{said[0].upper()}{said[1:]}.") from error
+        name = str(first["loc"][0]).replace("_", "-")
+        raise PDCError(f"--{name} {first['input']}: {said.lower()}.") from error
