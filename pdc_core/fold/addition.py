@@ -6,8 +6,6 @@ how `load` rebuilds a folded architecture before its weights arrive.
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,8 +15,9 @@ from torch import Tensor, nn
 
 from pdc_core.cluster import IntArray, Labels, check_labels
 from pdc_core.errors import PDCError
+from pdc_core.fold.copying import copy_network
 from pdc_core.fold.rewrite import rewrite
-from pdc_core.graph import ChannelGraph, Layer
+from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import channel_tensors, input_axis, output_axes
 
 
@@ -67,7 +66,7 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
     merged = _merged(checked)
-    small = narrow_(_copy(model, graph, merged), graph, merged)
+    small = narrow_(copy_network(model, map(graph.group, merged)), graph, merged)
     small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, checked))  # type: ignore[assignment]
     if hasattr(model, "card"):
         small.card = model.card
@@ -91,29 +90,29 @@ def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
         group, stays = graph.group(name), _firsts(a)[a]
         leaves = np.flatnonzero(stays != np.arange(len(a)))
         for t in channel_tensors(model, group):
-            index = [torch.as_tensor(t.channels[rows], device=t.tensor.device) for rows in (leaves, stays[leaves])]
-            one, other = (t.tensor.index_select(t.axis, i) for i in index)
-            away = float((one - other).abs_().amax())
-            if not away <= 8 * torch.finfo(one.dtype).eps * float(one.abs_().amax()):  # also where one is not finite
-                raise PDCError(
-                    f"Filters of group {name!r} that share a cluster are not identical (they differ by up to "
-                    f"{away:.1e}), so folding them would change the network; run "
-                    "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
-                )
+            one, other = (torch.from_numpy(t.channels[rows]).to(t.tensor.device) for rows in (leaves, stays[leaves]))
+            step = _rows_at_once(t.width)
+            for i in range(0, len(one), step):  # a piece at a time stays in the processor's cache
+                _check_same(name, t.tensor, t.axis, one[i : i + step], other[i : i + step])
 
 
-def _copy(model: nn.Module, graph: ChannelGraph, merged: Labels) -> nn.Module:
-    """Return a deep copy, without copying the tensors that `narrow_` is going to replace."""
-    shared: dict[int, object] = {}
-    owners = Counter(id(t) for _, t in model.named_parameters(remove_duplicate=False))
-    for group in (graph.group(name) for name in merged):
-        for part in (*group.producers, *group.norms):
-            module = model.get_submodule(part.module)
-            shared |= {id(t): t for t in (getattr(module, name) for name in output_axes(module))}
-        for part in group.readers:
-            weight = model.get_submodule(part.module).weight
-            shared[id(weight)] = weight
-    return copy.deepcopy(model, {key: t for key, t in shared.items() if owners[key] <= 1})
+def _check_same(group: str, t: Tensor, axis: int, i: Tensor, j: Tensor) -> None:
+    """Raise unless entries i and j of t along `axis` are the same, up to the last bits."""
+    one, other = t.index_select(axis, i), t.index_select(axis, j)
+    if torch.equal(one, other):
+        return
+    away, largest = float((one - other).abs_().amax()), float(t.abs().amax())
+    if not away <= 8 * torch.finfo(t.dtype).eps * largest:  # also where one is not finite
+        raise PDCError(
+            f"Filters of group {group!r} that share a cluster are not identical (they differ by up to "
+            f"{away:.1e}), so folding them would change the network; run "
+            "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
+        )
+
+
+def _rows_at_once(width: int) -> int:
+    """Return how many rows of `width` numbers make a piece of about 1 MiB."""
+    return max(1, 2**18 // width)
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,10 @@ def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to.
     """
     merged = _merged(labels)
-    groups = [g for g in graph.groups if g.name in merged]
     layers = {layer.name: layer for layer in graph.layers}
     leaves: dict[str, list[IntArray]] = {}  # module -> output channels that leave
     takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
-    for group in groups:
+    for group in (g for g in graph.groups if g.name in merged):
         stays = _firsts(merged[group.name])[merged[group.name]]
         gone = np.flatnonzero(stays != np.arange(group.size))
         for part in (*group.producers, *group.norms):
@@ -158,52 +156,72 @@ def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
         for part in group.readers:
             target = takes_over.setdefault(part.module, np.arange(layers[part.module].in_channels))
             target[part.channels] = part.channels[stays]
-    for name, channels in leaves.items():
-        _drop_outputs_(model.get_submodule(name), np.concatenate(channels), layers.get(name))
-    for name, target in takes_over.items():
-        _add_inputs_(model.get_submodule(name), target)
+    for name in {**leaves, **takes_over}:
+        gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
+        _narrow_module_(model.get_submodule(name), gone, takes_over.get(name))
     return rewrite(model, graph, _kept(graph, merged))
 
 
-def _add_inputs_(module: nn.Module, target: IntArray) -> None:
-    """V' = V M: add up the kernels of merged input positions and drop the positions that were taken over."""
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
-    v, groups = weight.detach(), getattr(module, "groups", 1)
-    stay = np.unique(target)
-    if groups == 1:
-        added = _added(v, target, input_axis(module))
-    else:  # each group of a grouped convolution reads its own inputs, and every block kept equally many
-        per = len(target) // groups
-        own = [target[g * per : (g + 1) * per] - g * per for g in range(groups)]
-        added = torch.cat([_added(part, own[g], 1) for g, part in enumerate(v.chunk(groups))])
-    module.weight = nn.Parameter(added, requires_grad=weight.requires_grad)
-    if isinstance(module, nn.Linear):
-        module.in_features = len(stay)
-    else:
-        module.in_channels = len(stay)  # type: ignore[assignment]
+_WIDTHS = ("out_features", "out_channels", "num_features", "num_parameters")
 
 
-def _added(v: Tensor, target: IntArray, axis: int) -> Tensor:
-    """Return v with its entries along `axis` added up: entry i goes to where target[i] stays."""
-    stay, leave = np.unique(target), np.flatnonzero(target != np.arange(len(target)))
-    place = torch.as_tensor(np.searchsorted(stay, target[leave]), device=v.device)
-    first = v.movedim(axis, 0)  # rows lie together in memory once selected, so that adding them is fast
-    kept = first.index_select(0, torch.as_tensor(stay, device=v.device))
-    kept.index_add_(0, place, first.index_select(0, torch.as_tensor(leave, device=v.device)))
-    return kept.movedim(0, axis).contiguous()
+def _narrow_module_(module: nn.Module, leaves: IntArray, target: IntArray | None) -> None:
+    """Drop output channels of a layer or channels of a norm, and add up the inputs that a layer reads.
 
-
-def _drop_outputs_(module: nn.Module, leaves: IntArray, layer: Layer | None) -> None:
-    """Drop some output channels of a layer, or some channels of a norm."""
-    width = next(
-        name for name in ("out_features", "out_channels", "num_features", "num_parameters") if hasattr(module, name)
-    )
-    stay = np.setdiff1d(np.arange(getattr(module, width)), leaves)
+    target[i] is the input position that takes over position i, None where no input changes.
+    """
+    width = next(name for name in _WIDTHS if hasattr(module, name))
+    stay = np.delete(np.arange(getattr(module, width)), leaves)
+    depthwise = getattr(module, "groups", 1) == getattr(module, "in_channels", 0) == getattr(module, width) > 1
     for name, axis in output_axes(module).items():
         old = getattr(module, name)
-        new = old.detach().index_select(axis, torch.as_tensor(stay, device=old.device))
+        if name == "weight" and target is not None:
+            new = _added(old.detach(), stay, target, axis, input_axis(module), getattr(module, "groups", 1))
+        else:
+            new = old.detach().index_select(axis, torch.from_numpy(stay).to(old.device))
         setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
     setattr(module, width, len(stay))
-    if layer is not None and layer.depthwise:
+    if depthwise:
         module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
+    if target is not None:
+        setattr(module, "in_features" if isinstance(module, nn.Linear) else "in_channels", len(np.unique(target)))
+
+
+def _added(v: Tensor, rows: IntArray, target: IntArray, axis_out: int, axis_in: int, groups: int = 1) -> Tensor:
+    """V' = V M: keep some output channels, add up the kernels of the input positions that are merged.
+
+    A grouped convolution reads its own inputs in every group, and every block kept equally many of them.
+    """
+    per, heights = len(target) // groups, v.shape[axis_out] // groups
+    parts = []
+    for g in range(groups):
+        own = rows[(rows >= g * heights) & (rows < (g + 1) * heights)]
+        parts.append(_add_columns(v.movedim(axis_out, 0), own, target[g * per : (g + 1) * per] - g * per))
+    return torch.cat(parts).movedim(0, axis_out).contiguous() if len(parts) > 1 or axis_in == 0 else parts[0]
+
+
+def _add_columns(v: Tensor, rows: IntArray, target: IntArray) -> Tensor:
+    """Return the sum over each cluster's columns, for some rows of v (out, in, ...): (len(rows), k, ...).
+
+    Clusters are taken from the largest to the smallest, so that round r adds the r-th member of the first few.
+    """
+    stay, cluster, sizes = np.unique(target, return_inverse=True, return_counts=True)
+    by_size = np.argsort(-sizes, kind="stable")
+    by_cluster = np.argsort(cluster, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    rounds = [torch.from_numpy(stay[by_size]).to(v.device)]  # the column that stays, then the others in order
+    others = by_cluster[by_cluster != stay[cluster[by_cluster]]]
+    starts = starts - np.arange(len(stay))
+    for r in range(int(sizes.max()) - 1):
+        of = by_size[sizes[by_size] > r + 1]
+        rounds.append(torch.from_numpy(others[starts[of] + r]).to(v.device))
+    index = torch.from_numpy(rows).to(v.device)
+    sums = v.new_empty(len(rows), len(stay), *v.shape[2:])
+    step = _rows_at_once(v[0].numel())
+    for i in range(0, len(rows), step):  # a piece at a time stays in the processor's cache
+        piece, out = v.index_select(0, index[i : i + step]), sums[i : i + step]
+        torch.index_select(piece, 1, rounds[0], out=out)
+        for columns in rounds[1:]:
+            out[:, : len(columns)] += piece.index_select(1, columns)
+    ordered = np.array_equal(by_size, np.arange(len(stay)))
+    return sums if ordered else sums.index_select(1, torch.from_numpy(np.argsort(by_size)).to(v.device))
