@@ -1,6 +1,6 @@
-"""A copy of a network for `fold` to narrow: its own modules throughout, without copies of the tensors that are replaced.
+"""A copy of a network for `fold` to narrow: new modules throughout, but no copies of the tensors that are replaced.
 
-`copy.deepcopy` walks the dozen empty containers of every module, which takes longer than folding a small network does.
+`copy.deepcopy` walks the dozen empty containers of every module, which takes longer than folding a small network.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
-    if isinstance(value, _PLAIN):
+    if isinstance(value, _PLAIN) or (type(value) is tuple and all(isinstance(each, _PLAIN) for each in value)):
         return value
     if id(value) in memo:
         return memo[id(value)]

@@ -207,7 +207,8 @@ class Walk:
         if isinstance(module, _ConvTransposeNd) and module.groups > 1:
             return self.unknown(name, run, args, kwargs, "a grouped transposed convolution")
         if isinstance(module, _ConvNd):
-            return self.convolution(name, module, run, args[0])
+            shape = tuple(run().shape) if isinstance(module, _ConvTransposeNd) else _output_shape(name, module, args[0])
+            return self.convolution(name, module, shape, args[0])
         if isinstance(module, nn.Linear):
             return self.linear(name, module, args[0])
         if isinstance(module, _BatchNorm | _InstanceNorm | nn.PReLU):
@@ -228,8 +229,8 @@ class Walk:
 
     # -- layers that write and read channels -------------------------------------------------------
 
-    def convolution(self, name: str, conv: _ConvNd, run: Callable[[], Tensor], x: Ids) -> Ids:
-        notes, shape = self.notes, tuple(run().shape)
+    def convolution(self, name: str, conv: _ConvNd, shape: tuple[int, ...], x: Ids) -> Ids:
+        notes = self.notes
         dim = len(shape) - 1 - len(conv.kernel_size)
         read = x.at(dim)
         if read is None or dim == 0:
@@ -450,9 +451,29 @@ def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
     A copy, since other threads may be running the module itself at this moment.
     """
+    if not any(True for _ in (*module.parameters(), *module.buffers())):
+        return module(*on_meta(args), **on_meta(kwargs))
     memo: dict[int, Any] = {}
     for p in module.parameters():
         memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
     for b in module.buffers():
         memo[id(b)] = torch.empty(b.shape, device="meta", dtype=None if b.is_floating_point() else b.dtype)
     return copy.deepcopy(module, memo)(*on_meta(args), **on_meta(kwargs))
+
+
+def _output_shape(name: str, conv: _ConvNd, x: Ids) -> tuple[int, ...]:
+    """Return the shape of what a convolution makes, or raise with what does not fit, as torch would."""
+    *outer, channels = x.shape[: -len(conv.kernel_size)]
+    if len(outer) > 1 or channels != conv.in_channels:
+        raise ValueError(f"{name} reads {conv.in_channels} channels, but an input of shape {x.shape} arrives")
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        around = [conv._reversed_padding_repeated_twice[2 * i : 2 * i + 2] for i in range(len(conv.kernel_size))][::-1]
+    else:
+        around = [[each, each] for each in conv.padding]
+    pixels = []
+    for i, size in enumerate(x.shape[-len(conv.kernel_size) :]):
+        room = size + sum(around[i]) - conv.dilation[i] * (conv.kernel_size[i] - 1) - 1
+        if room < 0:
+            raise ValueError(f"the kernel {tuple(conv.kernel_size)} of {name} is larger than its input {x.shape}")
+        pixels.append(room // conv.stride[i] + 1)
+    return (*outer, conv.out_channels, *pixels)

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.errors import PDCError
-from pdc_core.graph.ids import Ids, IntArray, Notes
+from pdc_core.graph.grouping import gather_groups
+from pdc_core.graph.ids import Ids, IntArray
 from pdc_core.graph.rules import Walk, ids_in
-from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Slice
+from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,16 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
     _check(model, example, residual)
     walk = Walk(model, residual)
     program, values = _walk(walk, model, example)
-    return _gather_groups(walk, model, program, values, tuple(example.shape[1:]))
+    found = gather_groups(walk.notes)
+    return ChannelGraph(
+        groups=found.groups,
+        residual=residual,
+        layers=_layers(walk, found.groups),
+        params=sum(p.numel() for p in model.parameters()),
+        norm_params=tuple(_norm_params(walk.modules, g) for g in found.groups),
+        input_shape=tuple(example.shape[1:]),
+        program=Program(program, values, found.classes, found.group, found.position, frozenset(walk.expanded)),
+    )
 
 
 def _check(model: nn.Module, example: Tensor, residual: str) -> None:
@@ -191,151 +200,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-# -- from notes to groups ------------------------------------------------------------------------------
-
-
-def _classes(notes: Notes) -> IntArray:
-    """Return for every id the class of ids that it is tied to (connected components of the ties)."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    a = np.concatenate([np.zeros(0, np.int64), *(t[0] for t in notes.ties)])
-    b = np.concatenate([np.zeros(0, np.int64), *(t[1] for t in notes.ties)])
-    ties = coo_matrix((np.ones(len(a), np.int8), (a, b)), shape=(notes.size, notes.size))
-    return connected_components(ties, directed=False)[1].astype(np.int64)
-
-
-def _gather_groups(
-    walk: Walk, model: nn.Module, program: fx.Graph, values: dict[fx.Node, Any], shape: tuple[int, ...]
-) -> ChannelGraph:
-    notes = walk.notes
-    classes = _classes(notes)
-    count = int(classes.max()) + 1
-    reasons: dict[int, str] = {}
-    for ids, reason in notes.frozen:
-        for c in np.unique(classes[ids]):
-            reasons.setdefault(int(c), reason)
-
-    # Two classes belong to one group when the same producers write them, the same paddings and splits touch them.
-    tokens: list[list[tuple[int, int]]] = [[] for _ in range(count)]
-    twice = "two channels of one layer meet in it"
-    for t, ids in enumerate(notes.producers.values()):
-        for channel, c in enumerate(classes[ids]):
-            if tokens[c] and tokens[c][-1][0] == t:
-                reasons.setdefault(int(c), twice)
-            tokens[c].append((t, channel))
-    producers = len(notes.producers)
-    marks: list[set[tuple[int, int]]] = [set() for _ in range(count)]
-    for t, ids in enumerate(notes.constants):
-        for c in classes[ids]:
-            marks[c].add((-1 - t, 0))
-    for t, (ids, part) in enumerate(notes.parts):
-        for c, p in zip(classes[ids], part, strict=True):
-            marks[c].add((producers + t, int(p)))
-
-    members: dict[Any, list[int]] = defaultdict(list)
-    for c in range(count):
-        if tokens[c]:
-            signature = (tuple(t for t, _ in tokens[c]), frozenset(marks[c]), reasons.get(c))
-            members[signature].append(c)
-    order = sorted(members.items(), key=lambda item: tokens[item[1][0]][0])
-    group = np.full(count, -1, dtype=np.int64)
-    position = np.zeros(count, dtype=np.int64)
-    for g, (_, cs) in enumerate(order):
-        cs.sort(key=lambda c: tokens[c][0][1])
-        group[cs] = g
-        position[cs] = np.arange(len(cs))
-
-    names = list(notes.producers)
-    norms = _slices(notes.norms, classes, group, position, order)
-    readers = _slices(notes.readers, classes, group, position, order)
-    blocks = _blocks(notes, classes, group, position, order)
-    groups, taken = [], set()
-    for g, (signature, cs) in enumerate(order):
-        written = tuple(
-            Slice(names[t], np.array([tokens[c][i][1] for c in cs], dtype=np.int64)) for i, t in enumerate(signature[0])
-        )
-        frozen = signature[2]
-        reads = tuple(Slice(name, slots) for name, slots in readers[g] if slots is not None)
-        normed = tuple(
-            Slice(name, slots[:, m]) for name, slots in norms[g] if slots is not None for m in range(slots.shape[1])
-        )
-        if frozen is None and any(slots is None for _, slots in readers[g] + norms[g]):
-            frozen = "its channels are read unevenly by one layer"
-        block, uneven = blocks[g]
-        frozen = frozen or uneven
-        name = names[signature[0][0]]
-        if name in taken:
-            name = next(f"{name}.{i}" for i in range(2, 1000) if f"{name}.{i}" not in taken)
-        taken.add(name)
-        groups.append(ChannelGroup(name, len(cs), written, normed, reads, frozen, block))
-    return ChannelGraph(
-        groups=tuple(groups),
-        residual=walk.residual,
-        layers=_layers(walk, groups),
-        params=sum(p.numel() for p in model.parameters()),
-        norm_params=tuple(_norm_params(walk.modules, g) for g in groups),
-        input_shape=shape,
-        program=Program(program, values, classes, group, position, frozenset(walk.expanded)),
-    )
-
-
-def _slices(
-    table: dict[str, IntArray], classes: IntArray, group: IntArray, position: IntArray, order: list[Any]
-) -> list[list[tuple[str, IntArray | None]]]:
-    """Return per group (module, positions (n, m)); None where the channels do not all occur equally often."""
-    found: list[list[tuple[str, IntArray | None]]] = [[] for _ in order]
-    for name, ids in table.items():
-        c = classes[ids]
-        where = np.argsort(group[c], kind="stable")
-        bounds = np.searchsorted(group[c][where], np.arange(len(order) + 1))
-        for g in np.unique(group[c]):
-            if g < 0:
-                continue
-            places = where[bounds[g] : bounds[g + 1]]
-            n = len(order[g][1])
-            occurrences = np.bincount(position[c[places]], minlength=n)
-            if (occurrences != occurrences[0]).any():
-                found[g].append((name, None))
-                continue
-            slots = places[np.argsort(position[c[places]], kind="stable")].reshape(n, -1)
-            found[g].append((name, slots.astype(np.int64)))
-    return found
-
-
-def _blocks(
-    notes: Notes, classes: IntArray, group: IntArray, position: IntArray, order: list[Any]
-) -> list[tuple[IntArray, str | None]]:
-    """Return per group the block of each channel, and a reason where blocks cannot stay equal."""
-    keys: list[list[list[int]]] = [[[] for _ in cs] for _, cs in order]
-    uneven: dict[int, str] = {}
-    for name, ids, block in notes.blocks:
-        c = classes[ids]
-        for g in np.unique(group[c]):
-            if g < 0:
-                continue
-            here = np.flatnonzero(group[c] == g)
-            per_block = np.bincount(block[here], minlength=int(block.max()) + 1)
-            if (per_block != per_block[0]).any() or len(here) != len(order[g][1]):
-                uneven.setdefault(int(g), f"its channels are spread unevenly over the groups of convolution {name}")
-                continue
-            for h in here:
-                keys[g][position[c[h]]].append(int(block[h]))
-    result: list[tuple[IntArray, str | None]] = []
-    for g, per_channel in enumerate(keys):
-        block = np.zeros(len(per_channel), dtype=np.int64)
-        if per_channel[0]:
-            block = np.unique(per_channel, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-        sizes = np.bincount(block)
-        if len(sizes) > 1 and (sizes != sizes[0]).any():
-            uneven.setdefault(g, "its convolution groups overlap unevenly")
-        if len(sizes) == len(per_channel) > 1:
-            uneven.setdefault(g, "every channel is a convolution group of its own")
-        result.append((np.zeros_like(block) if g in uneven else block, uneven.get(g)))
-    return result
-
-
-def _layers(walk: Walk, groups: list[ChannelGroup]) -> tuple[Layer, ...]:
+def _layers(walk: Walk, groups: tuple[ChannelGroup, ...]) -> tuple[Layer, ...]:
     out: dict[str, list[tuple[int, int]]] = defaultdict(list)
     into: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for g, channel_group in enumerate(groups):
