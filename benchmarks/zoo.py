@@ -3,8 +3,9 @@
     python benchmarks/zoo.py [NAME ...]
 
 Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is «exact» when the
-logits of the tied and the folded network agree within 1e-9 of the largest, with the same classes, and when torch's own
-counter finds exactly the MACs, and the parameters, that the plan predicted.
+logits of the tied and the folded network agree within 1e-9 of the largest, with the same classes, when torch's own
+counter finds exactly the MACs, and the parameters, that the plan predicted, and when the network that `save` and `load`
+give back answers with the same logits to the last bit. The table by families in the README is written too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import datetime
 import platform
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,14 @@ NAMES = (
     "efficientnet_b0", "efficientnet_b3", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "regnet_y_1_6gf",
     "convnext_tiny",
 )  # fmt: skip
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "ResNet": ("resnet",), "ResNeXt, Wide ResNet": ("resnext", "wide_resnet"), "VGG": ("vgg",), "AlexNet": ("alexnet",),
+    "DenseNet": ("densenet",), "GoogLeNet, Inception": ("googlenet", "inception"), "SqueezeNet": ("squeezenet",),
+    "MobileNet": ("mobilenet",), "MNASNet": ("mnasnet",), "EfficientNet": ("efficientnet",), "RegNet": ("regnet",),
+    "ShuffleNet": ("shufflenet",), "ConvNeXt": ("convnext",),
+}  # fmt: skip
+README = RESULTS.parents[1] / "README.md"
+BEGIN, END = "<!-- families: written by python benchmarks/zoo.py -->", "<!-- families end -->"
 
 
 def main(names: tuple[str, ...]) -> None:
@@ -73,8 +83,19 @@ def measure(name: str, residual: str) -> dict[str, Any]:
         "macs_cut": 1 - priced.macs / pdc.plan_cost(graph, {}).macs,
         "relative_difference": check.relative,
         "exact": check.relative <= 1e-9 and check.same_predictions and counted == (priced.macs, priced.params),
+        "reloads": reloads(small, name, x),
         "reasons": "; ".join(sorted({plain(g.frozen) for g in hidden if g.frozen})),
     }
+
+
+def reloads(small: nn.Module, name: str, x: torch.Tensor) -> bool:
+    """Return whether the network that comes back from its file, built from the header alone, answers the same."""
+    classes, zeros, ones = tuple(map(str, range(10))), (0.0,) * 3, (1.0,) * 3
+    small.card = pdc.Card(name, "images", tuple(x.shape[1:]), classes, zeros, ones)  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        pdc.save(small, Path(folder) / "small.safetensors")
+        again = pdc.load(Path(folder) / "small.safetensors").double()
+        return bool(torch.equal(again(x), small(x)))
 
 
 def plain(reason: str) -> str:
@@ -120,21 +141,47 @@ def write(rows: list[dict[str, Any]]) -> None:
         f"Written by `python benchmarks/zoo.py` on {datetime.date.today()}, torch {torch.__version__}, "
         f"Python {platform.python_version()}. Random weights and labels, keep ratio 0.5, float64.",
         "Share: hidden channels that can be clustered. Cut: MACs cut. Difference: largest of the three, relative "
-        "to the largest logit. The rest: why other hidden channels are frozen under `shared`.",
+        "to the largest logit. Exact: see above. Reloads: the file of the folded network gives the same logits to the "
+        "last bit. The rest: why other hidden channels are frozen under `shared`.",
         "",
-        f"| network | hidden channels | {columns} | difference | exact | the rest |",
-        "|---|--:|--:|--:|--:|--:|---|---|",
+        f"| network | groups | hidden channels | {columns} | difference | exact | reloads | the rest |",
+        "|---|--:|--:|--:|--:|--:|--:|---|---|---|",
     ]
     for name in dict.fromkeys(row["network"] for row in rows):
         own = {row["residual"]: row for row in rows if row["network"] == name}
         cells = [f"{own[r]['clusterable']:.1%}, {own[r]['macs_cut']:.1%}" for r in RESIDUALS]
         worst = max(row["relative_difference"] for row in own.values())
-        exact = "yes" if all(row["exact"] for row in own.values()) else "NO"
+        exact, again = ("yes" if all(row[key] for row in own.values()) else "NO" for key in ("exact", "reloads"))
         rest = own["shared"]["reasons"] or "-"
         lines.append(
-            f"| {name} | {own['shared']['channels']:,} | {' | '.join(cells)} | {worst:.0e} | {exact} | {rest} |"
+            f"| {name} | {own['shared']['groups']} | {own['shared']['channels']:,} | {' | '.join(cells)} | {worst:.0e} "
+            f"| {exact} | {again} | {rest} |"
         )
     (RESULTS / "zoo.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    README.write_text(before + BEGIN + "\n" + by_family(rows) + END + rest.partition(END)[2], encoding="utf-8")
+
+
+def by_family(rows: list[dict[str, Any]]) -> str:
+    """Return the README's table: a family a line, with the range over its networks."""
+    lines = [
+        "| family (networks measured) | groups | clusterable: internal | shared | gather | exact, reloads |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
+    for family, prefixes in FAMILIES.items():
+        own = [row for row in rows if row["network"].startswith(prefixes)]
+        networks = len({row["network"] for row in own})
+        groups = span([row["groups"] for row in own if row["residual"] == "shared"], "d")
+        shares = [span([row["clusterable"] for row in own if row["residual"] == r], ".0%") for r in RESIDUALS]
+        fine = "yes" if all(row["exact"] and row["reloads"] for row in own) else "NO"
+        lines.append(f"| {family} ({networks}) | {groups} | {' | '.join(shares)} | {fine} |")
+    return "\n".join(lines) + "\n"
+
+
+def span(values: list[Any], form: str) -> str:
+    """Return the smallest and the largest value."""
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
 
 
 if __name__ == "__main__":

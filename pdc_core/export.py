@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.cluster import check_labels
 from pdc_core.errors import PDCError
@@ -26,6 +27,7 @@ from pdc_core.models import Card, build_model, card_of
 
 FORMAT = 1
 LARGEST_HEADER = 64 * 2**20
+LAYERS = (_ConvNd, nn.Linear)
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -57,9 +59,11 @@ def save(model: nn.Module, path: str | Path) -> None:
                 "residual": f.residual,
                 "input": list(f.input_shape),
                 "labels": {n: a.tolist() for n, a in f.labels.items()},
+                "plan": {n: int(a.max()) + 1 for n, a in f.labels.items()},
             }
             for f in folds_of(model)
         ],
+        "widths": {name: list(m.weight.shape[:2]) for name, m in model.named_modules() if isinstance(m, LAYERS)},
         "torch": torch.__version__,
     }
     write_whole(Path(path), to_bytes(tensors, metadata={"pdc": json.dumps(header)}))

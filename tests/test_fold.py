@@ -196,3 +196,60 @@ def test_check_equal_sees_a_difference() -> None:
     assert check.max_abs_diff == pytest.approx(5.0)
     assert not check.same_predictions
     assert not check.equal
+
+
+class Keepsakes(nn.Module):
+    """A network that holds more than torch's containers: what a copy must carry along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 3, 1))
+        self.history = [1, 2]
+        self.again = self.body[0]
+        self.scale = torch.ones(1)
+        self.own = Copied()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).mean(dim=(2, 3))
+
+
+class Copied(nn.Module):
+    """A module with its own way of being copied."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Copied:
+        new = memo[id(self)] = Copied()
+        new.copies = self.copies + 1
+        return new
+
+
+def test_folding_copies_what_a_network_holds_and_shares_no_module() -> None:
+    net = Keepsakes().double().eval()
+    graph = pdc.trace(net, X[:1])
+    labels = {"body.0": np.array([0, 0, 1, 1, 1, 2])}
+    small = pdc.fold(pdc.reconstruct_(net, graph, labels), graph, labels)
+    assert small.again is small.body[0]
+    assert small.body[0].out_channels == 3
+    assert net.body[0].out_channels == 6
+    assert small.history == [1, 2]
+    assert small.history is not net.history
+    assert small.scale is not net.scale
+    assert small.own.copies == 1
+    originals = {id(m) for m in net.modules()} | {id(t) for t in net.state_dict(keep_vars=True).values()}
+    assert not originals & {id(m) for m in small.modules()}
+    assert not originals & {id(t) for t in small.state_dict(keep_vars=True).values()}
+    assert pdc.check_equal(net, small, X).equal
+
+
+@pytest.mark.parametrize("sizes", [(5, 1, 2), (1, 1, 6), (3, 3, 2)])
+def test_columns_of_clusters_of_any_size_are_added_up(sizes: tuple[int, ...]) -> None:
+    from pdc_core.fold.addition import _add_columns
+
+    random = np.random.default_rng(0)
+    a = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    target = np.array([np.flatnonzero(a == c)[0] for c in a])
+    v = torch.from_numpy(random.normal(size=(4, 8, 3)))
+    onehot = torch.from_numpy((target[:, None] == np.unique(target)).astype(float))  # M (8, k)
+    rows = np.array([0, 3])
+    assert torch.allclose(_add_columns(v, rows, target), torch.einsum("oiw,ik->okw", v[rows], onehot), atol=1e-12)

@@ -21,6 +21,9 @@ def canonical(labels: IntArray) -> IntArray:
     >>> canonical(np.array([7, 2, 7, 5]))
     array([0, 1, 0, 2])
     """
+    highest = np.maximum.accumulate(labels)
+    if labels[0] == 0 and labels.min() == 0 and (np.diff(highest) <= 1).all():
+        return labels.astype(np.int64)  # numbered so already
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -60,12 +63,17 @@ def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
                 "one a filter."
             )
         own = canonical(array.astype(np.int64))
-        pairs = np.unique(np.stack([own, group.block]), axis=1)
-        per_block = np.bincount(pairs[1])
-        if pairs.shape[1] != own.max() + 1 or (per_block != per_block[0]).any():
+        if group.blocks > 1 and not _fit(own, group.block):
             raise PDCError(
                 f"Clusters of group {name!r} do not fit its {group.blocks} convolution groups: merge filters only "
                 "within one of them, and keep the same number in each."
             )
         checked[name] = own
     return checked
+
+
+def _fit(labels: IntArray, block: IntArray) -> bool:
+    """Return whether no cluster reaches across blocks, and every block keeps equally many."""
+    pairs = np.unique(np.stack([labels, block]), axis=1)
+    per_block = np.bincount(pairs[1])
+    return bool(pairs.shape[1] == labels.max() + 1 and (per_block == per_block[0]).all())

@@ -18,7 +18,7 @@ from pdc_core.errors import PDCError
 from pdc_core.fold.copying import copy_network
 from pdc_core.fold.rewrite import rewrite
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import channel_tensors, input_axis, output_axes
+from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, output_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,10 @@ def _merged(labels: Labels) -> Labels:
 
 
 def _firsts(a: IntArray) -> IntArray:
-    """Return the first member of every cluster: the filter that stays for it."""
-    return np.unique(a, return_index=True)[1]
+    """Return the first member of every cluster of canonical labels: the filter that stays for it."""
+    first = np.empty(int(a.max()) + 1, dtype=np.int64)
+    first[a[::-1]] = np.arange(len(a))[::-1]
+    return first
 
 
 @torch.no_grad()
@@ -89,20 +91,36 @@ def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
     for name, a in _merged(labels).items():
         group, stays = graph.group(name), _firsts(a)[a]
         leaves = np.flatnonzero(stays != np.arange(len(a)))
+        parts: dict[int, list[ChannelTensor]] = {}
         for t in channel_tensors(model, group):
-            one, other = (torch.from_numpy(t.channels[rows]).to(t.tensor.device) for rows in (leaves, stays[leaves]))
-            step = _rows_at_once(t.width)
-            for i in range(0, len(one), step):  # a piece at a time stays in the processor's cache
-                _check_same(name, t.tensor, t.axis, one[i : i + step], other[i : i + step])
+            parts.setdefault(id(t.channels), []).append(t)
+        for tensors in parts.values():
+            channels, device = tensors[0].channels, tensors[0].tensor.device
+            one, other = (torch.from_numpy(channels[rows]).to(device) for rows in (leaves, stays[leaves]))
+            if not all(_same(t, axis, one, other) for t, axis in _stacked(tensors)):
+                for t in tensors:
+                    _check_close(name, t, one, other)
 
 
-def _check_same(group: str, t: Tensor, axis: int, i: Tensor, j: Tensor) -> None:
-    """Raise unless entries i and j of t along `axis` are the same, up to the last bits."""
-    one, other = t.index_select(axis, i), t.index_select(axis, j)
-    if torch.equal(one, other):
-        return
-    away, largest = float((one - other).abs_().amax()), float(t.abs().amax())
-    if not away <= 8 * torch.finfo(t.dtype).eps * largest:  # also where one is not finite
+def _stacked(tensors: list[ChannelTensor]) -> list[tuple[Tensor, int]]:
+    """Return (tensor, axis of its channels); gamma, beta, mu and var of a norm stand together in one."""
+    if len(tensors) > 1 and all(t.tensor.dim() == 1 and t.tensor.dtype == tensors[0].tensor.dtype for t in tensors):
+        return [(torch.stack([t.tensor for t in tensors]), 1)]
+    return [(t.tensor, t.axis) for t in tensors]
+
+
+def _same(t: Tensor, axis: int, i: Tensor, j: Tensor) -> bool:
+    """Return whether entries i and j along `axis` are the same to the last bit."""
+    step = _rows_at_once(t.numel() // t.shape[axis])  # a piece at a time stays in the processor's cache
+    pieces = ((i[at : at + step], j[at : at + step]) for at in range(0, len(i), step))
+    return all(torch.equal(t.index_select(axis, one), t.index_select(axis, other)) for one, other in pieces)
+
+
+def _check_close(group: str, t: ChannelTensor, i: Tensor, j: Tensor) -> None:
+    """Raise unless channels i and j are the same up to the last bits, which another device may round differently."""
+    one, other = (t.tensor.index_select(t.axis, index) for index in (i, j))
+    away = float((one - other).abs_().amax())
+    if not away <= 8 * torch.finfo(one.dtype).eps * float(one.abs_().amax()):  # also where one is not finite
         raise PDCError(
             f"Filters of group {group!r} that share a cluster are not identical (they differ by up to "
             f"{away:.1e}), so folding them would change the network; run "
@@ -170,34 +188,37 @@ def _narrow_module_(module: nn.Module, leaves: IntArray, target: IntArray | None
 
     target[i] is the input position that takes over position i, None where no input changes.
     """
-    width = next(name for name in _WIDTHS if hasattr(module, name))
+    width = next(name for name in _WIDTHS if name in module.__dict__)
     stay = np.delete(np.arange(getattr(module, width)), leaves)
-    depthwise = getattr(module, "groups", 1) == getattr(module, "in_channels", 0) == getattr(module, width) > 1
+    groups = getattr(module, "groups", 1)
+    if groups > 1 and groups == module.in_channels == module.out_channels:  # depthwise
+        module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
     for name, axis in output_axes(module).items():
         old = getattr(module, name)
         if name == "weight" and target is not None:
-            new = _added(old.detach(), stay, target, axis, input_axis(module), getattr(module, "groups", 1))
+            new = _added(old.detach(), stay, target, axis, groups)
+            reads = "in_features" if isinstance(module, nn.Linear) else "in_channels"
+            setattr(module, reads, new.shape[input_axis(module)] * groups)
         else:
             new = old.detach().index_select(axis, torch.from_numpy(stay).to(old.device))
-        setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+        if isinstance(old, nn.Parameter):
+            module._parameters[name] = nn.Parameter(new, old.requires_grad)
+        else:
+            module._buffers[name] = new
     setattr(module, width, len(stay))
-    if depthwise:
-        module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
-    if target is not None:
-        setattr(module, "in_features" if isinstance(module, nn.Linear) else "in_channels", len(np.unique(target)))
 
 
-def _added(v: Tensor, rows: IntArray, target: IntArray, axis_out: int, axis_in: int, groups: int = 1) -> Tensor:
-    """V' = V M: keep some output channels, add up the kernels of the input positions that are merged.
+def _added(v: Tensor, rows: IntArray, target: IntArray, axis: int, groups: int = 1) -> Tensor:
+    """V' = V M: keep some output channels (along `axis`), add up the kernels of the input positions that are merged.
 
     A grouped convolution reads its own inputs in every group, and every block kept equally many of them.
     """
-    per, heights = len(target) // groups, v.shape[axis_out] // groups
+    per, heights = len(target) // groups, v.shape[axis] // groups
     parts = []
     for g in range(groups):
         own = rows[(rows >= g * heights) & (rows < (g + 1) * heights)]
-        parts.append(_add_columns(v.movedim(axis_out, 0), own, target[g * per : (g + 1) * per] - g * per))
-    return torch.cat(parts).movedim(0, axis_out).contiguous() if len(parts) > 1 or axis_in == 0 else parts[0]
+        parts.append(_add_columns(v.movedim(axis, 0), own, target[g * per : (g + 1) * per] - g * per))
+    return (parts[0] if groups == 1 else torch.cat(parts)).movedim(0, axis).contiguous()
 
 
 def _add_columns(v: Tensor, rows: IntArray, target: IntArray) -> Tensor:

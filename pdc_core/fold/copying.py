@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,7 +61,6 @@ def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-@cache
 def _is_plain(kind: type) -> bool:
     """Return whether a class leaves it to torch how its modules are copied, and keeps everything in `__dict__`."""
     own = {"__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__slots__", "__new__"}
