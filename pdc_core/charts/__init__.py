@@ -4,10 +4,12 @@ One file an idea; `figure` and `palette` hold what all share. Clusters differ in
 symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
+from pdc_core.charts.comparison import accuracy_against, class_changes, confusion_change, speed_up
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
+from pdc_core.charts.motion import motion
 from pdc_core.charts.palette import (
     BLUE,
     COLOURS,
@@ -38,17 +40,22 @@ __all__ = [
     "SKY",
     "SYMBOLS",
     "VERMILION",
+    "accuracy_against",
     "accuracy_curve",
     "before_after_bars",
+    "class_changes",
     "colour",
+    "confusion_change",
     "error_bars",
     "filter_map",
     "kernel_picture",
     "layer_bars",
     "loss_curves",
+    "motion",
     "pulling_curves",
     "rows_height",
     "short",
+    "speed_up",
     "sum_bars",
     "symbol",
     "three_filters",
