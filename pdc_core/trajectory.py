@@ -84,7 +84,7 @@ class Track:
             basis = np.concatenate([self._mean[name][:, None], self._axes[name]], axis=1)  # (d, 3)
             arrays |= {f"points/{name}": points, f"basis/{name}": basis, f"share/{name}": np.array(self._share[name])}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
     @classmethod

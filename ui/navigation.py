@@ -10,13 +10,13 @@ from streamlit.navigation.page import Page
 _PAGES = Path(__file__).resolve().parent.parent / "pages"
 _TITLES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
 _ROUTED = "routed"
-_SIDEBAR_PIXELS = 200
+SIDEBAR_PIXELS = 200
 
 
 def navigation() -> Page:
     """Draw the list of pages and return the one that the address asks for."""
     st.session_state[_ROUTED] = True
-    st.set_page_config(layout="wide", initial_sidebar_state=_SIDEBAR_PIXELS)
+    st.set_page_config(layout="wide", initial_sidebar_state=SIDEBAR_PIXELS)
     files = [(title, _PAGES / f"{title.lower()}.py") for title in _TITLES]
     # The first page lives at /. Its own name is a second, hidden address, so that a link to /model works too.
     first = st.Page(files[0][1], title=_TITLES[0], url_path="start", default=True)

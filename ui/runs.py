@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import streamlit as st
 
 from pdc_core.runs import Run
 from ui.network import Network
@@ -30,7 +31,7 @@ def is_live(run: Run) -> bool:
 
 def has_ended(run: Run) -> bool:
     """Tell whether the run ended without a result, so that it can go on."""
-    return run.state in ("stopped", "failed", "interrupted")
+    return run.state in ("paused", "stopped", "failed", "interrupted")
 
 
 def progress_of(run: Run) -> tuple[float, str]:
@@ -41,6 +42,21 @@ def progress_of(run: Run) -> tuple[float, str]:
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
     estimate = f", about {duration(float(left))} left" if left is not None else ""
     return min(1.0, step / steps), f"Epoch {epochs * step / steps:.1f} of {epochs}{estimate}"
+
+
+def pace_of(run: Run) -> str:
+    """Return how many images a live run trains on each second, in words; empty until it is known."""
+    left, step = run.status.get("eta_seconds"), int(run.status.get("step", 0))
+    steps = int(run.status.get("steps", 0)) - step
+    if not left or steps <= 0:
+        return ""
+    return f" · {steps * run.spec.training.batch_size / float(left):,.0f} images/s"
+
+
+def own_runs() -> set[str]:
+    """Return the names of the runs that this session started."""
+    found: set[str] = st.session_state.setdefault("own_runs", set())
+    return found
 
 
 def training_points(run: Run) -> pd.DataFrame:

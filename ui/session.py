@@ -6,16 +6,18 @@ import streamlit as st
 
 from pdc_core.errors import PDCError
 from ui.choice import Choice, choose, current_choice, lecture, write_address
-from ui.navigation import route
+from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
 from ui.plans import adopt_plan, current_plan, set_plan
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's own margins leave a chart and a table side by side too little of a projector's 1280 pixels.
-_WIDE = "<style>.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }</style>"
-_LARGE = (
-    "<style>html { font-size: 21px } [data-testid=stSidebar] { font-size: .85rem }"
-    ".stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }</style>"
+_WIDE = ".stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }"
+_LARGE = "html { font-size: 21px } .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }"
+# In the first session of a fresh server the sidebar is there before its width is known, and would keep its own.
+_SIDEBAR = (
+    f"[data-testid=stSidebar][data-collapsed=false] {{ width: {SIDEBAR_PIXELS}px !important; "
+    f"min-width: {SIDEBAR_PIXELS}px !important }}"
 )
 _REFUSED = "plan_refused"
 __all__ = ["MACS", "begin", "current_plan", "open_page", "refuse", "set_plan"]
@@ -28,7 +30,7 @@ def open_page(title: str, sentence: str) -> None:
     """
     route()
     st.set_page_config(page_title=f"{title} · PDC")
-    st.html(_LARGE if lecture() else _WIDE)
+    st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR}</style>")
     st.title(title)
     st.markdown(sentence)
     current_choice()

@@ -18,7 +18,12 @@ _MILLISECONDS = 90
 
 
 def motion(
-    points: NDArray[Any], labels: NDArray[np.int64], steps: NDArray[np.int64], group: str, share: float
+    points: NDArray[Any],
+    labels: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    group: str,
+    share: float,
+    animated: bool = True,
 ) -> go.Figure:
     """Draw the filters of one group at every recorded step, on axes that stay.
 
@@ -29,6 +34,7 @@ def motion(
     steps : int array (f,); of more than 60 frames, 60 are drawn
     group : its name
     share : part of the first step's variance that the two axes hold, 0 to 1
+    animated : with play, pause and a slider; else as it is after the last step
     """
     import plotly.graph_objects as go
 
@@ -43,7 +49,7 @@ def motion(
         height=520,
         xaxis={"range": [low[0] - room[0], high[0] + room[0]], "showticklabels": False, "zeroline": False},
         yaxis={"range": [low[1] - room[1], high[1] + room[1]], "showticklabels": False, "zeroline": False},
-        margin={"l": 10, "r": 10, "t": 40, "b": 110},
+        margin={"l": 10, "r": 10, "t": 40, "b": 110 if animated else 40},
         alt=f"Animation of {n} filters over {int(steps[-1])} steps; the filters of a cluster end in one point.",
     )
     marker = {
@@ -52,7 +58,7 @@ def motion(
         "symbol": [symbol(int(c)) for c in labels],
         "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
     }
-    ghosts = {"size": 6, "color": GREY, "opacity": 0.35, "symbol": "circle-open"}
+    ghosts = {"size": 8, "color": GREY, "opacity": 0.7, "symbol": "circle-open", "line": {"width": 1.5}}
     figure.add_trace(
         go.Scatter(
             x=points[0, :, 0], y=points[0, :, 1], mode="markers", marker=ghosts, hoverinfo="skip", showlegend=False
@@ -67,6 +73,8 @@ def motion(
             hoverinfo="text", showlegend=False, customdata=list(range(n)),
         )
     )  # fmt: skip
+    if not animated:
+        return figure
     figure.frames = [
         go.Frame(name=str(int(steps[f])), traces=[1], data=[go.Scatter(x=points[f, :, 0], y=points[f, :, 1])])
         for f in shown

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from pdc_core.cluster import Labels
+from pdc_core.cluster import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
 from pdc_core.runs.files import append, table, write
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
+from pdc_core.trajectory import Track
 
 HEARTBEAT_EVERY = 0.5  # seconds between writes of status.json
+FRAMES_EVERY = 2.0  # seconds between writes of trajectory.npz, which is written whole
 CSV_EVERY = 10.0  # seconds between writes of history.csv, which is written whole
 
 
@@ -44,7 +46,8 @@ class FolderRecorder(Recorder):
     ) -> None:
         self.folder, self.show, self.checkpoint_seconds = folder, show, checkpoint_seconds
         self.began: tuple[float, int] | None = None
-        self.written = self.tabled = 0.0
+        self.written = self.tabled = self.drawn = 0.0
+        self.track = Track()
         self.saved = time.monotonic()
         self.history: list[dict[str, Any]] = []
         self.kept: str | None = None
@@ -84,6 +87,17 @@ class FolderRecorder(Recorder):
         if step == steps or now - self.written >= HEARTBEAT_EVERY:
             self.state("running", "training", step=step, steps=steps, epoch=epoch, epochs=epochs, eta_seconds=eta)
 
+    def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
+        found = vectors()
+        if found:
+            self.track.add(step, found)
+            if time.monotonic() - self.drawn >= FRAMES_EVERY:
+                self._write_track()
+
+    def _write_track(self) -> None:
+        self.drawn = time.monotonic()
+        write(self.folder / "trajectory.npz", self.track.to_bytes())
+
     def labels(self, labels: Labels) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **labels)  # type: ignore[arg-type]
@@ -101,6 +115,7 @@ class FolderRecorder(Recorder):
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
         content = state()
+        self._write_track()  # before the checkpoint: a run that resumes finds every frame up to it
         write_checkpoint(self.folder, content)
         self.saved = time.monotonic()
         self.kept = f"{self.folder / 'last.ckpt'} (step {content['step']})"
@@ -117,6 +132,7 @@ class FolderRecorder(Recorder):
         if found is None:
             return None
         path, state = found
+        self.track = Track.restore(self.folder / "trajectory.npz", state["step"])
         self.kept = f"{path} (step {state['step']})"
         return state
 

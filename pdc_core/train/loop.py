@@ -80,6 +80,8 @@ class Loop:
         stage.place(self.device)
         self._share_stage()
         self.recorder.labels(stage.labels)
+        if self.done == 0:
+            self.recorder.frame(0, stage.vectors)
         with self._own_randomness():
             for epoch in range(self.done // self.batches.per_epoch, self.settings.epochs):
                 if not self._epoch(epoch):
@@ -140,6 +142,7 @@ class Loop:
             if (self.done - 1) % max(1, self.steps // POINTS) == 0 or self.done == self.steps:
                 row = {"epoch": self.done / self.batches.per_epoch, "lr": self._rate(), **stage.figures()}
                 self._event({"kind": "train", "step": self.done, **parts, **row})
+                self.recorder.frame(self.done, stage.vectors)
             self.recorder.progress(self.done, self.steps, epoch + 1, self.settings.epochs)
         stage.student.eval()
         measured = self._evaluate(stage.student)

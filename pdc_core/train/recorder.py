@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pdc_core.cluster import Labels
+from pdc_core.cluster import FloatArray, Labels
 
 Request = Literal["stop", "pause", "keep"]
 
@@ -31,6 +31,9 @@ class Recorder:
 
     def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
         """Take note that `step` of `steps` is done."""
+
+    def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
+        """Take where the filters of every group are after `step` steps, arrays (n, d); `vectors` makes them."""
 
     def labels(self, labels: Labels) -> None:
         """Take the labels as soon as they are known, and again when they change."""

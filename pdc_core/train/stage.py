@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdc_core.cluster import IntArray, Labels, check_labels
+from pdc_core.cluster import FloatArray, IntArray, Labels, check_labels, filter_vectors
 from pdc_core.distil import one_stage_loss
 from pdc_core.fold import fold, narrow_
 from pdc_core.graph import ChannelGraph
@@ -82,6 +82,10 @@ class Stage:
     def figures(self) -> dict[str, float]:
         """Return what the history shows besides the losses; asked for now and then."""
         return {"strength": 0.0, "deviation": 0.0}
+
+    def vectors(self) -> dict[str, FloatArray]:
+        """Return the filters of every group at full width, arrays (n, d), to watch them move; empty for none."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` goes on, besides the student's weights."""
@@ -195,6 +199,11 @@ class Clustered(Stage):
 
     def figures(self) -> dict[str, float]:
         return {"strength": self.strength, "deviation": spread(self.ties)}
+
+    def vectors(self) -> dict[str, FloatArray]:
+        if self.wide is not None:  # folded: there is nothing left that moves apart
+            return {}
+        return {name: filter_vectors(self.student, self.graph.group(name)) for name in self.labels}
 
     def state_dict(self) -> dict[str, Any]:
         labels = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.labels.items()}

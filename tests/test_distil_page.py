@@ -1,0 +1,132 @@
+"""The page Distil: estimates, states, other people's runs, and filters that end in one point."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+import pdc_core as pdc
+from pdc_core import charts
+from pdc_core.runs import RunSpec, create_run, read_run, work
+from pdc_core.train import Training
+from pdc_core.trajectory import read_trajectory
+from ui.runs import pace_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _plan() -> pdc.Plan:
+    model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
+    return pdc.Plan.uniform(pdc.trace(model, torch.zeros(1, *data.shape)), keep=0.25)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = create_run(
+        RunSpec(plan=_plan(), training=Training(epochs=1, batch_size=64)), root=tmp_path_factory.mktemp("runs")
+    )
+    work(folder)
+    return folder
+
+
+def _open(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    monkeypatch.setenv("PDC_RUNS", str(runs))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page(str(ROOT / "pages" / "distil.py"))
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def _status(folder: Path, **status: object) -> None:
+    (folder / "status.json").write_text(json.dumps({"heartbeat": time.time(), **status}))
+
+
+def test_filters_of_a_cluster_end_in_one_point_and_began_apart(finished: Path) -> None:
+    found = read_trajectory(finished / "trajectory.npz")
+    with np.load(finished / "labels.npz") as file:
+        labels = {name: file[name] for name in file.files}
+    assert found.steps[0] == 0
+    assert found.steps[-1] == read_run(finished).status["steps"]
+    for name, points in found.points.items():
+        for cluster in range(labels[name].max() + 1):
+            members = labels[name] == cluster
+            assert np.ptp(points[-1, members], axis=0).max() < 1e-5
+        assert np.ptp(points[0], axis=0).min() > 0.01
+
+
+def test_a_finished_run_can_be_played_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = _open(finished.parent, monkeypatch)
+    assert not app.exception
+    group = app.selectbox(key="moving").value
+    assert group in _plan().counts
+    found = read_trajectory(finished / "trajectory.npz")
+    labels = np.load(finished / "labels.npz")[group]
+    drawn = charts.motion(found.points[group], labels, found.steps, group, found.share[group])
+    assert [frame.name for frame in drawn.frames][:1] == ["0"]
+    assert len(drawn.frames) <= 60
+    np.testing.assert_array_equal(drawn.data[1].x, found.points[group][-1, :, 0])
+    assert not charts.motion(found.points[group], labels, found.steps, group, 0.5, animated=False).frames
+
+
+def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = _open(finished.parent, monkeypatch)
+    app.number_input(key="batch").set_value(64).run()
+    app.number_input(key="epochs").set_value(600).run()
+    (seconds,) = [e["seconds"] for e in read_run(finished).events if e["kind"] == "evaluation"]
+    from ui.runs import duration
+
+    assert any(c.value == f"Takes about {duration(600 * seconds)} on this machine." for c in app.caption)
+
+
+@pytest.mark.parametrize("state", ["paused", "stopped", "failed", "interrupted"])
+def test_a_run_that_ended_early_says_so_and_can_be_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    folder = create_run(RunSpec(plan=_plan()), root=tmp_path)
+    # a killed worker leaves «running» behind, and nobody holds the lock
+    _status(folder, state="running" if state == "interrupted" else state, message="why", pid=1, host="elsewhere")
+    app = _open(tmp_path, monkeypatch)
+    assert not app.exception
+    assert f"This run is {state}." in app.warning[0].value
+    launched = []
+    monkeypatch.setattr("ui.watching.resume", lambda path: launched.append(path))
+    next(button for button in app.button if button.label == "Continue").click().run()
+    assert launched == [folder]
+
+
+def test_a_run_copied_from_another_machine_appears_and_says_where_it_was(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path / "from-the-cluster")
+    status = json.loads((finished / "status.json").read_text())
+    _status(tmp_path / "from-the-cluster", **{**status, "host": "node17"})
+    app = _open(tmp_path, monkeypatch)
+    assert not app.exception
+    assert any("started on node17" in caption.value for caption in app.caption)
+    assert app.success[0].value.startswith("Done:")
+
+
+def test_the_pace_is_images_over_time(finished: Path) -> None:
+    run = read_run(finished)
+    run.status.update(step=100, steps=300, eta_seconds=10.0)
+    assert pace_of(run) == f" · {200 * 64 / 10:,.0f} images/s"
+    run.status.update(eta_seconds=None)
+    assert pace_of(run) == ""
+
+
+def test_lecture_mode_shows_fewer_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings(app: AppTest) -> set[str | None]:
+        return {widget.key for widget in [*app.number_input, *app.slider]}
+
+    full, lecture = settings(_open(tmp_path, monkeypatch)), settings(_open(tmp_path, monkeypatch, lecture="1"))
+    assert {"epochs", "lr", "seed"} <= lecture < full
