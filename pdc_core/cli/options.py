@@ -25,7 +25,9 @@ ModelName = Annotated[
     str,
     typer.Option("--model", help="Network: resnet20 ... resnet110 (add _b for projections), or a torchvision name."),
 ]
-DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, or npz:PATH.")]
+DataName = Annotated[
+    str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
+]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")
 ]
@@ -46,6 +48,8 @@ def count(text: str) -> tuple[str, int]:
 
 def absolute(weights: str | None, default: bool) -> bool | str:
     """Return what a run file says of weights: where the file lies wherever it is read, or the default."""
+    if weights == "torchvision":  # those that torchvision publishes
+        return weights
     return str(Path(weights).resolve()) if weights else default
 
 

@@ -62,10 +62,8 @@ class Split:
 
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels in order, `size` at a time; of several processes each gets its share."""
-        images, labels = (
-            (self.images, self.labels) if world == 1 else (self.images[rank::world], self.labels[rank::world])
-        )
-        yield from zip(images.split(size), labels.split(size), strict=True)
+        for chosen in torch.arange(len(self))[rank::world].split(size):
+            yield self.images[chosen], self.labels[chosen]
 
 
 @dataclass(frozen=True, eq=False)

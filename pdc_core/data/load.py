@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import PDCError
 from ..torchvision_adapter import torchvision
+from .folders import FOLDER, describe_folder, load_folder
 from .images import Data, DataInfo, held_back, to_split
 from .named import named
 from .npz import read_npz
@@ -41,7 +42,8 @@ def load_data(
     name : str
         "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist",
         "cifar10", "cifar100", or "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images,
-        NHWC or NCHW).
+        NHWC or NCHW), or "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are
+        read when they are needed.
     root : str or Path, optional
         Where the files of the torchvision sets lie or are downloaded to; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -64,7 +66,9 @@ def load_data(
     >>> len(data.train), len(data.val), len(data.test), data.shape
     (1077, 360, 360, (1, 8, 8))
     """
-    if name.startswith(NPZ):
+    if name.startswith(FOLDER):
+        data = load_folder(name)
+    elif name.startswith(NPZ):
         data = _load_npz(name)
     elif name == "digits":
         data = _load_digits(named(name))
@@ -72,7 +76,7 @@ def load_data(
         data = _load_torchvision(named(name), Path(root or CACHE).expanduser())
     else:
         named(name)
-        raise PDCError(f"{name} is known by its shape and classes only; to load images give npz:PATH")
+        raise PDCError(f"{name} is known by its shape and classes only; to load images give folder:PATH or npz:PATH")
     mean, std = mean or data.mean, std or data.std
     channels = data.shape[0]
     if len(mean) != channels or len(std) != channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
@@ -84,7 +88,7 @@ def load_data(
 
 
 def describe_data(name: str) -> DataInfo:
-    """Return the shape, classes and normalisation of a data set; only npz:PATH reads a file for it.
+    """Return the shape, classes and normalisation of a data set; only npz:PATH and folder:PATH look at files for it.
 
     Raises
     ------
@@ -96,6 +100,8 @@ def describe_data(name: str) -> DataInfo:
     >>> describe_data("cifar10").shape
     (3, 32, 32)
     """
+    if name.startswith(FOLDER):
+        return describe_folder(name)
     if not name.startswith(NPZ):
         return named(name)
     data = _load_npz(name)

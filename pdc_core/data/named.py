@@ -55,6 +55,7 @@ def named(name: str) -> DataInfo:
         close = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? " if close else ""
         raise PDCError(
-            f"there is no data set called {name!r}; {hint}There are {', '.join(DATASETS)}, and npz:PATH for a file"
+            f"there is no data set called {name!r}; {hint}There are {', '.join(DATASETS)}, "
+            "npz:PATH for a file and folder:PATH for images"
         )
     return _NAMED[name]

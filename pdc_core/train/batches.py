@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pdc_core.data import Data
+from pdc_core.data.folders import ImageFiles
 from pdc_core.errors import PDCError
 from pdc_core.train.settings import Training
 
@@ -38,28 +40,44 @@ class Batches:
             data, settings, seed, device, rank, world,
         )  # fmt: skip
         self.per_epoch = max(1, images // size + (images % size >= 2 * world))
-        resident = device.type == "cuda"  # on a GPU the images lie on it from the start
-        self.images = data.train.images.to(device) if resident else data.train.images
+        self.images: Tensor | ImageFiles = data.train.images
+        if device.type == "cuda" and isinstance(self.images, Tensor):  # on a GPU they lie on it from the start
+            self.images = self.images.to(device)
+        if isinstance(self.images, ImageFiles) and settings.workers:
+            self.images.workers = settings.workers
         self.labels = data.train.labels.to(device)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield prepared images (b, c, h, w) and labels (b,) on the device, from step `first` of an epoch on."""
         order = torch.randperm(len(self.data.train), generator=generator(self.seed, epoch))
-        for i in range(first, self.per_epoch):
-            chosen = order[i * self.settings.batch_size : (i + 1) * self.settings.batch_size]
-            chosen = chosen[: len(chosen) // self.world * self.world][self.rank :: self.world]
-            x = self.data.prepare(self._augmented(epoch * self.per_epoch + i, chosen.to(self.images.device)))
-            if self.settings.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
-            yield x.to(self.device), self.labels[chosen.to(self.device)]
+        steps = range(first, self.per_epoch)
+        if isinstance(self.images, Tensor):
+            yield from (self._batch(epoch, i, order) for i in steps)
+            return
+        with ThreadPoolExecutor(1) as ahead:  # the next images are read from files while the network works on these
+            coming = [ahead.submit(self._batch, epoch, i, order) for i in steps[:1]]
+            for i in steps:
+                batch = coming.pop().result()
+                if i + 1 < self.per_epoch:
+                    coming.append(ahead.submit(self._batch, epoch, i + 1, order))
+                yield batch
+
+    def _batch(self, epoch: int, i: int, order: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = order[i * self.settings.batch_size : (i + 1) * self.settings.batch_size]
+        chosen = chosen[: len(chosen) // self.world * self.world][self.rank :: self.world]
+        x = self.data.prepare(self._augmented(epoch * self.per_epoch + i, chosen).to(self.device))
+        if self.settings.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x, self.labels[chosen.to(self.device)]
 
     def _augmented(self, step: int, chosen: Tensor) -> Tensor:
         """Return a batch of images, a share of them augmented."""
-        images = self.images[chosen]
-        share = self.settings.augment
+        share, source = self.settings.augment, generator(self.seed, step, 1, *([self.rank] if self.world > 1 else []))
+        if isinstance(self.images, ImageFiles):
+            return self.images.augmented(chosen, source, share)
+        images = self.images[chosen.to(self.images.device)]
         if share == 0:
             return images
-        source = generator(self.seed, step, 1, *([self.rank] if self.world > 1 else []))
         moved = self.data.augment(images, source)
         pick = torch.rand(len(images), generator=source) < share
         return torch.where(pick.to(images.device)[:, None, None, None], moved, images)

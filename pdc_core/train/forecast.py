@@ -34,7 +34,7 @@ class Forecast:
     epochs, steps, images : steps in all and training images, of all processes together.
     macs_before, macs_after : MACs of one image; the same where nothing is folded.
     params_before, params_after : numbers of the network.
-    step_seconds : median of the timed steps on this machine.
+    step_seconds : median of the timed steps on this machine, of one process with its share of the images.
     seconds : of the whole run on this machine, evaluations included, without loading, clustering and folding.
     memory : most bytes in use at once: of the GPU where there is one, else of this process.
     device : where the steps were timed.
@@ -74,9 +74,12 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
         stage = Clustered(teacher, graph, _dealt(graph, plan), settings)
-    loop = Loop(data, settings, seed, Recorder())
-    steps = loop.trial(stage, TIMED + 2)
-    each = statistics.median(steps[2:] or steps)
+    share = max(2, settings.batch_size // settings.devices)  # of each of several processes
+    loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
+    timed = loop.trial(stage, TIMED + 2)
+    rest = len(data.train) % settings.batch_size
+    steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
+    each = statistics.median(timed[2:] or timed)
     split = data.val if len(data.val) else data.test
     began = time.perf_counter()
     measured = min(len(split), 512)
@@ -85,14 +88,14 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     evaluation = (time.perf_counter() - began) / measured * len(data.val)
     return Forecast(
         epochs=settings.epochs,
-        steps=loop.steps,
+        steps=steps,
         images=len(data.train),
         macs_before=before.macs,
         macs_after=after.macs,
         params_before=before.params,
         params_after=after.params,
         step_seconds=each,
-        seconds=loop.steps * each + settings.epochs * evaluation,
+        seconds=steps * each + settings.epochs * evaluation,
         memory=_memory(loop.device),
         device=str(loop.device),
     )

@@ -32,7 +32,7 @@ class Training(BaseModel):
     precision : "32", or "bf16-mixed" or "16-mixed" (GPU only) for faster products of less precision.
     teacher_precision : of the teacher alone: "same" as the student, "32", "bf16" or "16" (GPU only).
     channels_last, compile : memory layout of images and weights; whether torch.compile is used. Speed only.
-    workers : processes that read images from files; data in memory needs none.
+    workers : threads a process that read images from files, 0 for one a core; data in memory needs none.
     checkpoint_seconds, checkpoint_steps : a checkpoint at the latest after so many seconds, or exactly every so many
         steps; one is written after every epoch in any case.
     """

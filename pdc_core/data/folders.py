@@ -1,0 +1,185 @@
+"""Images in a folder a class, read when they are needed: data sets that do not fit in memory, such as ImageNet."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import PDCError
+from .images import Data, DataInfo, Split, held_back
+
+FOLDER = "folder:"
+SIZE = 224  # pixels a side that a network sees, unless the name says another: folder:PATH@64
+SHORTER = 256 / 224  # the shorter side, in parts of that, before the middle is cut out
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks want it
+_VAL_SHARE, _VAL_MOST = 0.1, 5000
+
+
+class ImageFiles:
+    """The images of a split as files, indexed like a uint8 tensor (n, 3, size, size); only what is asked for is read.
+
+    Parameters
+    ----------
+    paths : one file an image.
+    size : pixels a side.
+    workers : threads that read; None for as many as there are cores, at most 16.
+
+    Examples
+    --------
+    >>> ImageFiles(["a.jpg", "b.jpg"], size=64).shape
+    (2, 3, 64, 64)
+    """
+
+    dtype, ndim = torch.uint8, 4
+    device = torch.device("cpu")
+
+    def __init__(self, paths: Iterable[Path | str], size: int = SIZE, workers: int | None = None) -> None:
+        self.paths = np.array([os.fspath(path) for path in paths], dtype=object)
+        self.size = size
+        self.workers = workers or min(16, os.cpu_count() or 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.paths), 3, self.size, self.size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Return images (n, 3, size, size): the shorter side scaled, the middle cut out."""
+        return self._read(self.paths[index if isinstance(index, slice) else index.numpy()], None)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Yield the images in order, `size` at a time."""
+        for first in range(0, len(self), size):
+            yield self[first : first + size]
+
+    def augmented(self, index: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
+        """Return images of which a share is a random part, mirrored half of the time; all chance is the generator's.
+
+        The part has 0.08 to 1 of the image's area and sides of 3:4 to 4:3, as usual for ImageNet (arXiv 1409.4842).
+        """
+        chance = torch.rand(len(index), 6, generator=generator, dtype=torch.float64).numpy()
+        picked = [row if row[5] < share else None for row in chance]
+        return self._read(self.paths[index.numpy()], picked)
+
+    def _read(self, paths: np.ndarray, chance: list[np.ndarray | None] | None) -> Tensor:
+        jobs = zip(paths, chance or [None] * len(paths), strict=True)
+        with ThreadPoolExecutor(self.workers) as pool:  # decoding and scaling run outside Python's lock
+            images = list(pool.map(lambda job: _image(job[0], self.size, job[1]), jobs))
+        stacked = np.stack(images) if images else np.zeros((0, self.size, self.size, 3), np.uint8)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+
+def _image(path: str, size: int, chance: np.ndarray | None) -> np.ndarray:
+    """Return one image, uint8 (size, size, 3): its middle, or the part that six random numbers choose."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            if chance is None:
+                file.draft("RGB", (round(SHORTER * size), round(SHORTER * size)))  # a JPEG is decoded no larger
+            image = file.convert("RGB")
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise PDCError(f"The image {path} cannot be read ({str(error).splitlines()[0]}); mend or remove it.") from error
+    w, h = image.size
+    if chance is None:
+        side = min(w, h) / SHORTER
+        box = ((w - side) / 2, (h - side) / 2, (w + side) / 2, (h + side) / 2)
+    else:
+        box = _part(w, h, chance)
+    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    pixels = np.array(resized, dtype=np.uint8)
+    return pixels[:, ::-1].copy() if chance is not None and chance[4] < 0.5 else pixels
+
+
+def _part(w: int, h: int, chance: np.ndarray) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a random part of an image of w x h pixels."""
+    area, ratio = w * h * (0.08 + 0.92 * chance[0]), math.exp((2 * chance[1] - 1) * math.log(4 / 3))
+    wide, high = min(w, math.sqrt(area * ratio)), min(h, math.sqrt(area / ratio))
+    left, top = (w - wide) * chance[2], (h - high) * chance[3]
+    return (left, top, left + wide, top + high)
+
+
+def load_folder(name: str, workers: int | None = None) -> Data:
+    """Describe the images under "folder:PATH" without reading one.
+
+    PATH holds train/CLASS/... and val/CLASS/...; where there is a test/ as well, val chooses and test reports. Without
+    one, as with ImageNet, val/ is the test split and a stratified part of train (a tenth, at most 5,000) chooses.
+    "folder:PATH@64" gives images of 64x64 pixels instead of 224x224.
+
+    Raises
+    ------
+    PDCError
+        A folder is missing or has no images, or the classes of the splits differ.
+    """
+    root, size = _place(name)
+    info = describe_folder(name)
+    train, y = _files(root / "train", info.classes)
+    test, y_test = _files(root / ("test" if (root / "test").is_dir() else "val"), info.classes)
+    if (root / "test").is_dir():
+        val, y_val = _files(root / "val", info.classes)
+    else:
+        held = held_back(y, min(_VAL_MOST, round(_VAL_SHARE * len(y)), len(y) - len(info.classes)))
+        kept = np.setdiff1d(np.arange(len(y)), held)
+        val, y_val, train, y = train[held], y[held], train[kept], y[kept]
+    splits = (
+        Split(_as_tensor(ImageFiles(paths, size, workers)), torch.from_numpy(labels))
+        for paths, labels in ((train, y), (val, y_val), (test, y_test))
+    )
+    first, second, third = splits
+    return Data(name, first, second, third, info.classes, info.shape, info.mean, info.std, shift=0, flip=True)
+
+
+def describe_folder(name: str) -> DataInfo:
+    """Return shape and classes of "folder:PATH", the classes being the sorted names of the folders in train/."""
+    root, size = _place(name)
+    train = root / "train"
+    classes = tuple(sorted(entry.name for entry in os.scandir(train) if entry.is_dir())) if train.is_dir() else ()
+    if len(classes) < 2 or not (root / "val").is_dir():
+        raise PDCError(
+            f"{root} has to hold train/CLASS/ and val/CLASS/ with the images of at least 2 classes; there are "
+            f"{len(classes)} in train/ and {'a' if (root / 'val').is_dir() else 'no'} folder val/."
+        )
+    return DataInfo(name, (3, size, size), classes, _MEAN, _STD)
+
+
+def _place(name: str) -> tuple[Path, int]:
+    """Return the folder and the size that a name says."""
+    path, _, size = name.removeprefix(FOLDER).rpartition("@")
+    if not path:
+        return Path(size), SIZE
+    if not size.isdigit() or not 8 <= int(size) <= 4096:
+        raise PDCError(f"{name}: after @ comes the images' side in pixels, 8 to 4096, for example folder:PATH@64.")
+    return Path(path), int(size)
+
+
+def _files(folder: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return paths and labels of the images under one split, in sorted order."""
+    paths: list[str] = []
+    labels: list[int] = []
+    strange = sorted({entry.name for entry in os.scandir(folder) if entry.is_dir()} - set(classes))
+    if strange:
+        raise PDCError(f"{folder} has a class {strange[0]!r} that train/ has not; both need the same folders.")
+    for label, name in enumerate(classes):
+        if (folder / name).is_dir():
+            found = sorted(e.path for e in os.scandir(folder / name) if Path(e.name).suffix.lower() in ENDINGS)
+            paths += found
+            labels += [label] * len(found)
+    if not paths:
+        raise PDCError(f"There is no image in {folder}/CLASS/; known endings are {', '.join(sorted(ENDINGS))}.")
+    return np.array(paths, dtype=object), np.array(labels, dtype=np.int64)
+
+
+def _as_tensor(images: ImageFiles) -> Any:
+    """Hand the files to `Split` in place of the tensor whose shape, type and indexing they have."""
+    return images

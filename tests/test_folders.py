@@ -1,0 +1,136 @@
+"""Images in folders: split and named without reading them, read as torchvision would, trained on and resumed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pdc_core as pdc
+from pdc_core.data.folders import ImageFiles
+from pdc_core.train import Training
+from pdc_core.train.batches import Batches, generator
+from tests.test_cli import pdc_command
+from tests.test_train import Interrupted, same_networks
+
+CLASSES = ("bee", "cat", "dog")
+
+
+def make(root: Path, splits: dict[str, int], classes: tuple[str, ...] = CLASSES) -> Path:
+    """Write so many images a class for every split, 48 x 40 pixels, noise around a colour."""
+    random = np.random.default_rng(0)
+    for (split, count), (label, name) in itertools.product(splits.items(), enumerate(classes)):
+        (root / split / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = random.integers(0, 100, (40, 48, 3)) + 50 * np.eye(3, dtype=int)[label % 3]
+            Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{i}.{('png', 'jpg')[i % 2]}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("images"), {"train": 20, "val": 4})
+
+
+def test_splits_and_classes_come_from_the_folders(root: Path) -> None:
+    data = pdc.load_data(f"folder:{root}@32")
+    assert (data.classes, data.shape) == (CLASSES, (3, 32, 32))
+    assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 12)
+    assert torch.bincount(data.val.labels).tolist() == [2, 2, 2]
+    paths = [set(split.images.paths) for split in (data.train, data.val, data.test)]  # type: ignore[attr-defined]
+    assert sum(map(len, paths)) == len(set.union(*paths))
+    assert pdc.describe_data(f"folder:{root}").shape == (3, 224, 224)
+
+
+def test_a_test_folder_reports_and_val_chooses(tmp_path: Path) -> None:
+    data = pdc.load_data(f"folder:{make(tmp_path, {'train': 3, 'val': 2, 'test': 1})}@16")
+    assert (len(data.train), len(data.val), len(data.test)) == (9, 6, 3)
+
+
+def test_an_image_is_scaled_and_cut_as_torchvision_does(root: Path) -> None:
+    transforms = pdc.torchvision().transforms
+    as_torchvision = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
+    path = root / "train" / "bee" / "0.png"
+    ours = ImageFiles([path], size=56)[torch.tensor([0])][0]
+    theirs = as_torchvision(Image.open(path))
+    assert (ours.float() - theirs.float()).abs().mean() < 2.5  # of 255; both interpolate, in one step and in two
+    grey = Image.new("RGB", (100, 70), (10, 20, 30))
+    grey.save(root / "grey.png")
+    assert ImageFiles([root / "grey.png"], size=8)[:].flatten(2).unique(dim=2).tolist() == [[[10], [20], [30]]]
+
+
+def test_augmentation_depends_on_the_generator_alone_and_on_the_share(root: Path) -> None:
+    images = pdc.load_data(f"folder:{root}@16").train.images
+    assert isinstance(images, ImageFiles)
+    chosen = torch.arange(10)
+    one, two, other = (images.augmented(chosen, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(images.augmented(chosen, generator(1), share=0.0), images[chosen])
+
+
+def test_nothing_is_read_before_it_is_needed_and_a_bad_image_is_named(tmp_path: Path) -> None:
+    data = pdc.load_data(f"folder:{make(tmp_path, {'train': 4, 'val': 1})}@16")
+    (tmp_path / "val" / "dog" / "0.png").write_bytes(b"not an image")
+    assert next(iter(data.test.batches(2)))[0].shape == (2, 3, 16, 16)
+    with pytest.raises(pdc.PDCError, match=r"dog/0\.png cannot be read"):
+        list(data.test.batches(2))
+
+
+@pytest.mark.parametrize(
+    ("splits", "name", "said"),
+    [
+        ({"train": 1}, "", "no folder val/"),
+        ({"val": 1}, "", "there are 0 in train/"),
+        ({"train": 1, "val": 0}, "", "There is no image"),
+        ({"train": 1, "val": 1}, "@9999", "8 to 4096"),
+    ],
+)
+def test_a_folder_that_is_not_laid_out_right_is_refused(
+    tmp_path: Path, splits: dict[str, int], name: str, said: str
+) -> None:
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.load_data(f"folder:{make(tmp_path, splits)}{name}")
+
+
+def test_a_class_that_was_never_taught_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 2, "val": 1})
+    (tmp_path / "val" / "eel").mkdir()
+    with pytest.raises(pdc.PDCError, match="a class 'eel' that train/ has not"):
+        pdc.load_data(f"folder:{tmp_path}")
+
+
+def test_processes_share_out_every_image_of_a_step(root: Path) -> None:
+    data, settings = pdc.load_data(f"folder:{root}@8"), Training(batch_size=8)
+    shares = [list(Batches(data, settings, 0, torch.device("cpu"), rank, 2).epoch(0)) for rank in (0, 1)]
+    whole = list(Batches(data, settings, 0, torch.device("cpu")).epoch(0))
+    assert len(shares[0]) == len(whole) == 7
+    for (a, _), (b, _), (x, _) in zip(*shares, whole, strict=True):
+        together = torch.stack([a, b], dim=1).flatten(0, 1)
+        assert torch.equal(together, x[: len(together)])
+
+
+def test_a_run_over_files_is_resumed_bit_for_bit(root: Path) -> None:
+    data = pdc.load_data(f"folder:{root}@8")
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 3)
+    ).eval()
+    settings = Training(epochs=2, batch_size=18, augment=0.5)
+    whole, recorder = pdc.teach(model, data, settings=settings), Interrupted(4)
+    with pytest.raises(pdc.train.Stopped):
+        pdc.teach(model, data, settings=settings, recorder=recorder)
+    assert same_networks(whole.folded, pdc.teach(model, data, settings=settings, recorder=recorder).folded)
+
+
+def test_the_recipe_for_imagenet_is_accepted_by_a_dry_run(capsys: pytest.CaptureFixture[str], root: Path) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "imagenet_resnet50.yaml"
+    code, out, err = pdc_command(capsys, "run", recipe, "--data", f"folder:{root}@32", "--dry-run", "--json")
+    assert code == 0, err
+    planned = json.loads(out)
+    assert planned["steps"] == planned["epochs"] == 90  # fewer images than one step holds
+    assert planned["macs_after"] < 0.65 * planned["macs_before"]
