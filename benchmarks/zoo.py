@@ -94,7 +94,7 @@ def reloads(small: nn.Module, name: str, x: torch.Tensor) -> bool:
     small.card = pdc.Card(name, "images", tuple(x.shape[1:]), classes, zeros, ones)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         pdc.save(small, Path(folder) / "small.safetensors")
-        again = pdc.load(Path(folder) / "small.safetensors").double()
+        again = pdc.load(Path(folder) / "small.safetensors")
         return bool(torch.equal(again(x), small(x)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -182,8 +183,10 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
+    weights = OrderedDict(tensors)
+    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # MNASNet asks for its version
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(weights, assign=True)  # in the precision in which they were saved
     except RuntimeError as error:
         raise PDCError(
             f"The weights in {path} do not fit the network in its header: {str(error).splitlines()[1].strip()}"

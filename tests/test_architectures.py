@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -38,3 +40,15 @@ def test_torchvisions_networks_fold_exactly(network: tuple[str, nn.Module], resi
     if residual == "shared" and NETWORKS[name] is not None:
         hidden = [g for g in graph.groups if g.frozen != "is the network's output"]
         assert sum(g.size for g in hidden if g.frozen is None) / sum(g.size for g in hidden) == NETWORKS[name]
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "mnasnet0_5"])  # a rewritten forward pass; a versioned state
+def test_torchvisions_networks_come_back_from_disk(name: str, tmp_path: Path) -> None:
+    model = lively_(pdc.build_model(name, 3, 10))
+    model.card = pdc.Card(name, "images", (3, 64, 64), tuple("0123456789"), (0.0,) * 3, (1.0,) * 3)  # type: ignore[assignment]
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    graph = pdc.trace(model, x[:1], "gather")
+    _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.5))
+    pdc.save(small, tmp_path / "small.safetensors")
+    with torch.no_grad():
+        assert torch.equal(pdc.load(tmp_path / "small.safetensors")(x), small(x))
