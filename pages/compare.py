@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
+from pdc_core.errors import PDCError
 from pdc_core.runs import list_runs
+from ui.choice import lecture
+from ui.compare_sections import SECTIONS
+from ui.comparing import BEFORE, COSTS, all_runs, stages
 from ui.drawing import cut, figure, percent, short
 from ui.session import begin, set_plan
+from ui.takeaway import takeaway
 
 network = begin(
     "Compare",
     "What did it cost? Accuracy against MACs, before and after folding, and the network to take away.",
 )
-runs = {run.id: run for run in list_runs() if run.report and run.spec.kind == "distil"}
+runs = {run.id: run for run in list_runs() if run.report and "folded" in run.report}
 if not runs:
     st.info("No finished run yet. Start one on the page Distil: eight epochs on the digits take under a minute.")
     st.page_link("pages/distil.py", label="Start a run")
     st.stop()
 
-
-def reports() -> dict[str, dict[str, Any]]:
-    """Return the reports of the runs, newest first."""
-    return {name: run.report for name, run in runs.items() if run.report}
-
-
-chosen = st.selectbox("Run", list(runs), key="run", bind="query-params", width=420)
-run, report = runs[chosen], reports()[chosen]
-base, folded = report["before"], report["folded"]
+choice, pin, axis = st.columns([4, 4, 3], gap="medium")
+chosen = choice.selectbox("Run", list(runs), key="run", bind="query-params")
+run, report = runs[chosen], runs[chosen].report or {}
+alike = {name: each for name, each in runs.items() if each.spec.data == run.spec.data}
+pinned = pin.selectbox(
+    "Pinned baseline", [BEFORE, *(name for name in alike if name != chosen)], key="pinned", bind="query-params",
+    help="What the differences below are measured against.",
+)  # fmt: skip
+cost = axis.selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")
+base = report["before"] if pinned == BEFORE else (runs[pinned].report or {})["folded"]
+folded = report["folded"]
 
 facts = st.columns(4)
 points = 100 * (folded["test_accuracy"] - base["test_accuracy"])
@@ -39,7 +44,7 @@ facts[0].metric(
     percent(folded["test_accuracy"]),
     f"{points:+.1f} points",
     border=True,
-    help=f"Before: {percent(base['test_accuracy'])}.",
+    help=f"{pinned}: {percent(base['test_accuracy'])}.",
 )
 facts[1].metric(
     "MACs, folded",
@@ -47,7 +52,7 @@ facts[1].metric(
     cut(base["macs"], folded["macs"]),
     delta_color="inverse",
     border=True,
-    help=f"{folded['macs']:,}; before: {base['macs']:,}.",
+    help=f"{folded['macs']:,}; {pinned}: {base['macs']:,}.",
 )
 facts[2].metric(
     "Parameters, folded",
@@ -55,110 +60,64 @@ facts[2].metric(
     cut(base["params"], folded["params"]),
     delta_color="inverse",
     border=True,
-    help=f"{folded['params']:,}; before: {base['params']:,}.",
+    help=f"{folded['params']:,}; {pinned}: {base['params']:,}.",
 )
 facts[3].metric(
     "Largest logit change",
     f"{report['max_abs_diff']:.1e}",
     border=True,
     height="stretch",
-    help="Between the reconstructed network, whose clusters are tied, and the folded one.",
+    help="Between the reconstructed network, whose clusters are tied, and the folded one, over the whole test set.",
 )
 
-frame = pd.DataFrame(
-    [
-        {"run": name, "stage": stage, "macs": each[stage]["macs"], "accuracy": each[stage]["test_accuracy"]}
-        for name, each in reports().items()
-        for stage in ("before", "folded")
-    ]
-)
 scatter, widths = st.columns(2, gap="large")
 with scatter:
-    figure(charts.trade_off(frame), key="trade_off")
+    figure(charts.accuracy_against(stages(alike, cost), cost, COSTS[cost][2], chosen), key="trade_off")
 with widths:
     figure(charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""), key="widths")
 
-st.subheader("Is it still the same function?")
-verdict = "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
-st.markdown(
-    f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}**: "
-    f"{verdict}. Any difference in accuracy comes from training, none from folding."
+section = st.segmented_control(
+    "Look closer", list(SECTIONS), default=next(iter(SECTIONS)), required=True, key="section", bind="query-params"
 )
-stages = [
-    ("before", "trained network"),
-    ("reconstructed", "reconstructed: clusters tied"),
-    ("folded", "folded: duplicates removed"),
-]
-st.dataframe(
-    pd.DataFrame(
-        [
-            {
-                "network": label,
-                "test": 100 * report[stage]["test_accuracy"],
-                "validation": 100 * report[stage]["val_accuracy"],
-                "macs": report[stage]["macs"],
-                "params": report[stage]["params"],
-                **{f"ms{b}": 1000 * s for b, s in report[stage].get("latency", {}).items()},
-            }
-            for stage, label in stages
-        ]
-    ),
-    hide_index=True,
-    column_config={
-        "test": st.column_config.NumberColumn("test accuracy", format="%.2f %%"),
-        "validation": st.column_config.NumberColumn("validation accuracy", format="%.2f %%"),
-        "macs": st.column_config.NumberColumn("MACs of one image", format="localized"),
-        "params": st.column_config.NumberColumn("parameters", format="localized"),
-        "ms1": st.column_config.NumberColumn("1 image [ms]", format="%.2f"),
-        "ms64": st.column_config.NumberColumn("64 images [ms]", format="%.2f"),
-    },
-)
-st.caption(
-    "Times are medians on the machine that trained. They fall less than the MACs: small layers are bound by overheads."
-)
+SECTIONS[section](run)
+
+if len(alike) > 1:
+    with st.expander(f"All {len(alike)} finished runs on {run.spec.data}, against {pinned}"):
+        signed = {"format": "%+.2f"}
+        st.dataframe(
+            all_runs(alike, base),
+            hide_index=True,
+            column_config={
+                "sums": st.column_config.TextColumn("residual sums"),
+                "accuracy": st.column_config.NumberColumn("test accuracy", format="%.2f %%"),
+                "points": st.column_config.NumberColumn("change [points]", **signed),
+                "MACs": st.column_config.NumberColumn(format="localized"),
+                "MACs change": st.column_config.NumberColumn("change of MACs [%]", **signed),
+                "parameters": st.column_config.NumberColumn(format="localized"),
+                "from": st.column_config.TextColumn("trained on"),
+            },
+        )
 
 st.subheader("Take it away")
-take = st.columns(3, gap="medium")
-weights = run.folder / "folded.safetensors"
-if weights.is_file():
-    take[0].download_button(
-        "Folded network (safetensors)",
-        weights.read_bytes(),
-        file_name=f"{run.id}.safetensors",
-        mime="application/octet-stream",
-        on_click="ignore",
-        type="primary",
-        width="stretch",
-    )
-if run.spec.plan:
-    take[1].download_button(
-        "Its plan (JSON)",
-        run.spec.plan.to_json(),
-        file_name=f"{run.id}-plan.json",
-        mime="application/json",
-        on_click="ignore",
-        width="stretch",
-    )
-    if take[2].button("Make its plan the current one", width="stretch"):
-        set_plan(run.spec.plan, network)
-        st.switch_page("pages/plan.py")
-st.markdown("The file holds weights and plan, and no code. To use it:")
+takeaway(run)
+if not lecture():
+    st.segmented_control(
+        "Pictures of charts", ["PNG", "SVG"], default="PNG", required=True, key="picture", persist_state="session",
+        help="The camera that appears in a chart's corner saves it in this format.",
+    )  # fmt: skip
+st.markdown("The network's file holds weights and plan, and no code. To use it:")
 st.code(f'import pdc_core as pdc\nmodel = pdc.load("{run.id}.safetensors")', language="python")
-if len(runs) > 1:
-    with st.expander(f"All {len(runs)} finished runs"):
-        st.dataframe(
-            pd.DataFrame(
-                [
-                    {
-                        "run": name,
-                        "epochs": runs[name].spec.training.epochs,
-                        "seed": runs[name].spec.seed,
-                        "test accuracy": percent(each["folded"]["test_accuracy"], 2),
-                        "MACs": short(each["folded"]["macs"]),
-                        "MACs cut": cut(each["before"]["macs"], each["folded"]["macs"]),
-                    }
-                    for name, each in reports().items()
-                ]
-            ),
-            hide_index=True,
-        )
+if run.spec.plan and st.button("Make its plan the current one"):
+    try:
+        set_plan(run.spec.plan, network, f"the plan of {run.id}")
+    except PDCError as error:
+        st.error(str(error))
+    else:
+        st.switch_page("pages/plan.py")
+with st.expander("What the points mean"):
+    st.markdown(
+        "**before** is the trained network, **reconstructed** the same width with the filters of each cluster equal, "
+        "**folded** the small network. A run goes down (or up) by what training cost, then left by what folding saved; "
+        "the second part is exact. A point is on the **Pareto front** when no other is cheaper and at least as good:"
+    )
+    st.latex(r"\nexists\, j:\; c_j \le c_i,\; q_j \ge q_i,\; (c_j, q_j) \ne (c_i, q_i)")

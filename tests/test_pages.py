@@ -201,6 +201,27 @@ def test_distil_and_compare_show_the_report_of_a_finished_run(opened: Callable[.
     assert list(app.dataframe[0].value["macs"]) == [base["macs"], base["macs"], folded["macs"]]
 
 
+def test_compare_explains_a_run_class_by_class_and_against_a_pinned_one(
+    opened: Callable[..., AppTest], finished: Path
+) -> None:
+    import numpy as np
+
+    run = pdc.list_runs(finished)[0]
+    data = pdc.load_data("digits")
+    before, folded = pdc.load_model("resnet20", data="digits"), pdc.load(run.folder / "folded.safetensors")
+    said = [pdc.evaluate(model, data, data.test).predictions.numpy() for model in (before, folded)]
+    from ui.comparing import image_by_image
+
+    image_by_image(run).future.result(timeout=120)
+    app = opened("compare", runs=finished, section="Class by class")
+    assert not app.exception
+    assert any(f"disagree on {np.sum(said[0] != said[1]):,} of 360" in text.value for text in app.markdown)
+    app.selectbox(key="cost_axis").set_value("Time of 64 images").run()
+    assert not app.exception
+    labels = {button.label for button in app.get("download_button")}
+    assert {"Folded network", "Plan (JSON)", "History (CSV)", "Report (HTML)"} <= labels
+
+
 def test_compare_without_a_run_says_what_to_do(opened: Callable[..., AppTest]) -> None:
     assert "No finished run yet" in opened("compare").info[0].value
 

@@ -16,7 +16,7 @@ from pdc_core import charts
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_CHART = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False}
+_CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
 _INK = {"light": "#2b3138", "dark": "#e3e7eb"}
@@ -42,7 +42,18 @@ def cut(before: float, after: float) -> str:
 def figure(chart: go.Figure, key: str) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers."""
     chart.layout.font.update(color=_INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
-    st.plotly_chart(chart, key=key, theme=None, config=_CHART, alt=chart.layout.meta["alt"])
+    st.plotly_chart(
+        chart,
+        key=key,
+        theme=None,
+        config={**_CHART, "toImageButtonOptions": _picture_of(key)},
+        alt=chart.layout.meta["alt"],
+    )
+
+
+def _picture_of(name: str) -> dict[str, Any]:
+    """Return how a chart is saved as a picture: PNG, or SVG where the page Compare was told so."""
+    return {"format": str(st.session_state.get("picture", "PNG")).lower(), "filename": f"pdc-{name}", "scale": 2}
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

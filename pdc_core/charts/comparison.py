@@ -78,7 +78,8 @@ def class_changes(classes: Sequence[str], before: NDArray[Any], after: NDArray[A
     order = [i for i in np.argsort(change, kind="stable") if np.isfinite(change[i])][:_CLASSES_DRAWN]
     figure = blank(
         "Accuracy of each class: folded minus before", x="change [percentage points]", y="",
-        height=120 + 24 * max(4, len(order)), yaxis={"autorange": "reversed", "showgrid": False},
+        height=120 + 24 * max(4, len(order)),
+        yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
         alt=f"{sum(change[i] < 0 for i in order)} of {len(order)} classes lose accuracy, "
         f"{sum(change[i] > 0 for i in order)} gain.",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pdc_core.cli import layers, planning, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli import layers, page, planning, running, training  # noqa: F401  each adds its commands to the app
 from pdc_core.cli.options import app
 from pdc_core.errors import PDCError
 from pdc_core.train import Stopped

@@ -1,0 +1,24 @@
+"""The command `report`: a finished run as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pdc_core.cli.options import app, stdout
+from pdc_core.export import write_whole
+from pdc_core.html_report import html_report
+from pdc_core.runs import read_run
+
+
+@app.command(epilog="Example: python -m pdc_core report runs/20261122-101500-distil-1a2b --out report.html")
+def report(
+    folder: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file; left out: report.html in the folder.")] = None,
+) -> None:
+    """Write a finished run as one HTML page that opens without a network: numbers, charts, plan, command."""
+    path = out or folder / "report.html"
+    write_whole(path, html_report(read_run(folder)).encode("utf-8"))
+    stdout().print(f"Wrote {path}")

@@ -1,0 +1,89 @@
+"""Figures of runs and of the lesson: drawn is what was given, exactness is named, the front is the front."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pdc_core import charts, lesson
+
+_STAGES = pd.DataFrame(
+    {
+        "run": ["a", "a", "a", "b", "b", "b"],
+        "stage": ["before", "reconstructed", "folded"] * 2,
+        "cost": [4.0, 4.0, 1.0, 4.0, 4.0, 2.0],
+        "accuracy": [0.9, 0.8, 0.8, 0.9, 0.7, 0.7],
+    }
+)
+_COUNTS = np.array([[8, 2], [1, 9]]), np.array([[7, 3], [0, 10]])
+_MOVING = np.linspace(0, 1, 2 * 5 * 80).reshape(80, 5, 2)
+_FIGURES = {
+    "accuracy_against": lambda: charts.accuracy_against(_STAGES, "MACs", "of one image [millions]", "a"),
+    "class_changes": lambda: charts.class_changes(["cat", "dog"], np.array([0.8, 0.9]), np.array([0.7, 1.0])),
+    "confusion_change": lambda: charts.confusion_change(["cat", "dog"], *_COUNTS),
+    "speed_up": lambda: charts.speed_up({1: (0.02, 0.01), 64: (0.4, 0.1)}, 5.0),
+    "motion": lambda: charts.motion(_MOVING, np.array([0, 0, 1, 1, 2]), np.arange(80), "conv1", 0.5),
+    "error_bars": lambda: charts.error_bars({"delete": 0.5, "merge": 1e-16}, "What is lost"),
+    "sum_bars": lambda: charts.sum_bars({"three": {"a": 1.0, "b": -0.5, "c": 2.0}}, "One pixel"),
+    "pulling_curves": lambda: charts.pulling_curves([0, 0.5, 1], [2, 1, 0], [0, 0.1, 0.2], 0.5),
+}
+
+
+@pytest.mark.parametrize("name", _FIGURES)
+def test_every_figure_says_what_it_shows_and_survives_dark_mode(name: str) -> None:
+    figure = _FIGURES[name]()
+    assert len(figure.layout.title.text) > 8
+    assert figure.layout.title.text in figure.layout.meta["alt"]
+    assert len(figure.layout.meta["alt"]) > len(figure.layout.title.text) + 10
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_runs_are_joined_from_before_to_folded_and_the_front_holds_the_best() -> None:
+    front, first, second = _FIGURES["accuracy_against"]().data
+    assert list(zip(front.x, front.y, strict=True)) == [(1.0, 80.0), (4.0, 90.0), (4.0, 90.0)]
+    assert list(first.x) == [4.0, 4.0, 1.0]
+    assert list(second.y) == [90.0, 70.0, 70.0]
+    assert first.opacity == 1.0 > second.opacity
+
+
+def test_the_class_that_lost_most_is_on_top_and_right_answers_are_no_confusions() -> None:
+    (bars,) = _FIGURES["class_changes"]().data
+    assert list(bars.y) == ["cat", "dog"]
+    assert list(bars.x) == pytest.approx([-10.0, 10.0])
+    figure = _FIGURES["confusion_change"]()
+    assert figure.layout.title.text == "Confusions: 1 more, 1 fewer than before"
+    assert np.array_equal(figure.data[0].z, [[0, 1], [-1, 0]])
+
+
+def test_speed_ups_are_ratios_of_times() -> None:
+    bars, line = _FIGURES["speed_up"]().data
+    assert list(bars.y) == pytest.approx([2.0, 4.0])
+    assert list(line.y) == [5.0, 5.0]
+
+
+def test_an_animation_has_at_most_sixty_frames_first_and_last_among_them() -> None:
+    figure = _FIGURES["motion"]()
+    names = [frame.name for frame in figure.frames]
+    assert len(names) == 60
+    assert (names[0], names[-1]) == ("0", "79")
+    assert [step.label for step in figure.layout.sliders[0].steps] == names
+    low, high = figure.layout.xaxis.range
+    assert low < _MOVING[..., 0].min() < _MOVING[..., 0].max() < high  # nothing ever leaves the picture
+
+
+def test_what_is_exact_is_called_exact() -> None:
+    (bars,) = _FIGURES["error_bars"]().data
+    assert list(bars.text) == ["0.500", "0 (exact)"]
+    assert bars.marker.color[0] != bars.marker.color[1]
+
+
+def test_the_lesson_draws_every_filter_channel_and_output() -> None:
+    image = np.arange(64.0).reshape(8, 8)
+    import torch
+
+    seen = lesson.look(lesson.small_network(), torch.tensor(image)[None, None])
+    figure = charts.three_filters(image, seen.kernels, seen.channels, seen.output, "Three filters on an image")
+    assert len(figure.data) == 1 + 3 + 3 + 1
+    assert np.array_equal(figure.data[1].z, seen.kernels[0])
+    assert np.array_equal(figure.data[-1].z, seen.output)
