@@ -18,4 +18,4 @@ def tied(progress: float, ramp: float) -> float:
     return 1.0
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {"progressive": progressive, "tied": tied}
+SCHEDULES: dict[str, Callable[[float, float], float]] = {"progressive": progressive, "tied": tied, "soft": progressive}

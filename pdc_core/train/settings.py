@@ -21,7 +21,17 @@ class Training(BaseModel):
     clip : largest norm of the gradient, or None.
     label_smoothing : share of the label that is spread over all classes, 0 to below 1.
     temperature, alpha : T and alpha of the loss (`distil.one_stage_loss`).
-    schedule, ramp : how the strength rises, and after which share of the run the filters are tied.
+    logits : the form of the teacher's guidance by logits, "kd" or decoupled, "dkd".
+    matching, attention : weights of the losses on the outputs of residual blocks (`distil.FEATURES`); 0 is none, and
+        networks without blocks have none.
+    feature_decay : d, by which these weights fall over the run as (1 - progress)^d.
+    schedule, ramp : how filters become alike, and after which share of the run they are tied. "progressive": the
+        strength rises as a cube; "tied": it is 1 from the first step; "soft": as progressive, with new clusters at
+        every epoch until `freeze`; "asymptotic": filters merge in `merges` goes, readers solved anew at each.
+    freeze : share of the run after which "soft" keeps its clusters.
+    merges : goes of "asymptotic", the first before the first step, the last at `ramp`.
+    images : training images on which channels are measured, where clusters or readers look at data.
+    gradients : while filters are tied, "averaged" over a cluster or "summed" as in the folded network.
     weights : how filters count in a centroid, by their squared norm or uniformly.
     augment : share of the images of a step that are augmented (see `data`). A short distillation on digits does
         better without: 8 epochs are too few to learn the moved images as well.
@@ -53,7 +63,15 @@ class Training(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     temperature: float = Field(4.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1)
-    schedule: Literal["progressive", "tied"] = "progressive"
+    logits: Literal["kd", "dkd"] = "kd"
+    matching: float = Field(0.0, ge=0)
+    attention: float = Field(0.0, ge=0)
+    feature_decay: float = Field(0.0, ge=0)
+    schedule: Literal["progressive", "tied", "soft", "asymptotic"] = "progressive"
+    freeze: float = Field(0.5, ge=0, le=1)
+    merges: int = Field(6, ge=1)
+    images: int = Field(512, ge=2)
+    gradients: Literal["averaged", "summed"] = "averaged"
     ramp: float = Field(0.5, gt=0, le=1)
     weights: Literal["norm", "uniform"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdc_core.cluster import FloatArray, IntArray, Labels, check_labels, filter_vectors
-from pdc_core.distil import one_stage_loss
+from pdc_core.distil import comparable_blocks
 from pdc_core.fold import fold, narrow_
 from pdc_core.graph import ChannelGraph
-from pdc_core.reconstruct import SCHEDULES, Tie, spread, tie
+from pdc_core.reconstruct import SCHEDULES, SummedGradients, Tie, spread, summed_gradients, tie
+from pdc_core.train.guidance import Guide
 from pdc_core.train.momentum import companions, folded_state
 from pdc_core.train.settings import Training
 from pdc_core.train.shrink import gradient_scales, widen
@@ -125,7 +126,7 @@ class Clustered(Stage):
     ----------
     teacher : the uncompressed network, in eval mode; the student starts as its copy.
     graph, labels : its trace, and the clusters.
-    settings : see `Training`; temperature, alpha, schedule, ramp, weights and fold_when_tied are read here.
+    settings : see `Training`; the losses, schedule, ramp, weights, gradients and fold_when_tied are read here.
     """
 
     def __init__(
@@ -135,21 +136,34 @@ class Clustered(Stage):
         self.graph, self.settings = graph, settings
         self.teacher = Teacher(teacher, torch.ones(2, *graph.input_shape), settings.teacher_precision)
         self.labels = dict(labels)
-        self.strength = 0.0
+        self.guide = Guide(self.teacher, comparable_blocks(teacher, graph, self.labels), settings)
+        self.strength = self.progress = 0.0
         self.ties: list[Tie] = []
+        self.gradients: list[SummedGradients] = []
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
         self.scales: dict[nn.Parameter, Tensor] = {}
 
     def place(self, device: torch.device) -> None:
         assert self.teacher is not None
         self.teacher.to(device)
+        self.guide.watch(self.student)
         if self.wide is None:
             self.relabel(self.labels)
 
     def relabel(self, labels: Mapping[str, IntArray]) -> None:
         """Go on with these clusters."""
         self.labels = dict(labels)
-        self.ties = tie(self.student, self.graph, self.labels, self.settings.weights)
+        self._bind()
+
+    @property
+    def tied(self) -> Labels:
+        """The clusters that are pulled together now."""
+        return self.labels
+
+    def _bind(self) -> None:
+        self.ties = tie(self.student, self.graph, self.tied, self.settings.weights)
+        summed = self.settings.gradients == "summed"
+        self.gradients = summed_gradients(self.student, self.graph, self.tied) if summed else []
         self._bind_momentum()
 
     def _bind_momentum(self) -> None:
@@ -160,38 +174,42 @@ class Clustered(Stage):
                 each.extend(companions(self.student, each, self.optimizer))
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        assert self.teacher is not None
-        settings, z_t = self.settings, self.teacher(x)
-        total, ce, kd = one_stage_loss(
-            network(x), z_t, y, settings.temperature, settings.alpha, smoothing=settings.label_smoothing
-        )
-        return {"loss": total, "ce": ce, "kd": kd}
+        return self.guide.loss(network, x, y, self.progress)
 
     def before_step(self) -> None:
         for p, scale in self.scales.items():
             if p.grad is not None:
                 p.grad.mul_(scale)
+        for each in self.gradients:
+            each.apply_(self.strength)
 
     def after_step(self, progress: float) -> None:
+        self.progress = progress
         self.strength = SCHEDULES[self.settings.schedule](progress, self.settings.ramp)
+        self._tie_(self.strength)
+
+    def _tie_(self, strength: float) -> None:
         if not self.momentum_bound:
             self._bind_momentum()
         for each in self.ties:
-            each.apply_(self.strength)
+            each.apply_(strength)
 
     def shrink(self) -> dict[nn.Parameter, Tensor] | None:
         if not self.settings.fold_when_tied or self.wide is not None or self.strength < 1 or not self.ties:
             return None
         wide = self.student
+        self.guide.ours.close()  # a folded copy shall not carry the hooks
         small = fold(wide, self.graph, self.labels).train(wide.training)
         momentum = folded_state(wide, self.graph, self.labels, self.optimizer, small)
         self._go_on_with(small, wide)
         return momentum
 
     def _go_on_with(self, small: nn.Module, wide: nn.Module) -> None:
-        self.student, self.wide, self.ties = small, wide, []
-        scales = gradient_scales(wide, self.graph, self.labels)
-        self.scales = {p: scales[name] for name, p in small.named_parameters()}
+        self.student, self.wide, self.ties, self.gradients = small, wide, [], []
+        self.guide.watch(small)
+        if self.settings.gradients == "averaged":  # summed gradients are the folded network's own
+            scales = gradient_scales(wide, self.graph, self.labels)
+            self.scales = {p: scales[name] for name, p in small.named_parameters()}
 
     @property
     def settled(self) -> bool:
@@ -207,11 +225,12 @@ class Clustered(Stage):
 
     def state_dict(self) -> dict[str, Any]:
         labels = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.labels.items()}
-        return {"labels": labels, "strength": self.strength, "folded": self.wide is not None}
+        folded = self.wide is not None
+        return {"labels": labels, "strength": self.strength, "progress": self.progress, "folded": folded}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.labels = {name: a.cpu().numpy() for name, a in state["labels"].items()}
-        self.strength = float(state["strength"])
+        self.strength, self.progress = float(state["strength"]), float(state["progress"])
         if state["folded"] and self.wide is None:
             small = copy.deepcopy(self.student)
             small = narrow_(small, self.graph, check_labels(self.graph, self.labels))
@@ -222,6 +241,7 @@ class Clustered(Stage):
             each.apply_(1.0)
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
+        self.guide.ours.close()
         student = self.student.to("cpu").eval()
         if self.wide is not None:
             return widen(student, self.wide.to("cpu"), self.graph, self.labels).eval(), student

@@ -16,11 +16,13 @@ from pdc_core.data import Data
 from pdc_core.fold import check_equal
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.plan import Plan
+from pdc_core.train.asymptotic import Asymptotic
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
+from pdc_core.train.soft import Soft
 from pdc_core.train.stage import Clustered, Stage, Taught
 
 COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
@@ -82,8 +84,25 @@ def distil(
     settings = settings or Training.for_data(data.name, epochs=epochs)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
-    stage = Clustered(teacher, graph, assign(teacher, graph, plan, seed=seed), settings)
+    stage = _clustered(teacher, graph, plan, data, settings, seed)
     return run_stage(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+
+
+def _clustered(
+    teacher: nn.Module, graph: ChannelGraph, plan: Plan, data: Data, settings: Training, seed: int
+) -> Clustered:
+    """Return the stage that the schedule asks for."""
+    images, _ = next(iter(data.train.batches(settings.images)))
+    images = data.prepare(images)
+
+    def cluster(network: nn.Module) -> Labels:
+        return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
+
+    if settings.schedule == "asymptotic":
+        return Asymptotic(teacher, graph, cluster(teacher), settings, images)
+    if settings.schedule == "soft":
+        return Soft(teacher, graph, cluster(teacher), settings, cluster)
+    return Clustered(teacher, graph, cluster(teacher), settings)
 
 
 def teach(

@@ -1,0 +1,108 @@
+"""Training a small network under the same loop, losses, epochs and seeds as PDC's student."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdc_core.baselines.methods import METHODS, Case
+from pdc_core.data import Data
+from pdc_core.distil import comparable_blocks
+from pdc_core.errors import PDCError
+from pdc_core.graph import trace
+from pdc_core.plan import Plan
+from pdc_core.train import Recorder, Result, Stage, Training, run_stage
+from pdc_core.train.guidance import Guide
+from pdc_core.train.teacher import Teacher
+
+
+class Small(Stage):
+    """A small network that learns from labels and from the uncompressed network, as PDC's student does.
+
+    Parameters
+    ----------
+    small : the network to train; not changed.
+    guide : teacher and losses.
+    """
+
+    def __init__(self, small: nn.Module, guide: Guide) -> None:
+        super().__init__(copy.deepcopy(small).requires_grad_(True))
+        self.guide, self.teacher, self.progress = guide, guide.teacher, 0.0
+
+    def place(self, device: torch.device) -> None:
+        self.guide.teacher.to(device)
+        self.guide.watch(self.student)
+
+    def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return self.guide.loss(network, x, y, self.progress)
+
+    def after_step(self, progress: float) -> None:
+        self.progress = progress
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"progress": self.progress}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.progress = float(state["progress"])
+
+    def finish(self) -> tuple[nn.Module, nn.Module]:
+        self.guide.ours.close()
+        return super().finish()
+
+
+def train_baseline(
+    method: str,
+    model: nn.Module,
+    plan: Plan,
+    data: Data,
+    *,
+    seed: int = 0,
+    settings: Training | None = None,
+    recorder: Recorder | None = None,
+) -> Result:
+    """Compress by one of METHODS and train the small network as `distil` trains PDC's student.
+
+    Parameters
+    ----------
+    method : a name in METHODS.
+    model, plan, data, seed, settings, recorder : as for `distil`.
+
+    Raises
+    ------
+    PDCError
+        The method is unknown, or whatever `distil` raises.
+    """
+    if method not in METHODS:
+        raise PDCError(f"There is no method {method!r} to compare with; there are {', '.join(METHODS)}.")
+    settings = settings or Training.for_data(data.name)
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    small = METHODS[method](Case(teacher, graph, plan, data, seed))
+    return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
+
+
+def train_small(
+    small: nn.Module,
+    model: nn.Module,
+    plan: Plan,
+    data: Data,
+    *,
+    seed: int = 0,
+    settings: Training,
+    recorder: Recorder | None = None,
+) -> Result:
+    """Train a small network, wherever it comes from, under the uncompressed `model`.
+
+    Block outputs are compared where both networks have a block of that name and the plan leaves its width as it is.
+    """
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
+    names = dict(small.named_modules())
+    blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)
+    guiding = Teacher(teacher, torch.ones(2, *data.shape), settings.teacher_precision)
+    stage = Small(small, Guide(guiding, blocks, settings))
+    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
