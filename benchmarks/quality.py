@@ -6,9 +6,9 @@
     python benchmarks/quality.py --table                                     # only write the Markdown table again
 
 One row a method, keep ratio and seed, appended to the CSV as soon as it is finished, so that a run may be stopped at
-any time. `--data` holds the npz files that shared/data/unpack.py writes. What every method is given: the plan's counts of
-the inner layers (the trunk of the residual network stays whole), the same images, epochs, learning rate and losses;
-`l1_alone` is the exception, deletion and fine-tuning on labels as people do it today, without a teacher. `folding` and
+any time. `--data` holds the npz files that shared/data/unpack.py writes. Every method is given the plan's counts of the
+inner layers (the trunk of the residual network stays whole), the same images, epochs, learning rate and losses;
+`l1_alone` is the exception: deletion and fine-tuning on labels without a teacher, as people do it today. `folding` and
 `folding_bn` are not trained at all.
 
 CIFAR-10: the published checkpoint has seen all 50,000 training images, so choices were made on test images 0 to 1,999,
