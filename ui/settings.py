@@ -15,6 +15,7 @@ from ui.network import Network
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
 _KEEP: dict[str, Any] = {"persist_state": "session"}
+SCHEDULES = ["asymptotic", "progressive", "soft", "tied"]
 
 
 def training_settings(defaults: Training) -> tuple[Training, int]:
@@ -43,8 +44,9 @@ def _more(defaults: Training) -> dict[str, Any]:
             help="0 learns from the labels alone, 1 from the teacher alone.", **_KEEP,
         ),
         "schedule": st.selectbox(
-            "Strength", ["progressive", "tied"], key="schedule",
-            help="progressive: rises from 0 to 1; tied: a cluster's filters are equal from the first step.", **_KEEP,
+            "How filters become alike", SCHEDULES, SCHEDULES.index(defaults.schedule), key="schedule",
+            help="asymptotic: merged a few at a time; progressive: pulled ever harder; soft: as progressive, with new "
+            "clusters on the way; tied: equal from the first step.", **_KEEP,
         ),
         "ramp": st.slider(
             "Filters are tied after this share of the run", 0.05, 1.0, defaults.ramp, 0.05, key="ramp", **_KEEP

@@ -77,27 +77,32 @@ def distil(
         float | None, typer.Option(help="First learning rate, falls as a cosine; digits 0.05, else 0.02.")
     ] = None,
     augment: Annotated[float | None, typer.Option(help="Share of images augmented; digits 0, else 1.")] = None,
-    temperature: Annotated[float, typer.Option(help="T of the teacher's guidance.")] = 4.0,
-    alpha: Annotated[float, typer.Option(help="The teacher's share of the loss, 0 to 1.")] = 0.5,
+    temperature: Annotated[float | None, typer.Option(help="T of the teacher's guidance, 4 by default.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="The teacher's share of the loss, 0 to 1, by default 0.5.")
+    ] = None,
     schedule: Annotated[
-        str, typer.Option(help="How the strength rises: progressive, or tied from the start.")
-    ] = "progressive",
-    ramp: Annotated[float, typer.Option(help="Share of the run after which filters are tied.")] = 0.5,
+        str | None,
+        typer.Option(help="How filters become alike: asymptotic (the default), progressive, soft, or tied at once."),
+    ] = None,
+    ramp: Annotated[float | None, typer.Option(help="Share of the run after which filters are tied.")] = None,
     setting: Setting = None,
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Cluster, train under the teacher while filters are pulled together, fold: PDC's one stage."""
-    given = {"batch_size": batch_size, "lr": lr, "augment": augment}
-    chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    chosen_settings |= {
-        "epochs": epochs,
+    given = {
+        "batch_size": batch_size,
+        "lr": lr,
+        "augment": augment,
         "temperature": temperature,
         "alpha": alpha,
         "schedule": schedule,
         "ramp": ramp,
     }
+    chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen_settings["epochs"] = epochs
     training = _valid(partial(Training.for_data, data), setting, **chosen_settings)
     if keep is not None and plan is not None:
         raise PDCError("Give --keep or --plan, not both.")

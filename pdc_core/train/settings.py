@@ -64,15 +64,15 @@ class Training(BaseModel):
     temperature: float = Field(4.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1)
     logits: Literal["kd", "dkd"] = "kd"
-    matching: float = Field(0.0, ge=0)
+    matching: float = Field(1.0, ge=0)
     attention: float = Field(0.0, ge=0)
     feature_decay: float = Field(0.0, ge=0)
-    schedule: Literal["progressive", "tied", "soft", "asymptotic"] = "progressive"
+    schedule: Literal["progressive", "tied", "soft", "asymptotic"] = "asymptotic"
     freeze: float = Field(0.5, ge=0, le=1)
     merges: int = Field(6, ge=1)
     images: int = Field(512, ge=2)
     gradients: Literal["averaged", "summed"] = "averaged"
-    ramp: float = Field(0.5, gt=0, le=1)
+    ramp: float = Field(0.3, gt=0, le=1)
     weights: Literal["norm", "uniform"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)
     fold_when_tied: bool = False
@@ -100,8 +100,8 @@ class Training(BaseModel):
     @classmethod
     def for_data(cls, data: str, **changes: Any) -> Training:
         """Return the defaults of `distil` for a data set: digits its own, every other one those of CIFAR-10."""
-        known = {} if data == "digits" else {"lr": 0.02, "batch_size": 128, "augment": 1.0}
-        return cls(**{**known, **changes})
+        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": 1, "gradients": "summed"}
+        return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
     def for_teaching(cls, **changes: Any) -> Training:
