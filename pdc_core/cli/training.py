@@ -78,9 +78,7 @@ def distil(
     ] = None,
     augment: Annotated[float | None, typer.Option(help="Share of images augmented; digits 0, else 1.")] = None,
     temperature: Annotated[float | None, typer.Option(help="T of the teacher's guidance, 4 by default.")] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="The teacher's share of the loss, 0 to 1, by default 0.5.")
-    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="The teacher's share of the loss, by default 0.5.")] = None,
     schedule: Annotated[
         str | None,
         typer.Option(help="How filters become alike: asymptotic (the default), progressive, soft, or tied at once."),

@@ -73,7 +73,8 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
-        stage = Clustered(teacher, graph, _dealt(graph, plan), settings)
+        tied = settings.model_copy(update={"schedule": "tied"})  # what a step costs does not depend on the schedule
+        stage = Clustered(teacher, graph, _dealt(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
     timed = loop.trial(stage, TIMED + 2)
