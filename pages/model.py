@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+import torch
 
 from pdc_core import charts
 from ui.background import show_progress
@@ -51,7 +52,7 @@ def show(indices: list[int], said: Predictions) -> None:
     guesses = [classes[int(said.classes[i])] for i in indices]
     truths = [classes[int(test.labels[i])] for i in indices]
     captions = [g if g == t else f"{g}, but is {t}" for g, t in zip(guesses, truths, strict=True)]
-    gallery(test.images[indices].numpy(), captions)
+    gallery(test.images[torch.tensor(indices)].numpy(), captions)
 
 
 def samples(said: Predictions) -> None:

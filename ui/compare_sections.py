@@ -101,7 +101,7 @@ def _classes(pair: Pair) -> None:
         st.markdown(f"{title}: **{len(chosen):,}**{some}")
         picked = chosen[:SHOWN]
         captions = [f"is {names[truth[i]]}: {names[pair.before[i]]} → {names[pair.folded[i]]}" for i in picked]
-        gallery(pair.data.test.images[picked].numpy(), captions)
+        gallery(pair.data.test.images[torch.from_numpy(picked)].numpy(), captions)
 
 
 def speed(run: Run) -> None:

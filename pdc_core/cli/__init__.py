@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pdc_core.cli import layers, page, planning, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli import layers, own, page, planning, running, training  # noqa: F401  each adds its commands to the app
 from pdc_core.cli.options import app
+from pdc_core.cli.own import build_first
 from pdc_core.errors import PDCError
 from pdc_core.train import Stopped
 
@@ -35,4 +36,4 @@ def _errors() -> Iterator[None]:
 def main() -> None:
     """Run the command line."""
     with _errors():
-        app()
+        app(build_first(sys.argv[1:]))

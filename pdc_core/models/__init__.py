@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
 from .load import Card, card_of, load_model, published_weights, shipped_data
+from .own import register_own
 from .zoo import MODELS, build_model, torchvision_names
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "load_model",
     "published_weights",
     "read_checkpoint",
+    "register_own",
     "shipped_data",
     "torchvision_names",
 ]

@@ -79,6 +79,11 @@ def torchvision_names() -> tuple[str, ...]:
 
 def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
     """Return the error for a name that nobody knows, with the names that come close to it."""
+    if ":" in name:
+        return PDCError(
+            f"{name!r} is a network of somebody's own class. It is used only where a person asks for it on the command "
+            f"line, since importing it runs its code: --build {name}"
+        )
     close = difflib.get_close_matches(name, (*MODELS, *known), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}? " if close else ""
     return PDCError(

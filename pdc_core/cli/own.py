@@ -1,0 +1,43 @@
+"""The option `--build`, which any command takes: a network of the user's own class."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pdc_core.cli.options import app
+from pdc_core.models import register_own
+
+_HELP = "package.module:function that makes a network of your own from (channels, classes); its name is then its own."
+_OPTION = "--build"
+
+
+@app.callback()
+def own(
+    build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
+) -> None:
+    """Import what the person at the keyboard named; a run file or a page can not."""
+    for target in build or []:
+        register_own(target)
+
+
+def build_first(arguments: list[str]) -> list[str]:
+    """Return a command line with every --build in front of the command, where the app reads it.
+
+    Examples
+    --------
+    >>> build_first(["layers", "nets:make", "--build", "nets:make"])
+    ['--build', 'nets:make', 'layers', 'nets:make']
+    """
+    front, rest, i = [], [], 0
+    while i < len(arguments):
+        if arguments[i] == _OPTION and i + 1 < len(arguments):
+            front += arguments[i : i + 2]
+            i += 1
+        elif arguments[i].startswith(f"{_OPTION}="):
+            front.append(arguments[i])
+        else:
+            rest.append(arguments[i])
+        i += 1
+    return front + rest

@@ -1,0 +1,71 @@
+"""Networks of one's own class: only through --build, never through a name in a file or an address."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pdc_core as pdc
+from pdc_core.models import MODELS, register_own
+
+ROOT = Path(__file__).resolve().parent.parent
+NET = """
+from torch import nn
+def make(channels, classes):
+    convolutions = nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+def broken(channels, classes):
+    return "no network"
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"nets_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(NET)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("pdc_core.models.own.MODELS", known := dict(MODELS))
+    monkeypatch.setattr("pdc_core.models.zoo.MODELS", known)
+    monkeypatch.setattr("pdc_core.models.load.MODELS", known)
+    return name
+
+
+def test_a_registered_function_is_a_network_by_its_own_name(nets: str) -> None:
+    name = register_own(f"{nets}:make")
+    model = pdc.load_model(name, data="digits", weights=False)
+    assert model[0].in_channels == 1
+    assert model[5].out_features == 10
+    assert pdc.card_of(model).model == name
+
+
+def test_a_name_that_nobody_registered_is_never_imported(nets: str) -> None:
+    with pytest.raises(pdc.PDCError, match="--build"):
+        pdc.load_model(f"{nets}:make", data="digits", weights=False)
+    assert nets not in sys.modules
+
+
+@pytest.mark.parametrize("target", ["nets", "a.b", "os;x:y", "../x:y", "os:", ":make", "no_such_module_here:make"])
+def test_targets_that_name_nothing_are_refused(target: str) -> None:
+    with pytest.raises(pdc.PDCError, match=r"does not name a function|cannot be imported"):
+        register_own(target)
+
+
+def test_what_returns_no_network_is_refused(nets: str) -> None:
+    register_own(f"{nets}:broken")
+    with pytest.raises(pdc.PDCError, match=r"not a torch\.nn\.Module"):
+        pdc.load_model(f"{nets}:broken", data="digits", weights=False)
+    with pytest.raises(pdc.PDCError, match="not a function"):
+        register_own("sys:path")
+
+
+def test_the_option_stands_anywhere_on_the_command_line(nets: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pdc_core", "layers", f"{nets}:make", "--data", "digits", "--build", f"{nets}:make"]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": str(ROOT), "PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6" in done.stdout
+    assert f"{nets}:make" in done.stdout
