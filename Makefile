@@ -1,5 +1,6 @@
-# Two commands: `make app` opens the app on this machine, `make test` runs every test.
-# Both create .venv first and come back to it in seconds; requirements that changed are installed again.
+# `make app` opens the app on this machine, `make test` runs every test, `make notebooks` opens the lessons in JupyterLab,
+# `make lessons-html` runs them and writes build/lessons/*.html, readable without Jupyter or network.
+# All create .venv first and come back to it in seconds; requirements that changed are installed again.
 
 PYTHON := $(or $(PYTHON),$(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done))
@@ -7,7 +8,7 @@ PORT ?= 8501
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 SETUP = requirements.txt pyproject.toml
 
-.PHONY: app test
+.PHONY: app test notebooks lessons-html
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -15,6 +16,12 @@ app: .venv/app.stamp
 
 test: .venv/test.stamp
 	.venv/bin/python -m pytest
+
+notebooks: .venv/notebooks.stamp
+	.venv/bin/python -m jupyterlab --notebook-dir=notebooks
+
+lessons-html: .venv/notebooks.stamp
+	.venv/bin/python notebooks/render.py
 
 .venv/bin/python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -31,4 +38,8 @@ test: .venv/test.stamp
 
 .venv/test.stamp: requirements-dev.txt $(SETUP) | .venv/bin/python
 	$(PIP) install --no-compile -r requirements-dev.txt -e .
+	@touch $@ .venv/app.stamp
+
+.venv/notebooks.stamp: requirements-notebooks.txt $(SETUP) | .venv/bin/python
+	$(PIP) install -r requirements-notebooks.txt -e .
 	@touch $@ .venv/app.stamp

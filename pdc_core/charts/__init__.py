@@ -9,6 +9,7 @@ from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
+from pdc_core.charts.lessons import curves, over_seeds, tiles
 from pdc_core.charts.motion import motion
 from pdc_core.charts.palette import (
     BLUE,
@@ -46,12 +47,14 @@ __all__ = [
     "class_changes",
     "colour",
     "confusion_change",
+    "curves",
     "error_bars",
     "filter_map",
     "kernel_picture",
     "layer_bars",
     "loss_curves",
     "motion",
+    "over_seeds",
     "pulling_curves",
     "rows_height",
     "short",
@@ -59,6 +62,7 @@ __all__ = [
     "sum_bars",
     "symbol",
     "three_filters",
+    "tiles",
     "trade_off",
     "tying_curves",
 ]
