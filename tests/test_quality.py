@@ -1,0 +1,81 @@
+"""The quality benchmark: rows run once and in order, the table says what was not run, peers get the plan's counts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import pdc_core as pdc
+
+
+@pytest.fixture(scope="module")
+def quality() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "quality.py"
+    spec = importlib.util.spec_from_file_location("quality", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["quality"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def values(task: str, method: str, keep: float, seed: int, accuracy: float) -> dict[str, Any]:
+    measured = {"test_accuracy": accuracy, "val_accuracy": accuracy, "macs": int(1000 * keep), "params": 10}
+    return {"task": task, "method": method, "keep": keep, "seed": seed, **measured, "seconds": 1.0}
+
+
+def test_the_main_comparison_comes_first_and_peers_from_outside_at_one_ratio(quality: ModuleType) -> None:
+    order = quality.wanted(None, None, None)
+    assert order[:2] == [("pdc", 0.4, 0), ("l1", 0.4, 0)]
+    assert {m for m, _, _ in order[:18]} == {"pdc", "l1"}
+    assert len(order) == len(set(order)) == 9 * 8 + 3 * 2
+    assert {k for m, k, _ in order if m.startswith("torch_pruning")} == {0.4}
+
+
+def test_rows_that_are_there_are_not_run_again(
+    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, run = tmp_path / "quality.csv", []
+
+    def row(task: Any, method: str, keep: float, seed: int) -> dict[str, Any]:
+        run.append((method, keep, seed))
+        if len(run) == 3:
+            raise KeyboardInterrupt
+        return values("digits", method, keep, seed, 0.9)
+
+    monkeypatch.setattr(quality, "row", row)
+    monkeypatch.setattr(sys, "argv", ["quality.py", "digits", "--methods", "pdc", "--seeds", "0", "--out", str(out)])
+    with pytest.raises(KeyboardInterrupt):
+        quality.main()
+    quality.main()
+    assert run == [("pdc", 0.4, 0), ("pdc", 0.2, 0), ("pdc", 0.6, 0), ("pdc", 0.6, 0)]
+    assert list(pd.read_csv(out).keep) == [0.4, 0.2, 0.6]
+
+
+def test_the_table_shows_means_marks_the_best_and_says_what_was_not_run(quality: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "quality.csv"
+    for each in (("pdc", 0.4, 0, 0.9), ("pdc", 0.4, 1, 0.92), ("l1", 0.4, 0, 0.88), ("pdc", 0.2, 0, 0.7)):
+        quality.append(out, values("digits", *each))
+    text = quality.table(out)
+    assert "| pdc | **91.00 ± 1.41 (2)** | **70.00 (1)** |" in text
+    assert "| l1 | 88.00 (1) | not run |" in text
+
+
+@pytest.mark.parametrize("method", ["torch_pruning_l1", "torch_pruning_group"])
+def test_peers_from_outside_get_the_plans_counts_and_leave_the_trunk(quality: ModuleType, method: str) -> None:
+    pytest.importorskip("torch_pruning")
+    net = pdc.load_model("resnet20")
+    example = torch.zeros(1, 1, 8, 8)
+    graph = pdc.trace(net, example)
+    plan = pdc.Plan.uniform(graph, 0.4)
+    small = quality.pruned_by_torch_pruning(method, net, graph, plan)
+    assert pdc.cost(small, example).macs == pdc.plan_cost(graph, plan).macs
+    assert net.layer1[0].conv1.out_channels == 16
