@@ -1,56 +1,93 @@
-"""Filters: which filters are alike? One group's filters as a map, as pictures of kernels and as a table."""
+"""Filters: which filters are alike? Map, kernels and table of one group, linked; clusters by rule and by hand."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from pdc_core import charts
-from ui.drawing import figure, kernels_by_cluster
+from ui.by_hand import hand_bar
+from ui.filter_views import draw_grid, draw_legend, draw_map, draw_table
+from ui.filters import ALGORITHMS, VECTORS, pca_of, shown_group, vectors_of
+from ui.how_many import draw_how_many, set_count
 from ui.maps import background_maps
-from ui.network import SEED, FilterMap, filter_table, group_kernels, group_labels, group_pca, group_vectors
-from ui.session import begin, current_plan, set_plan
+from ui.network import SEED, FilterMap, group_kernels
+from ui.plans import current_plan, network_key, set_plan, undo_buttons
+from ui.sees import draw_seen
+from ui.session import begin
 
 network = begin(
     "Filters",
     "Which filters are alike? Training pulls the filters of a cluster together, then folds them into one.",
 )
+key = network_key(network)
 groups = [group.name for group in network.graph.clusterable]
+if not groups:
+    st.info("No layer of this network can be clustered under this residual treatment; the page Plan can change it.")
+    st.stop()
 
 
-def take_count(group: str) -> None:
+def take_count(name: str) -> None:
     """Make the slider's value the group's count in the plan."""
-    set_plan(current_plan().replace({group: st.session_state[f"k_{group}"]}), network)
+    set_count(shown_group(network, current_plan(), name, seed()), st.session_state[f"k_{name}"])
 
 
-controls = st.columns([3, 5, 2.6, 2.2], gap="medium", vertical_alignment="bottom")
+def take_option(field: str) -> None:
+    """Compare or group the filters of all layers in another way."""
+    value = st.session_state[f"option_{field}"]
+    names = {**VECTORS, **ALGORITHMS}
+    set_plan(current_plan().model_copy(update={field: value}), network, f"clustered by {names[value]}")
+
+
+def seed() -> int:
+    """Return the seed of k-means and UMAP."""
+    return int(st.session_state.get("cluster_seed", SEED))
+
+
+controls = st.columns([2.6, 4, 2.2, 1.5, 1.5], gap="small", vertical_alignment="bottom")
 name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
-group = network.graph.group(name)
-k = current_plan().counts[name]
-if group.size > 1:
-    st.session_state[f"k_{name}"] = k
-    controls[1].slider("Clusters kept", 1, group.size, key=f"k_{name}", on_change=take_count, args=(name,))
+group, plan = network.graph.group(name), current_plan()
+shown = shown_group(network, plan, name, seed())
+allowed = plan.allowed(group)
+if len(allowed) > 1:
+    st.session_state[f"k_{name}"] = shown.k
+    tip = f"Multiples of {group.blocks}: its convolution has so many groups." if group.blocks > 1 else None
+    controls[1].select_slider("Clusters kept", allowed, key=f"k_{name}", on_change=take_count, args=(name,), help=tip)
+else:
+    controls[1].caption(f"{shown.k} clusters: the plan allows no other number here.")
 kind = controls[2].segmented_control(
     "Map", ["PCA", "UMAP"], default="PCA", required=True, key="map", bind="query-params"
 )
-clusters = ["all", *map(str, range(k))]
+clusters = ["all", *map(str, range(shown.k))]
 if st.session_state.get("highlight", "all") not in clusters:
     st.session_state["highlight"] = "all"
-chosen = controls[3].selectbox("Highlight cluster", clusters, key="highlight", persist_state="session")
-highlight = None if chosen == "all" else int(chosen)
-
-labels = group_labels(network, network.digest, name, k)
-vectors = group_vectors(network, network.digest, name)
-table = filter_table(network, network.digest, name, k)
+marked = controls[3].selectbox(
+    "Highlight", clusters, key="highlight", persist_state="session", help="One cluster only."
+)
+highlight = None if marked == "all" else int(marked)
+with controls[4].popover("Options", width="stretch"):
+    for field, label, choices in (
+        ("vectors", "Filters are compared by", VECTORS),
+        ("algorithm", "and grouped by", ALGORITHMS),
+    ):
+        st.session_state[f"option_{field}"] = getattr(plan, field)
+        st.radio(
+            label, list(choices), format_func=choices.get, key=f"option_{field}", on_change=take_option, args=(field,)
+        )
+    st.number_input("Seed of k-means and UMAP", 0, 2**31 - 1, SEED, key="cluster_seed", persist_state="session")
+    st.caption("Vectors and algorithm belong to the plan and hold for all layers; a run has its own seed.")
 kernels = group_kernels(network, name)
-readers = ", ".join(reader.module for reader in group.readers)
-st.markdown(
-    f"**{name}** has **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights, read by "
-    f"{readers}. "
-    f"With **{k} clusters**, {group.size - k} filters are folded away."
+readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
+tied = f", tied over {len(group.producers)} layers" if len(group.producers) > 1 else ""
+said, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
+with steps:
+    undo_buttons(network, "filters")
+said.markdown(
+    f"**{name}** has **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights{tied}, read by "
+    f"{readers}. With **{shown.k} clusters**, {group.size - shown.k} filters are folded away."
 )
 
 # Asked for even while PCA is shown: the first layout compiles for a while, and then the switch is instant.
-layout = background_maps().request((network.digest, name, str(SEED)), vectors, SEED)
+vectors = vectors_of(network, key, name, plan.vectors)
+layout = background_maps().request((key, name, plan.vectors, str(seed())), vectors, seed())
 
 
 @st.fragment(run_every=1.0)
@@ -64,54 +101,52 @@ def wait_for_umap() -> None:
 def chosen_map() -> tuple[str, FilterMap]:
     """Return the map to draw and its name."""
     if kind == "UMAP" and layout.done() and layout.exception() is None:
-        return f"UMAP, seed {SEED}", layout.result()
-    return "PCA, no seed", group_pca(network, network.digest, name)
+        return "UMAP", layout.result()
+    return "PCA", pca_of(network, key, name, plan.vectors)
 
 
 left, right = st.columns([3, 2], gap="large")
 with left:
     method, drawn = chosen_map()
-    points = table.assign(x=drawn.points[:, 0], y=drawn.points[:, 1])
-    title = f"{name}: {group.size} filters in {k} clusters, {method.split(',')[0]}"
-    figure(charts.filter_map(points, title, drawn.axes, highlight), key="filter_map")
+    draw_map(shown, drawn, method, highlight)
+    draw_legend(shown)
+    chance = f"seed {seed()}" if method == "UMAP" else "no seed"
     st.caption(
-        f"{method} · trustworthiness {drawn.quality:.2f} (1: neighbours on the map are neighbours in "
-        f"truth) · "
-        "distances are not to scale"
+        f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}, {chance} · trustworthiness {drawn.quality:.2f} "
+        "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid"
     )
     if kind == "UMAP" and not layout.done():
         wait_for_umap()
     elif kind == "UMAP" and layout.exception() is not None:
         st.caption("UMAP failed on this layer; PCA is shown.")
 with right:
-    st.markdown("**Kernels by cluster**, one tile a filter, its input channels inside")
-    with st.container(height=440, border=False):
-        kernels_by_cluster(kernels, labels, highlight)
-    st.caption("Blue is negative, orange positive, white zero; one scale for the layer.")
+    draw_grid(shown)
+    st.caption("One tile a filter, its input channels inside. Blue is negative, orange positive; one scale for all.")
 
-st.subheader("Filter by filter")
-st.dataframe(
-    table,
-    hide_index=True,
-    column_config={
-        "filter": "filter [index]",
-        "cluster": "cluster [label]",
-        "members": "filters in its cluster",
-        "norm": st.column_config.NumberColumn("norm of its weights", format="%.3f"),
-        "distance": st.column_config.NumberColumn("distance to its centroid", format="%.3f"),
-    },
+hand_bar(shown)
+view = st.segmented_control(
+    "Look closer",
+    ["Filter by filter", "How many clusters?", "What the filter sees"],
+    default="Filter by filter",
+    required=True,
+    key="view",
+    bind="query-params",
 )
+{"Filter by filter": draw_table, "How many clusters?": draw_how_many, "What the filter sees": draw_seen}[view](shown)
+
 with st.expander("How the clusters are found"):
     st.markdown(
-        "k-means on the filters' raw weights, each filter weighted by its squared norm (our choice), in "
-        "the full "
-        "space and never on the map. It looks for labels $a_i$ and centroids $C_j$ that minimise"
+        "The filters' vectors, each weighted by its filter's squared norm (our choice), are grouped in the full space "
+        "and never on the map. Both algorithms look for labels $a_i$ and centroids $C_j$ with a small"
     )
     st.latex(
-        r"\sum_i \lVert W_i \rVert^2 \, \lVert W_i - C_{a_i} \rVert^2 ,\qquad "
-        r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 W_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
+        r"\sum_i \lVert W_i \rVert^2 \, \lVert v_i - C_{a_i} \rVert^2 ,\qquad "
+        r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 v_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
-    st.markdown(f"Seed {SEED}. Training then ties the filters of a cluster exactly, so folding them changes nothing.")
+    st.markdown(
+        "k-means moves centroids and labels in turns; Ward linkage merges, again and again, the two clusters whose "
+        "union costs least. Training then ties the filters of a cluster exactly, so folding them changes nothing."
+    )
 frozen = [group for group in network.graph.groups if group.frozen]
 if frozen:
     with st.expander(f"Why {len(frozen)} other groups are not here"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
-_INK = {"light": "#2b3138", "dark": "#e3e7eb"}
+INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
 
@@ -39,21 +40,30 @@ def cut(before: float, after: float) -> str:
     return f"{100 * (after / before - 1):+.1f} %" if before else "0 %"
 
 
-def figure(chart: go.Figure, key: str) -> None:
-    """Draw a chart of `pdc_core.charts` with its description for screen readers."""
-    chart.layout.font.update(color=_INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
-    st.plotly_chart(
-        chart,
-        key=key,
-        theme=None,
-        config={**_CHART, "toImageButtonOptions": _picture_of(key)},
-        alt=chart.layout.meta["alt"],
-    )
+def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
+    """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
+    chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
+    fixed: dict[str, Any] = {
+        "key": key,
+        "theme": None,
+        "config": {**_CHART, "toImageButtonOptions": _picture_of(key)},
+        "alt": chart.layout.meta["alt"],
+        "width": "stretch" if chart.layout.width is None else "content",
+    }
+    if on_select is None:
+        st.plotly_chart(chart, **fixed)
+    else:  # with a box or a lasso in the mode, streamlit turns off clicks on points
+        st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
 def _picture_of(name: str) -> dict[str, Any]:
     """Return how a chart is saved as a picture: PNG, or SVG where the page Compare was told so."""
     return {"format": str(st.session_state.get("picture", "PNG")).lower(), "filename": f"pdc-{name}", "scale": 2}
+
+
+def cluster_mark(cluster: int) -> str:
+    """Write the coloured symbol of a cluster as an HTML element."""
+    return f'<span style="color:{charts.colour(cluster)}">{_GLYPHS[charts.symbol(cluster)]}</span>'
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -72,48 +82,13 @@ def gallery(images: NDArray[np.uint8], captions: list[str], side: int = 60) -> N
         pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         text = escape(caption)
         cells.append(
-            f'<figure style="margin:0;text-align:center">{_picture(pixels, text, f"width:{side}px")}'
+            f'<figure style="margin:0;text-align:center">{picture(pixels, text, f"width:{side}px")}'
             f'<figcaption style="font-size:.9rem">{text}</figcaption></figure>'
         )
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.5rem .9rem">{"".join(cells)}</div>')
 
 
-def kernels_by_cluster(filters: NDArray[Any], labels: NDArray[np.int64], highlight: int | None = None) -> None:
-    """Draw every filter's kernels, a strip for each cluster, largest cluster first.
-
-    Parameters
-    ----------
-    filters : array (n, c, kh, kw) or (n, c)
-    labels : int array (n,)
-    highlight : int, optional
-        The one cluster to draw; all others are left out.
-    """
-    sizes = np.bincount(labels)
-    shown = [int(c) for c in np.argsort(-sizes, kind="stable")] if highlight is None else [highlight]
-    bound = float(np.abs(filters).max())
-    strips = []
-    for c in shown:
-        members = np.flatnonzero(labels == c)
-        picture = charts.kernel_picture(filters[members], columns=4, scale=_scale(filters), bound=bound)
-        names = ", ".join(str(int(i)) for i in members)
-        head = f'<span style="color:{charts.colour(c)}">{_GLYPHS[charts.symbol(c)]}</span> <b>{c}</b>'
-        strips.append(
-            '<figure style="margin:0">'
-            f'<figcaption style="font-size:.8rem">{head}: filter {escape(names)}</figcaption>'
-            f"{_picture(picture, f'Kernels of cluster {c}: filters {names}', 'max-width:100%')}</figure>"
-        )
-    row = "display:flex;flex-wrap:wrap;gap:.6rem 1.2rem;align-items:flex-end"
-    st.html(f'<div style="{row}">{"".join(strips)}</div>')
-
-
-def _picture(pixels: NDArray[np.uint8], alt: str, style: str) -> str:
+def picture(pixels: NDArray[np.uint8], alt: str, style: str) -> str:
     """Write an image as an HTML element that is not smoothed when enlarged."""
     source = base64.b64encode(png(pixels)).decode()
     return f'<img src="data:image/png;base64,{source}" alt="{alt}" style="image-rendering:pixelated;{style}">'
-
-
-def _scale(filters: NDArray[Any]) -> int:
-    """Pixels of a weight so that a filter is about 68 pixels wide."""
-    c = min(filters.shape[1], charts.KERNEL_LIMIT)
-    width = filters.shape[3] if filters.ndim == 4 else 1
-    return max(1, round(68 / (np.ceil(np.sqrt(c)) * (width + 1))))

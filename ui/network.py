@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pdc_core.cluster import assign_group, filter_vectors, filter_weights
 from pdc_core.cost import Cost, cost
 from pdc_core.data import Data, Split, describe_data, load_data
-from pdc_core.embed import map_quality, pca_map, pca_share
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
@@ -194,49 +191,8 @@ def network_cost(_network: Network, digest: str) -> Cost:
     return cost(_network.module, _network.example)
 
 
-@st.cache_data(show_spinner=False, max_entries=512)
-def group_vectors(_network: Network, digest: str, group: str) -> NDArray[np.float64]:
-    """Return the vectors that are clustered, (n, d)."""
-    return filter_vectors(_network.module, _network.graph.group(group))
-
-
-@st.cache_data(show_spinner="Clustering", max_entries=2048)
-def group_labels(_network: Network, digest: str, group: str, k: int, seed: int = SEED) -> NDArray[np.int64]:
-    """Cluster the filters of one group exactly as `assign` would, (n,)."""
-    return assign_group(_network.module, _network.graph.group(group), k, seed)
-
-
-@st.cache_data(show_spinner=False, max_entries=512)
-def group_pca(_network: Network, digest: str, group: str) -> FilterMap:
-    """Project the filters of one group onto their principal axes."""
-    vectors = group_vectors(_network, digest, group)
-    points, (first, second) = pca_map(vectors), pca_share(vectors)
-    axes = (f"1st principal axis ({first:.0%} of the variance)", f"2nd principal axis ({second:.0%})")
-    return FilterMap(points, map_quality(vectors, points), axes)
-
-
 def group_kernels(network: Network, group: str) -> NDArray[np.float32]:
     """Return the weights of a group's first producer, (n, c, kh, kw) or (n, c)."""
     producer = network.graph.group(group).producers[0]
     weight = network.module.get_submodule(producer.module).get_parameter("weight")
     return weight.detach().numpy()[np.asarray(producer.channels)]
-
-
-@st.cache_data(show_spinner=False, max_entries=2048)
-def filter_table(_network: Network, digest: str, group: str, k: int, seed: int = SEED) -> pd.DataFrame:
-    """Describe each filter of a group: its cluster, norm and distance to the cluster's weighted centroid."""
-    vectors, labels = group_vectors(_network, digest, group), group_labels(_network, digest, group, k, seed)
-    weights = filter_weights(_network.module, _network.graph.group(group))
-    total = np.bincount(labels, weights, minlength=k)
-    weights = np.where(total[labels] > 0, weights, 1.0)  # a cluster of total weight 0 counts as uniform
-    onehot = np.eye(k)[labels]  # M (n, k)
-    centroids = (onehot.T * weights) @ vectors / np.bincount(labels, weights, minlength=k)[:, None]  # (k, d)
-    return pd.DataFrame(
-        {
-            "filter": np.arange(len(vectors)),
-            "cluster": labels,
-            "members": np.bincount(labels)[labels],
-            "norm": np.linalg.norm(vectors, axis=1),
-            "distance": np.linalg.norm(vectors - centroids[labels], axis=1),
-        }
-    )

@@ -5,11 +5,13 @@ symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
 from pdc_core.charts.comparison import accuracy_against, class_changes, confusion_change, speed_up
+from pdc_core.charts.counting import every_k, tree_lines
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.lessons import curves, over_seeds, tiles
+from pdc_core.charts.linked import BRUSH, CLICK, GRID_WIDTH, grid_columns, kernel_grid, linked_map
 from pdc_core.charts.motion import motion
 from pdc_core.charts.palette import (
     BLUE,
@@ -25,14 +27,18 @@ from pdc_core.charts.palette import (
     short,
     symbol,
 )
+from pdc_core.charts.plans import sensitivity_curves
 from pdc_core.charts.trade_off import trade_off
 from pdc_core.charts.training import accuracy_curve, loss_curves, tying_curves
 
 __all__ = [
     "BLUE",
+    "BRUSH",
+    "CLICK",
     "COLOURS",
     "GREEN",
     "GREY",
+    "GRID_WIDTH",
     "KERNEL_LIMIT",
     "LABEL_LIMIT",
     "LEGEND_LIMIT",
@@ -49,14 +55,19 @@ __all__ = [
     "confusion_change",
     "curves",
     "error_bars",
+    "every_k",
     "filter_map",
+    "grid_columns",
+    "kernel_grid",
     "kernel_picture",
     "layer_bars",
+    "linked_map",
     "loss_curves",
     "motion",
     "over_seeds",
     "pulling_curves",
     "rows_height",
+    "sensitivity_curves",
     "short",
     "speed_up",
     "sum_bars",
@@ -64,5 +75,6 @@ __all__ = [
     "three_filters",
     "tiles",
     "trade_off",
+    "tree_lines",
     "tying_curves",
 ]

@@ -1,0 +1,99 @@
+"""What filters say about images: how often each is active, and its activation maps, as its first reader sees them.
+
+That is after norm and activation function, where the filter's effect on the rest of the network begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph, ChannelGroup
+
+_BATCH = 100
+
+
+@torch.no_grad()
+def activation_rates(model: nn.Module, graph: ChannelGraph, images: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Return the share of images and pixels at which each filter is active (above 0), for all groups in one pass.
+
+    Parameters
+    ----------
+    images : prepared images (b, c, h, w), at least one.
+
+    Returns
+    -------
+    {group name: (n,), 0 to 1}; groups that nothing reads are absent.
+    """
+    groups = [g for g in graph.clusterable if g.readers]
+    active = {g.name: np.zeros(g.size) for g in groups}
+    seen = dict.fromkeys(active, 0)
+
+    def count(group: ChannelGroup, x: Tensor) -> None:
+        values = x.flatten(1)  # (n, pixels of the batch)
+        active[group.name] += (values > 0).sum(dim=1).cpu().numpy()
+        seen[group.name] += values.shape[1]
+
+    _listen(model, groups, images, count)
+    return {name: total / max(1, seen[name]) for name, total in active.items()}
+
+
+@torch.no_grad()
+def activation_maps(
+    model: nn.Module, group: ChannelGroup, images: Tensor, filters: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the activation maps of some filters on some images, (filters, b, h, w).
+
+    After a flatten, where the reader is a linear layer, a map that is no square is one row.
+
+    Raises
+    ------
+    PDCError
+        Nothing reads the group.
+    """
+    if not group.readers:
+        raise PDCError(f"Nothing reads group {group.name!r}, so that its filters have no effect to show.")
+    parts: list[Tensor] = []
+    rows = torch.as_tensor(list(filters))
+
+    def keep(_: ChannelGroup, x: Tensor) -> None:
+        chosen = x[rows.to(x.device)]  # (filters, m, b, ...)
+        parts.append(chosen.movedim(1, 2).flatten(2) if chosen.dim() == 3 else chosen.movedim(1, 2).flatten(2, 3))
+
+    _listen(model, [group], images, keep)
+    maps = torch.cat([part.cpu() for part in parts], dim=1).float()
+    if maps.dim() == 3:
+        side = round(maps.shape[2] ** 0.5)
+        maps = maps.unflatten(2, (side, side) if side * side == maps.shape[2] else (1, maps.shape[2]))
+    return maps.numpy()
+
+
+def _listen(
+    model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, hear: Callable[[ChannelGroup, Tensor], None]
+) -> None:
+    """Run the images through the network; hand on what each group's first reader reads of it, (n, m, b, ...)."""
+    handles = []
+    for group in groups:
+        part = group.readers[0]
+        channels = torch.from_numpy(np.ascontiguousarray(part.channels))  # (n, m)
+
+        def take(
+            module: nn.Module, args: tuple[Tensor, ...], group: ChannelGroup = group, channels: Tensor = channels
+        ) -> None:
+            x = args[0]
+            axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
+            own = x.index_select(axis, channels.reshape(-1).to(x.device)).movedim(axis, 0)
+            hear(group, own.unflatten(0, tuple(channels.shape)))
+
+        handles.append(model.get_submodule(part.module).register_forward_pre_hook(take))
+    try:
+        for batch in images.split(_BATCH):
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()

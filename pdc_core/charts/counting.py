@@ -1,0 +1,135 @@
+"""How many clusters? Inertia and silhouette of every k, and the tree that they come from, with the current cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdc_core.charts.figure import blank
+from pdc_core.charts.palette import BLUE, GREEN, GREY, VERMILION, colour
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def every_k(frame: pd.DataFrame, k: int, suggested: int | None = None, now: float | None = None) -> go.Figure:
+    """Draw what every number of clusters would lose, and how clear the clusters would be; a click chooses k.
+
+    Parameters
+    ----------
+    frame : DataFrame with columns `k`, `lost` (0 to 1) and `silhouette` (-1 to 1, NaN where not defined)
+    k : current number of clusters
+    suggested : a number to mark
+    now : what the current clusters lose, 0 to 1, where they are not those of the tree
+    """
+    import plotly.graph_objects as go
+
+    n = int(frame["k"].max())
+    at_k = frame[frame["k"] == k].iloc[0]
+    figure = blank(
+        f"Every number of clusters from 1 to {n}; now {k}",
+        x="clusters kept k (click to choose)",
+        y="[%] of the spread, silhouette × 100",
+        height=380,
+        legend=True,
+        alt=f"At {k} clusters {at_k['lost']:.0%} of the spread is lost.",
+        dragmode=False,
+        xaxis={"range": [0.5, n + 0.5]},
+    )
+    for column, name, shade, shape in (
+        ("lost", "spread lost", BLUE, "circle"),
+        ("silhouette", "silhouette", GREEN, "diamond"),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=frame["k"],
+                y=100 * frame[column],
+                name=name,
+                mode="lines+markers",
+                customdata=[int(each) for each in frame["k"]],
+                line={"color": shade, "width": 2},
+                marker={"size": 8 if n <= 64 else 4, "symbol": shape, "color": shade},
+                hovertemplate="%{x} clusters, " + name + ": %{y:.1f}<extra></extra>",
+                unselected={"marker": {"opacity": 1}},
+            )
+        )
+    if now is not None:
+        figure.add_trace(
+            go.Scatter(
+                x=[k],
+                y=[100 * now],
+                name="lost by the plan",
+                mode="markers",
+                marker={"size": 14, "symbol": "star", "color": VERMILION},
+                hovertemplate="the plan's clusters: %{y:.1f} % lost<extra></extra>",
+            )
+        )
+    figure.add_vline(x=k, line={"color": VERMILION, "width": 2})
+    if suggested is not None and suggested != k:
+        figure.add_vline(x=suggested, line={"color": GREY, "width": 2, "dash": "dash"})
+    return figure
+
+
+def tree_lines(joints: NDArray[np.float64], members: Sequence[NDArray[np.int64]], k: int) -> go.Figure:
+    """Draw a dendrogram with its cut at k clusters; a click on a joint keeps what it joins apart.
+
+    Parameters
+    ----------
+    joints, members : of `cluster.dendrogram`
+    k : current number of clusters, where the cut is drawn
+    """
+    import plotly.graph_objects as go
+
+    leaves, heights = len(members), joints[:, 4] if len(joints) else np.zeros(1)
+    n = sum(len(m) for m in members)
+    below, above = _around_cut(joints, k, n)
+    level = (below + above) / 2
+    figure = blank(
+        f"Which filters merge first: the tree, cut at {k} clusters",
+        x="filters" if leaves == n else f"groups of filters, the lowest {n - leaves} merges are not drawn",
+        y="height of a merge",
+        height=380,
+        alt=f"{leaves} leaves; the cut is at a height of {level:.3g}.",
+        dragmode=False,
+        xaxis={
+            "tickvals": list(range(leaves)),
+            "ticktext": [str(m[0]) if len(m) == 1 else f"{len(m)}×" for m in members],
+            "showgrid": False,
+            "range": [-0.7, leaves - 0.3],
+            "tickfont": {"size": 11 if leaves > 32 else 13},
+        },
+        yaxis={"rangemode": "tozero", "range": [0, 1.05 * float(heights.max() or 1)]},
+    )
+    lines: dict[str, tuple[list[float | None], list[float | None]]] = {"under": ([], []), "over": ([], [])}
+    for left, right, low, high, top, _ in joints:
+        xs, ys = lines["under" if top <= level else "over"]
+        xs += [left, left, right, right, None]
+        ys += [low, top, top, high, None]
+    for (name, (xs, ys)), shade in zip(lines.items(), (colour(0), GREY), strict=True):
+        figure.add_trace(go.Scatter(x=xs, y=ys, mode="lines", name=name, line={"color": shade}, hoverinfo="skip"))
+    figure.add_trace(
+        go.Scatter(
+            x=(joints[:, 0] + joints[:, 1]) / 2,
+            y=joints[:, 4],
+            mode="markers",
+            customdata=[int(each) for each in joints[:, 5]],
+            marker={"size": 11, "color": [colour(0) if top <= level else GREY for top in joints[:, 4]]},
+            hovertemplate="cut below this merge: %{customdata} clusters<extra></extra>",
+            unselected={"marker": {"opacity": 1}},
+        )
+    )
+    figure.add_hline(y=level, line={"color": VERMILION, "width": 2, "dash": "dash"})
+    return figure
+
+
+def _around_cut(joints: NDArray[np.float64], k: int, n: int) -> tuple[float, float]:
+    """Return the heights of the last merge that a cut at k does and of the first that it does not do."""
+    done, undone = joints[joints[:, 5] > k], joints[joints[:, 5] <= k]
+    below = float(done[:, 4].max()) if len(done) else 0.0
+    if len(undone):
+        return below, float(undone[:, 4].min())
+    return below, 1.04 * below
