@@ -101,7 +101,7 @@ def test_filters_shows_the_labels_that_assign_would_give(opened: Callable[..., A
     assert app.selectbox(key="layer").value == name
     plan = pdc.Plan.uniform(graph, keep=0.25)
     assert list(app.dataframe[0].value["cluster"]) == list(assign(model, graph, plan)[name])
-    app.slider(key=f"k_{name}").set_value(3).run()
+    app.select_slider(key=f"k_{name}").set_value(3).run()
     assert not app.exception
     assert list(app.dataframe[0].value["cluster"]) == list(assign(model, graph, plan.replace({name: 3}))[name])
     assert any("distances are not to scale" in caption.value for caption in app.caption)
@@ -109,7 +109,7 @@ def test_filters_shows_the_labels_that_assign_would_give(opened: Callable[..., A
 
 def test_a_count_set_on_filters_is_the_count_of_the_plan(opened: Callable[..., AppTest]) -> None:
     app = opened("filters", layer="layer1.0.conv1")
-    app.slider(key="k_layer1.0.conv1").set_value(7).run()
+    app.select_slider(key="k_layer1.0.conv1").set_value(7).run()
     app.switch_page(str(ROOT / "pages" / "plan.py")).run()
     assert not app.exception
     assert app.session_state["plan"].counts["layer1.0.conv1"] == 7
