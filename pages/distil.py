@@ -99,10 +99,13 @@ with st.expander("What is minimised, and when the clusters are tied"):
     st.latex(
         r"(1-\alpha)\,\mathrm{CE}(z_s, y) + \alpha\,T^2\,\mathrm{KL}"
         r"\big(\mathrm{softmax}(z_t/T)\,\|\,\mathrm{softmax}(z_s/T)\big)"
+        r" + w\,\mathrm{mean}_b\,\|f_s^b - f_t^b\|^2 / \|f_t^b\|^2"
     )
     st.markdown(
-        "$z_s$ and $z_t$ are the logits of student and teacher. After each step every filter moves towards "
-        "its cluster's centroid, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that rises as a "
-        "cube from 0 to 1 over the first half of the run (our choice). At $s = 1$ the filters of a cluster "
-        "are identical, and folding changes nothing."
+        "$z_s$ and $z_t$ are the logits of student and teacher, $f_s^b$ and $f_t^b$ what their residual block $b$ puts "
+        "out. By default filters are merged a few at a time: in every cluster those that least squares replaces best "
+        "take over the weights of one that stays, and the layers that read them are solved anew (our choice). With the "
+        "schedule *progressive*, every filter moves towards its cluster's centroid after each step, "
+        "$t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that rises as a cube. In the end the filters of a "
+        "cluster are identical, and folding changes nothing."
     )
