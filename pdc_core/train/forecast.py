@@ -77,7 +77,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         stage = Clustered(teacher, graph, _dealt(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
-    timed = loop.trial(stage, TIMED + 2)
+    timed = list(loop.trial(stage, TIMED + 2))
     rest = len(data.train) % settings.batch_size
     steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
     each = statistics.median(timed[2:] or timed)

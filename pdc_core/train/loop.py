@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -87,21 +88,23 @@ class Loop:
                 if not self._epoch(epoch):
                     break
 
-    def trial(self, stage: Stage, steps: int) -> list[float]:
-        """Return the seconds that each of the first steps takes, reading its images included; nothing is recorded."""
+    def trial(self, stage: Stage, steps: int) -> Iterator[float]:
+        """Make the first steps of a run and yield the seconds that each takes, reading its images included.
+
+        Nothing is recorded. Two trials can be interleaved, so that they meet the same machine.
+        """
         self.stage = stage
         self._set_up(None)
         stage.place(self.device)
         stage.before_epoch(0, 0.0)
         stage.student.train()
-        seconds, began = [], time.perf_counter()
+        coming = itertools.chain.from_iterable(map(self.batches.epoch, range(self.settings.epochs)))
         with self._own_randomness():
-            for x, y in itertools.islice(self.batches.epoch(0), steps):
-                self._step(x, y)
-                self.done += 1
-                seconds.append(time.perf_counter() - began)
+            for _ in range(min(steps, self.steps)):
                 began = time.perf_counter()
-        return seconds
+                self._step(*next(coming))
+                self.done += 1
+                yield time.perf_counter() - began
 
     def _own_randomness(self) -> AbstractContextManager[None]:
         """Leave torch's global random state as it was; every step seeds it anew."""

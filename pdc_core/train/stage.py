@@ -140,6 +140,7 @@ class Clustered(Stage):
         self.strength = self.progress = 0.0
         self.ties: list[Tie] = []
         self.gradients: list[SummedGradients] = []
+        self.momentum_bound = False
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
         self.scales: dict[nn.Parameter, Tensor] = {}
 
@@ -189,7 +190,7 @@ class Clustered(Stage):
         self._tie_(self.strength)
 
     def _tie_(self, strength: float) -> None:
-        if not self.momentum_bound:
+        if self.ties and not self.momentum_bound:
             self._bind_momentum()
         for each in self.ties:
             each.apply_(strength)

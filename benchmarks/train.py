@@ -1,0 +1,187 @@
+"""What a step of the one stage costs, and what folding early saves: ratios of steps made in turn, in one run.
+
+    python benchmarks/train.py [--steps 60]     # writes results/train.md
+
+ResNet-20, random images shaped like CIFAR-10, batches of 128, keep 0.4 of every inner group. The two sides of a ratio
+make one step each in turn, so that both meet the same machine: medians of steps that are alike, sums of a whole run.
+Peak memory is that of a process of its own for each side, less what it had before the first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import pdc_core as pdc
+from pdc_core.data import Data, Split
+from pdc_core.distil import one_stage_loss
+from pdc_core.train import Clustered, Loop, Recorder, Taught, Training
+from pdc_core.train.teacher import Teacher
+
+RESULT = Path(__file__).parent / "results" / "train.md"
+KEEP, BATCH = 0.4, 128
+
+
+def images(steps: int) -> Data:
+    """Return random images for so many steps of one epoch."""
+    draw = torch.Generator().manual_seed(0)
+    splits = [
+        Split(
+            torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draw),
+            torch.randint(0, 10, (n,), generator=draw),
+        )
+        for n in (steps * BATCH, 2, 2)
+    ]
+    return Data("random", *splits, tuple("0123456789"), (3, 32, 32), (0.5,) * 3, (0.25,) * 3, shift=4, flip=True)
+
+
+def network(name: str = "resnet20") -> nn.Module:
+    """Return a network with random weights, in eval mode."""
+    return pdc.load_model(name, data="cifar10", weights=False)
+
+
+def clustered(data: Data, name: str = "resnet20", **changes: object) -> Iterator[float]:
+    """Yield the seconds of each step of PDC's one stage."""
+    settings = Training(epochs=1, batch_size=BATCH, lr=0.02, **changes)  # type: ignore[arg-type]
+    model = network(name)
+    graph = pdc.trace(model, torch.zeros(1, 3, 32, 32))
+    labels = pdc.assign(model, graph, pdc.Plan.uniform(graph, KEEP))
+    return Loop(data, settings, 0, Recorder()).trial(Clustered(model, graph, labels, settings), 10**9)
+
+
+def guided(data: Data, name: str = "resnet20") -> Iterator[float]:
+    """Yield the seconds of each plain teacher-student step: no clusters, no loop of ours."""
+    student, teacher = network(name).train(), Teacher(network(name), torch.ones(2, 3, 32, 32))
+    optimizer = torch.optim.SGD(student.parameters(), 0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for first in range(0, len(data.train), BATCH):
+        began = time.perf_counter()
+        x, y = data.prepare(data.train.images[first : first + BATCH]), data.train.labels[first : first + BATCH]
+        optimizer.zero_grad()
+        loss, ce, kd = one_stage_loss(student(x), teacher(x), y, 4.0, 0.5)
+        loss.backward()
+        optimizer.step()
+        torch.stack([loss, ce, kd]).tolist()  # whoever trains looks at the losses
+        yield time.perf_counter() - began
+
+
+def taught(data: Data) -> Iterator[float]:
+    """Yield the seconds of each step of `teach`."""
+    settings = Training(epochs=1, batch_size=BATCH, lr=0.1)
+    return Loop(data, settings, 0, Recorder()).trial(Taught(network(), settings), 10**9)
+
+
+def bare(data: Data) -> Iterator[float]:
+    """Yield the seconds of each step of the shortest loop that teaches a network."""
+    model = network().train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for first in range(0, len(data.train), BATCH):
+        began = time.perf_counter()
+        x, y = data.prepare(data.train.images[first : first + BATCH]), data.train.labels[first : first + BATCH]
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        yield time.perf_counter() - began
+
+
+def in_turn(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
+    """Return the seconds a step of two trials that take turns; the first steps warm up and do not count."""
+    pairs = list(zip(one, other, strict=True))[skip:]
+    first, second = (sum(seconds) / len(pairs) for seconds in zip(*pairs, strict=True))
+    return first, second
+
+
+def best_of_turns(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
+    """Return the median seconds a step of two trials that take turns, for steps that are all alike."""
+    pairs = list(zip(one, other, strict=True))[skip:]
+    first, second = (sorted(seconds)[len(pairs) // 2] for seconds in zip(*pairs, strict=True))
+    return first, second
+
+
+def reclustering() -> tuple[float, float]:
+    """Return seconds of clustering every layer of ResNet-56, and of an epoch of 50,000 images of its one stage."""
+    model = network("resnet56")
+    graph = pdc.trace(model, torch.zeros(1, 3, 32, 32))
+    plan = pdc.Plan.uniform(graph, KEEP)
+    pdc.assign(model, graph, plan)
+    began = time.perf_counter()
+    pdc.assign(model, graph, plan)
+    once = time.perf_counter() - began
+    steps = sorted(list(clustered(images(6), "resnet56"))[1:])
+    return once, steps[len(steps) // 2] * 50_000 / BATCH
+
+
+def memory(side: str) -> int:
+    """Return the bytes that a few steps of one side need in a process of its own, beside what it had before."""
+    program = [sys.executable, __file__, "--memory", side]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def used() -> int:
+    """Return the most bytes this program ever had in memory; what its parent had does not count (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--memory", choices=["pdc", "plain"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        data = images(4)
+        copy.deepcopy(network())(torch.zeros(2, 3, 32, 32))
+        before = used()
+        for _ in clustered(data, schedule="tied") if options.memory == "pdc" else guided(data):
+            pass
+        print(used() - before)
+        return
+    data, rows = images(options.steps), []
+
+    def row(what: str, ours: float, theirs: float, limit: object, unit: str = "ms", scale: float = 1000) -> None:
+        ratio = ours / theirs
+        rows.append(f"| {what} | {ours * scale:,.1f} {unit} | {theirs * scale:,.1f} {unit} | {ratio:.3f} | {limit} |")
+        print(rows[-1], flush=True)
+
+    row("a PDC step against a plain teacher-student step", *best_of_turns(clustered(data), guided(data)), 1.05)
+    row("the loop against a bare loop of ten lines (`teach`)", *best_of_turns(taught(data), bare(data)), 1.05)
+    for ramp, limit in ((0.5, 0.88), (0.3, 0.8)):
+        pair = in_turn(clustered(data, ramp=ramp, fold_when_tied=True), clustered(data, ramp=ramp), skip=0)
+        row(f"a whole run with `fold_when_tied` against one without, tied after {ramp} of it", *pair, limit)
+    row("clustering every layer of ResNet-56 against an epoch of 50,000 images", *reclustering(), 0.02, "s", 1)
+    peaks = memory("pdc"), memory("plain")
+    row("peak memory of PDC steps against plain teacher-student steps", *peaks, "–", "MiB", 2**-20)
+    RESULT.write_text(
+        "\n".join(
+            [
+                "# What training costs",
+                "",
+                f"Written by `python benchmarks/train.py --steps {options.steps}` on {platform.machine()}, "
+                f"{torch.get_num_threads()} thread(s), torch {torch.__version__}. ResNet-20, images as of CIFAR-10, "
+                f"batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in turn, in one process; "
+                "a whole run is given in time per step.",
+                "",
+                "| what | ours | the other | ratio | limit |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+            ]
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
