@@ -37,7 +37,7 @@ def spec(kind: str) -> RunSpec:
     """Return a short run on the digits, of the kind "teach", "distil" or "distil, folded when tied"."""
     if kind == "teach":
         return RunSpec(kind="teach", training=Training(**TRAINING))
-    return RunSpec(keep=0.25, training=Training(**TRAINING, fold_when_tied="folded" in kind))
+    return RunSpec(keep=0.25, training=Training(**TRAINING, ramp=0.5, fold_when_tied="folded" in kind))
 
 
 def start(folder: Path) -> Any:

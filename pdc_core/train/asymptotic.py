@@ -55,6 +55,7 @@ class Asymptotic(Clustered):
         return self.now
 
     def before_step(self) -> None:
+        self._scale_gradients_()
         for each in self.gradients:
             each.apply_(1.0)
 

@@ -178,11 +178,15 @@ class Clustered(Stage):
         return self.guide.loss(network, x, y, self.progress)
 
     def before_step(self) -> None:
+        self._scale_gradients_()
+        for each in self.gradients:
+            each.apply_(self.strength)
+
+    def _scale_gradients_(self) -> None:
+        """Give a network that was folded during the run the steps that it would have made at full width."""
         for p, scale in self.scales.items():
             if p.grad is not None:
                 p.grad.mul_(scale)
-        for each in self.gradients:
-            each.apply_(self.strength)
 
     def after_step(self, progress: float) -> None:
         self.progress = progress
