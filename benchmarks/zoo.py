@@ -165,7 +165,7 @@ def write(rows: list[dict[str, Any]]) -> None:
 def by_family(rows: list[dict[str, Any]]) -> str:
     """Return the README's table: a family a line, with the range over its networks."""
     lines = [
-        "| family (networks measured) | groups | clusterable: internal | shared | gather | exact, reloads |",
+        "| family (networks measured) | groups (`shared`) | clusterable: internal | shared | gather | exact, reloads |",
         "|---|--:|--:|--:|--:|---|",
     ]
     for family, prefixes in FAMILIES.items():

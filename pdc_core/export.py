@@ -183,8 +183,8 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
-    weights = OrderedDict(tensors)
-    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # MNASNet asks for its version
+    weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, as torch makes them
+    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet needs
     try:
         model.load_state_dict(weights, assign=True)  # in the precision in which they were saved
     except RuntimeError as error:
