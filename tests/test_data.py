@@ -485,3 +485,18 @@ def test_split_refuses_what_is_not_images_and_labels():
         Split(torch.zeros(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(PDCError, match="int64"):
         Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+def test_digits_are_scikit_learns_with_and_without_its_loader(monkeypatch):
+    from sklearn.datasets import load_digits
+
+    from pdc_core.data import load
+
+    known = load_digits()
+    images, labels = load._digits()
+    assert np.array_equal(images, known.images)
+    assert np.array_equal(labels, known.target)
+    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    images, labels = load._digits()
+    assert np.array_equal(images, known.images)
+    assert np.array_equal(labels, known.target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,3 +36,15 @@ def test_networks_run_in_other_threads_while_one_is_traced_again_and_again() -> 
         runner.join()
     assert not wrong
     assert len({repr(graph.groups) for graph in graphs}) == 1
+
+
+def test_tracing_does_not_load_torchs_compiler() -> None:
+    program = (
+        "import sys, torch, pdc_core as pdc\n"
+        "for net in (torch.nn.AdaptiveAvgPool2d(1), torch.nn.AvgPool2d(6)):\n"
+        "    layers = torch.nn.Conv2d(1, 4, 3), net, torch.nn.Flatten(), torch.nn.Linear(4, 2)\n"
+        "    pdc.trace(torch.nn.Sequential(*layers).eval(), torch.zeros(1, 1, 8, 8))\n"
+        "pdc.trace(pdc.load_model('resnet20', weights=False), torch.zeros(1, 1, 8, 8))\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pdc_core.cost import Cost, cost
+from pdc_core.cost import Cost, plan_cost
 from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
@@ -187,8 +187,8 @@ def _classify(network: Network, split: Split, progress: Callable[[int, int], Non
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def network_cost(_network: Network, digest: str) -> Cost:
-    """Count the MACs and parameters of the whole network."""
-    return cost(_network.module, _network.example)
+    """Count the MACs and parameters of the whole network, from its trace."""
+    return plan_cost(_network.graph, {})
 
 
 def group_kernels(network: Network, group: str) -> NDArray[np.float32]:

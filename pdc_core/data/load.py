@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -109,11 +110,8 @@ def describe_data(name: str) -> DataInfo:
 
 
 def _load_digits(info: DataInfo) -> Data:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8), ink 16 becomes 255
-    labels = digits.target
+    ink, labels = _digits()
+    images = np.round(ink * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8), ink 16 becomes 255
     test = held_back(labels, _DIGITS_HELD_BACK)
     rest = np.delete(np.arange(len(labels)), test)
     return _assemble(
@@ -126,6 +124,23 @@ def _load_digits(info: DataInfo) -> Data:
         flip=False,
         val=_DIGITS_HELD_BACK,
     )
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's digits, (1797, 8, 8) of 0 to 16 and (1797,), from the file that comes with it.
+
+    Its loader is asked only where the file lies elsewhere: importing it takes longer than the rest of the first screen.
+    """
+    spec = find_spec("sklearn")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return digits.images, digits.target
 
 
 def _load_npz(name: str) -> Data:

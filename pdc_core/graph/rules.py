@@ -443,7 +443,20 @@ def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function or method node on other arguments."""
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    return _LIKE.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator]
+
+
+# On the meta device, where only shapes count, an adaptive mean makes torch import its whole compiler: a second or more.
+_LIKE: dict[Any, Callable[..., Any]] = {
+    F.adaptive_avg_pool1d: F.adaptive_max_pool1d,
+    F.adaptive_avg_pool2d: F.adaptive_max_pool2d,
+    F.adaptive_avg_pool3d: F.adaptive_max_pool3d,
+}
+_LIKE_MODULES: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.AdaptiveAvgPool1d: F.adaptive_max_pool1d,
+    nn.AdaptiveAvgPool2d: F.adaptive_max_pool2d,
+    nn.AdaptiveAvgPool3d: F.adaptive_max_pool3d,
+}
 
 
 def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -451,6 +464,8 @@ def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
     A copy, since other threads may be running the module itself at this moment.
     """
+    if type(module) in _LIKE_MODULES:
+        return _LIKE_MODULES[type(module)](*on_meta(args), output_size=module.output_size, **on_meta(kwargs))
     if not any(True for _ in (*module.parameters(), *module.buffers())):
         return module(*on_meta(args), **on_meta(kwargs))
     memo: dict[int, Any] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -225,7 +226,7 @@ def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Se
     epochs.fill("2")
     epochs.press("Tab")
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     page.reload()
     expect(page.get_by_text("Training loss and its two parts")).to_be_visible()
     expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
@@ -251,18 +252,69 @@ def test_compare_and_download_the_folded_network(page: Page, server: Server, tmp
     assert pdc.cost(folded, data.prepare(data.test.images[:1])).macs == report["folded"]["macs"]
 
 
-def test_a_stopped_run_says_so_and_offers_to_go_on(page: Page, server: Server) -> None:
+def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
+    def upload(name: str, content: bytes) -> None:
+        page.locator('input[type="file"]').set_input_files(
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        )
+        expect(page.get_by_text(name)).to_be_visible()
+        page.get_by_role("button", name="Load", exact=True).click()
+
+    (small,) = server.runs.glob("*/folded.safetensors")
+    _go(page, "Model")
+    page.get_by_text("Choose another network, other weights or other data").click()
+    _done(page, "choosing")
+    weights = page.get_by_role("combobox", name="Weights")
+    weights.fill("upload")
+    weights.press("Enter")
+    upload("evil.pt", pickle.dumps(os.system))
+    expect(page.get_by_role("alert").filter(has_text="Not loaded, the network stays as it was.")).to_be_visible()
+    expect(_metric(page, "MACs")).to_have_text("2.52 M")
+    _done(page, "malicious")
+    upload("folded.safetensors", small.read_bytes())
+    expect(_metric(page, "MACs")).to_have_text(short(_report(server.runs)["folded"]["macs"]))
+    _done(page, "again")
+    page.goto(server.address)  # a new session: the digits network again
+    expect(_metric(page, "MACs")).to_have_text("2.52 M")
+
+
+def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -> None:
+    def asked(name: str) -> None:
+        page.get_by_role("button", name=name, exact=True).click()
+
     _go(page, "Distil")
     epochs = page.get_by_role("spinbutton", name="Epochs")
     epochs.fill("500")
     epochs.press("Tab")
-    page.get_by_role("button", name="Start").click()
+    asked("Start")
     expect(page.get_by_text("Epoch 0.")).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("This run is stopped.")).to_be_visible()
-    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    asked("Pause")
+    expect(page.get_by_text("This run is paused.")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))
-    _done(page, "stopped")
+    asked("Continue")
+    expect(page.get_by_text("images/s")).to_be_visible()
+    (run,) = [run for run in pdc.list_runs(server.runs) if run.alive]
+    os.kill(int(run.status["pid"]), signal.SIGKILL)
+    expect(page.get_by_text("This run is interrupted.")).to_be_visible()
+    asked("Continue")
+    expect(page.get_by_text("images/s")).to_be_visible()
+    asked("Stop and keep")
+    expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
+    expect(page.get_by_text("Filters on their way into clusters")).to_be_visible()
+    assert not any(run.alive for run in pdc.list_runs(server.runs))
+    _done(page, "kept")
+
+
+def test_the_lesson_checks_an_answer(page: Page, server: Server) -> None:
+    page.goto(f"{server.address}/learn?step=Remove&strength=1")
+    page.get_by_text("delete it", exact=True).last.click()
+    expect(page.get_by_role("alert")).to_contain_text("Not yet.")
+    page.get_by_text("merge it into filter 0", exact=True).last.click()
+    expect(page.get_by_role("alert")).to_contain_text("Right.")
+    expect(page.get_by_text("1 of 6 questions answered")).to_be_visible()
+    _done(page, "learn")
 
 
 def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: Server) -> None:

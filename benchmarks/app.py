@@ -1,0 +1,163 @@
+"""How fast the app feels: first paint and edit to update in headless Chromium. Writes benchmarks/results/app.md.
+
+    python benchmarks/app.py
+
+Each time is what a person would see: from the click or the address to the pixels that answer it. Cold: the first page
+of a server that has just started. Warm: a new visitor on a server that has shown the page before. Medians.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).parent / "results"
+REPEATS, COLD = 7, 3
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run",
+]  # fmt: skip
+# What a page shows when it is useful: the element to wait for.
+USEFUL = {
+    "Model": "[data-testid=stMetricValue]",
+    "Filters": ".js-plotly-plot .scatterlayer .point, [data-testid=stVegaLiteChart] canvas",
+    "Plan": "[data-testid=stMetricValue]",
+    "Distil": "[data-testid=stAlert], button[kind=primary]",
+    "Learn": ".js-plotly-plot .heatmaplayer image",
+}
+LARGE = "model=resnet50&data=imagenet&weights=random"
+# Resolves, in the browser, to the milliseconds from a key to the first change of the first metric.
+WATCH = """() => {
+  const value = () => document.querySelector('[data-testid=stMetricValue]')?.innerText;
+  const before = value();
+  window.addEventListener('keydown', () => { window.began = performance.now() }, {once: true, capture: true});
+  window.answered = new Promise(done => {
+    const look = () => value() && value() !== before ? done(performance.now() - window.began)
+                                                     : requestAnimationFrame(look);
+    look();
+  });
+}"""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Run an app of its own and give its address."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as runs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless=true"],
+            cwd=ROOT, env={**os.environ, "PDC_RUNS": runs}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        address = f"http://localhost:{port}"
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+@contextmanager
+def visitor(browser: Browser) -> Iterator[Page]:
+    """Give a page with an empty cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(180_000)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def first_paint(browser: Browser, address: str, title: str, query: str = "") -> float:
+    """Return the seconds until a page is useful for somebody who comes for the first time."""
+    with visitor(browser) as page:
+        start = time.perf_counter()
+        page.goto(f"{address}/{title.lower()}?{query}")
+        page.wait_for_selector(USEFUL[title])
+        return time.perf_counter() - start
+
+
+def edit_to_update(browser: Browser, address: str, query: str = "") -> list[float]:
+    """Return the milliseconds from moving the slider of the plan to its new MACs, again and again."""
+    with visitor(browser) as page:
+        page.goto(f"{address}/plan?{query}")
+        page.wait_for_selector(USEFUL["Plan"])
+        slider = page.get_by_role("slider").first
+        slider.focus()
+        times = []
+        for _ in range(REPEATS + 2):
+            page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
+            page.wait_for_timeout(400)
+            slider.focus()
+            page.evaluate(WATCH)
+            page.keyboard.press("ArrowRight")
+            times.append(float(page.evaluate("() => window.answered")))
+    return times[2:]  # the first two meet caches that are empty
+
+
+def main() -> None:
+    """Measure, print and write."""
+    import streamlit
+
+    chromium = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
+    rows: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        cold = []
+        for _ in range(COLD):
+            with server() as address:
+                cold.append(first_paint(browser, address, "Model"))
+        rows.append(f"| Model, first screen, cold server | {statistics.median(cold):.2f} s | 6 s |")
+        print(rows[-1], flush=True)
+        with server() as address:
+            for title in USEFUL:
+                first_paint(browser, address, title)
+                seconds = statistics.median(first_paint(browser, address, title) for _ in range(REPEATS))
+                rows.append(f"| {title}, first screen, warm | {seconds:.2f} s | 2 s |")
+                print(rows[-1], flush=True)
+            for name, query in (("ResNet-20", ""), ("ResNet-50", LARGE)):
+                first_paint(browser, address, "Plan", query)
+                milliseconds = statistics.median(edit_to_update(browser, address, query))
+                rows.append(f"| Plan of {name}: slider moved to new MACs on screen | {milliseconds:.0f} ms | 200 ms |")
+                print(rows[-1], flush=True)
+        browser.close()
+    load = os.getloadavg()[0]
+    head = [
+        "# How fast the app feels",
+        "",
+        f"Written by `python benchmarks/app.py` on {datetime.date.today()}: headless Chromium, 1280 pixels wide, on "
+        f"the server's own {os.cpu_count()} cores (load of the machine at the end: {load:.1f}), streamlit "
+        f"{streamlit.__version__}, Python {platform.python_version()}. Medians of {REPEATS}, cold of {COLD}.",
+        "",
+        "| what | measured | wanted |",
+        "|---|--:|--:|",
+    ]
+    (RESULTS / "app.md").write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
