@@ -19,4 +19,9 @@ done = score.empty()  # written last: the answer on this page may be the one tha
 title, show = STEPS[step]
 st.subheader(f"{names.index(step) + 1}. {title}")
 show()
+with st.expander("Links for slides"):
+    st.markdown(
+        "Each opens its step in lecture mode, with larger type and fewer controls. Put this server's address before it."
+    )
+    st.code("\n".join(f"/learn?step={name}&lecture=1" for name in names), language=None)
 done.caption(f"{len(answered())} of {len(names)} questions answered")
