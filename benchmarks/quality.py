@@ -235,7 +235,7 @@ def table(path: Path) -> str:
 def main() -> None:
     """Run what is missing, one row at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", choices=list(TASKS))
+    parser.add_argument("tasks", nargs="*", help=", ".join(TASKS))
     parser.add_argument("--data", type=Path, help="folder of npz files")
     parser.add_argument("--checkpoints", type=Path, help="folder of published checkpoints")
     parser.add_argument("--methods", nargs="*", choices=[*TRAINED, *UNTRAINED, *OUTSIDE])
@@ -244,6 +244,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "quality.csv")
     parser.add_argument("--table", action="store_true", help="write the Markdown table and stop")
     given = parser.parse_args()
+    if unknown := [name for name in given.tasks if name not in TASKS]:
+        parser.error(f"there is no task {unknown[0]}; there are {', '.join(TASKS)}")
     for name in [] if given.table else given.tasks:
         task = TASKS[name](given.data, given.checkpoints)
         for method, keep, seed in wanted(given.methods, given.keeps, given.seeds):

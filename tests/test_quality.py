@@ -58,6 +58,13 @@ def test_rows_that_are_there_are_not_run_again(
     quality.main()
     assert run == [("pdc", 0.4, 0), ("pdc", 0.2, 0), ("pdc", 0.6, 0), ("pdc", 0.6, 0)]
     assert list(pd.read_csv(out).keep) == [0.4, 0.2, 0.6]
+    out.with_suffix(".md").unlink()
+    monkeypatch.setattr(sys, "argv", ["quality.py", "--table", "--out", str(out)])
+    quality.main()
+    assert "## digits" in out.with_suffix(".md").read_text()
+    monkeypatch.setattr(sys, "argv", ["quality.py", "letters"])
+    with pytest.raises(SystemExit):
+        quality.main()
 
 
 def test_the_table_shows_means_marks_the_best_and_says_what_was_not_run(quality: ModuleType, tmp_path: Path) -> None:
