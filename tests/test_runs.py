@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -211,3 +213,90 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 def test_the_environment_names_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PDC_RUNS", str(tmp_path / "elsewhere"))
     assert pdc.create_run(spec()).parent == tmp_path / "elsewhere"
+
+
+def test_a_disk_that_fills_up_fails_the_run_with_one_sentence_and_it_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pdc.create_run(spec(epochs=2), root=tmp_path)
+    synced, fsync = 0, os.fsync
+
+    def full(handle: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced > 2:  # the first checkpoint and its folder
+            raise OSError(28, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(pdc.PDCError, match="No space left on device"):
+        work(folder)
+    run = pdc.read_run(folder)
+    assert run.state == "failed"
+    assert "Free some space" in run.status["message"]
+    monkeypatch.setattr("os.fsync", fsync)
+    steps: list[int] = []
+    work(folder, show=lambda step, _: steps.append(step))
+    assert steps == [4, 5, 6]
+    assert pdc.read_run(folder).state == "done"
+
+
+def test_a_folder_that_may_not_be_written_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pdc.create_run(spec(), root=tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)  # tests may run as root, whom no mode stops
+    with pytest.raises(pdc.PDCError, match="cannot be written: Read-only file system"):
+        work(folder)
+
+
+def test_a_clock_that_jumps_does_not_disturb_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, real, calls = pdc.create_run(spec(epochs=2), root=tmp_path), time.time, [0]
+
+    def jumping() -> float:
+        calls[0] += 1
+        return real() + (-7 * 86400 if calls[0] % 2 else 7 * 86400)
+
+    monkeypatch.setattr("time.time", jumping)
+    etas: list[float] = []
+
+    def watch(step: int, steps: int) -> None:
+        run = pdc.read_run(folder)
+        assert run.alive
+        assert run.state == "running"
+        etas.append(run.status.get("eta_seconds") or 0.0)
+
+    work(folder, show=watch)
+    run = pdc.read_run(folder)
+    assert run.state == "done"
+    assert all(0 <= eta < 600 for eta in etas)
+
+
+def test_tensorboard_sees_every_evaluation_once_also_after_a_pause(tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = pdc.create_run(spec(epochs=3), root=tmp_path)
+    with pytest.raises(Stopped):
+        work(folder, tensorboard=True, show=lambda step, _: pdc.request_pause(folder) if step == 4 else None)
+    work(folder, tensorboard=True)
+    seen = reader.EventAccumulator(str(folder / "tensorboard"))
+    seen.Reload()
+    evaluations = [e for e in pdc.read_run(folder).events if e["kind"] == "evaluation"]
+    points = seen.Scalars("evaluation/val_accuracy")
+    assert [p.step for p in points] == [e["step"] for e in evaluations] == [3, 6, 9]
+    assert [p.value for p in points] == pytest.approx([e["val_accuracy"] for e in evaluations])
+
+
+def test_without_the_package_tensorboard_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(pdc.PDCError, match="needs the package tensorboard"):
+        work(pdc.create_run(spec(), root=tmp_path), tensorboard=True)
+
+
+def test_the_table_of_the_history_is_the_history(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(epochs=2), root=tmp_path)
+    work(folder)
+    with (folder / "history.csv").open(newline="") as file:
+        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    assert rows == [{key: str(value) for key, value in event.items()} for event in pdc.read_run(folder).events]

@@ -142,5 +142,5 @@ def _board(folder: Path, first: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise PDCError("--tensorboard needs the package tensorboard; pip install tensorboard.") from error
+        raise PDCError("--tensorboard needs the package tensorboard; pip install -e '.[tensorboard]'.") from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
