@@ -18,7 +18,7 @@ test: .venv/test.stamp
 	.venv/bin/python -m pytest
 
 notebooks: .venv/notebooks.stamp
-	.venv/bin/python -m jupyterlab --notebook-dir=notebooks
+	.venv/bin/python -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lessons-html: .venv/notebooks.stamp
 	.venv/bin/python notebooks/render.py

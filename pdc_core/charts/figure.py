@@ -48,6 +48,7 @@ def blank(
         "y": 1,
         "yref": "container",
         "yanchor": "top",
+        "pad": {"t": 4},  # a notebook cuts off what touches the edge
     }
     return go.Figure(
         layout={
