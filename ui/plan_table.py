@@ -77,9 +77,12 @@ def draw_table(network: Network, plan: Plan, found: Sensitivity | None) -> None:
         hide_index=True,
         height="content" if len(plan.counts) <= 24 else 900,
         disabled=["group", "filters", "keep", "macs", "params", "drop", "edited"],
-        column_order=["group", "filters", "clusters", "keep", "macs", "params", "drop", "locked", "edited"]
-        if plan.hand or plan.pinned
-        else ["group", "filters", "clusters", "keep", "macs", "params", "drop", "locked"],
+        column_order=[
+            *("group", "filters", "clusters", "keep", "macs", "params"),
+            *(["drop"] if found is not None else []),
+            "locked",
+            *(["edited"] if plan.hand or plan.pinned else []),
+        ],
         column_config={
             "group": st.column_config.TextColumn("layer", width=118),
             "filters": st.column_config.NumberColumn("filters", width=54),
