@@ -90,3 +90,14 @@ def test_vectors_that_cannot_be_mapped_are_refused_in_a_sentence(bad: np.ndarray
 def test_a_map_of_other_vectors_is_refused() -> None:
     with pytest.raises(PDCError, match="needs 5 points"):
         map_quality(np.zeros((5, 3)), np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("shape", [(530, 700), (700, 530)])
+def test_large_groups_have_the_same_axes_as_a_whole_decomposition(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=shape) * np.geomspace(1, 0.01, shape[1])
+    centred = vectors - vectors.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    points = pca_map(vectors)
+    assert np.allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), atol=1e-8)
+    assert pca_share(vectors) == pytest.approx(tuple(s[:2] ** 2 / (s**2).sum()))
