@@ -23,7 +23,8 @@ CLICK, BRUSH = "click", "brush"
 MAP_HEIGHT = 470
 FONT = "Source Sans, sans-serif"
 GRID_WIDTH = 316  # pixels: fits beside the map on a projector of 1280
-LABELLED = 32  # filters that still carry their number
+LABELLED = 32  # filters that still carry their number on the map
+NUMBERED = 16  # and in the grid
 # Vega's shapes for the plotly symbols of `palette`; a path lies within -1..1.
 _SHAPES = {
     "x": "M-.9,-.5L-.5,-.9L0,-.4L.5,-.9L.9,-.5L.4,0L.9,.5L.5,.9L0,.4L-.5,.9L-.9,.5L-.4,0Z",
@@ -116,10 +117,10 @@ def _shape(cluster: int) -> str:
 def grid_columns(n: int) -> int:
     """Return how many tiles a row of the grid of n kernels has.
 
-    >>> [grid_columns(n) for n in (8, 16, 64, 256, 2048)]
-    [4, 4, 8, 16, 32]
+    >>> [grid_columns(n) for n in (8, 16, 32, 64, 256, 2048)]
+    [4, 4, 6, 8, 16, 32]
     """
-    return next((columns for limit, columns in ((16, 4), (64, 8), (256, 16)) if n <= limit), 32)
+    return next((columns for limit, columns in ((16, 4), (36, 6), (64, 8), (256, 16)) if n <= limit), 32)
 
 
 def kernel_grid(
@@ -185,7 +186,7 @@ def kernel_grid(
         go.Scatter(
             x=x + 0.07,
             y=y + 0.91,
-            mode="markers+text" if n <= LABELLED else "markers",
+            mode="markers+text" if n <= NUMBERED else "markers",
             text=[str(int(i)) for i in order],
             textposition="middle right",
             hoverinfo="skip",
