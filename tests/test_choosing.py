@@ -72,7 +72,7 @@ def test_a_checkpoint_is_taken_its_prefix_dropped_and_the_address_names_it() -> 
 def test_a_malicious_pickle_is_refused_in_a_sentence_and_the_network_stays() -> None:
     app = _upload(_open(), "nice.pt", pickle.dumps(_Attack()))
     assert not app.exception
-    assert app.error[0].value.startswith("Not loaded, the network stays as it was.")
+    assert app.error[0].value.startswith("Not loaded, the network stays as it was. nice.pt ")
     assert not Path("/tmp/pdc_was_attacked").exists()
     assert app.session_state["choice"].weights == "shipped"
 

@@ -17,7 +17,7 @@ from pdc_core import charts
 from pdc_core.runs import RunSpec, create_run, read_run, work
 from pdc_core.train import Training
 from pdc_core.trajectory import read_trajectory
-from ui.runs import pace_of
+from ui.runs import pace_of, progress_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,9 +116,15 @@ def test_a_run_copied_from_another_machine_appears_and_says_where_it_was(
     assert app.success[0].value.startswith("Done:")
 
 
-def test_the_pace_is_images_over_time(finished: Path) -> None:
-    run = read_run(finished)
-    run.status.update(step=100, steps=300, eta_seconds=10.0)
+def test_the_pace_is_images_over_time_while_a_run_is_under_way(finished: Path) -> None:
+    from dataclasses import replace
+
+    run = replace(read_run(finished), state="running")
+    run.status.update(step=100, steps=300, eta_seconds=10.0, message="waiting")
+    waiting = replace(run, state="queued")
+    assert pace_of(waiting) == ""
+    assert progress_of(waiting) == (100 / 300, "Queued: waiting")
+    assert progress_of(run)[1].startswith("Epoch 0.3 of 1")
     assert pace_of(run) == f" · {200 * 64 / 10:,.0f} images/s"
     run.status.update(eta_seconds=None)
     assert pace_of(run) == ""

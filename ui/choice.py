@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from pdc_core.graph import RESIDUALS
+from ui.uploads import FOLDER
 
 SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
 _CHOICE, _LECTURE = "choice", "lecture"
@@ -34,13 +35,18 @@ class Choice:
     def label(self) -> str:
         """What a person calls it."""
         kind, _, path = self.data.partition(":")
-        data = f"{kind} {Path(path).name}" if path else kind
+        data = f"{kind} {_short(path)}" if path else kind
         weights = "" if self.weights == SHIPPED else f", {self._weights_label} weights"
         return f"{self.model.replace('resnet', 'ResNet-')} on {data}{weights}"
 
     @property
     def _weights_label(self) -> str:
-        return self.weights if self.weights in (RANDOM, PUBLISHED) else Path(self.weights).name[:24]
+        return self.weights if self.weights in (RANDOM, PUBLISHED) else _short(self.weights)
+
+
+def _short(path: str) -> str:
+    """Name a file as a person knows it; an upload is stored under a name made from its content."""
+    return "uploaded" if Path(path).parent.name == FOLDER else Path(path).name[:40]
 
 
 def current_choice() -> Choice:

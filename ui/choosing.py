@@ -27,7 +27,7 @@ from ui.uploads import CHECKPOINTS, keep
 
 _UPLOAD_NPZ, _PATH_NPZ, _FOLDER = "upload an .npz file", "path of an .npz file", "path of an image folder"
 _UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
-_ROWS = 200
+_ROWS, _NAMES = 200, "upload_names"
 _SENTENCES = {
     SHIPPED: "trained weights that come with PDC",
     RANDOM: "random weights",
@@ -67,7 +67,7 @@ def _data() -> str | None:
     kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key="choose_data")
     if kind == _UPLOAD_NPZ:
         file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key="choose_npz")
-        return _kept(file.getvalue(), "npz", "npz:") if file else None
+        return _kept(file.name, file.getvalue(), "npz", "npz:") if file else None
     if kind in (_PATH_NPZ, _FOLDER):
         path = st.text_input("Path on the machine of this server", key="choose_data_path").strip()
         prefix = "npz:" if kind == _PATH_NPZ else "folder:"
@@ -86,19 +86,21 @@ def _weights(model: str, data_name: str | None) -> str | None:
     kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
     if kind == _UPLOAD:
         file = st.file_uploader("A state dict; no code in it is run", type=list(CHECKPOINTS), key="choose_checkpoint")
-        return _kept(file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
+        return _kept(file.name, file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
     if kind == _PATH:
         path = st.text_input("Path on the machine of this server", key="choose_weights_path").strip()
         return str(Path(path).expanduser().absolute()) if path else None
     return kind
 
 
-def _kept(content: bytes, kind: str, prefix: str) -> str | None:
+def _kept(name: str, content: bytes, kind: str, prefix: str) -> str | None:
     try:
-        return f"{prefix}{keep(content, kind)}"
+        path = keep(content, kind)
     except PDCError as error:
         st.error(str(error))
         return None
+    st.session_state.setdefault(_NAMES, {})[str(path)] = name
+    return f"{prefix}{path}"
 
 
 def _take(choice: Choice) -> None:
@@ -106,7 +108,10 @@ def _take(choice: Choice) -> None:
     try:
         load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        st.error(f"Not loaded, the network stays as it was. {error}")
+        said = str(error)
+        for path, name in st.session_state.get(_NAMES, {}).items():
+            said = said.replace(path, name)  # a person knows an upload by the name it had
+        st.error(f"Not loaded, the network stays as it was. {said}")
         show_fit(choice)
         return
     choose(choice)

@@ -37,8 +37,9 @@ def has_ended(run: Run) -> bool:
 def progress_of(run: Run) -> tuple[float, str]:
     """Return how far a live run is, from 0 to 1, and in words."""
     step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
-    if not step or not steps:
-        return 0.0, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
+    if run.state != "running" or not step or not steps:  # a run that waits to go on keeps what it had done on show
+        share = min(1.0, step / steps) if steps else 0.0
+        return share, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
     estimate = f", about {duration(float(left))} left" if left is not None else ""
     return min(1.0, step / steps), f"Epoch {epochs * step / steps:.1f} of {epochs}{estimate}"
@@ -48,7 +49,7 @@ def pace_of(run: Run) -> str:
     """Return how many images a live run trains on each second, in words; empty until it is known."""
     left, step = run.status.get("eta_seconds"), int(run.status.get("step", 0))
     steps = int(run.status.get("steps", 0)) - step
-    if not left or steps <= 0:
+    if run.state != "running" or not left or steps <= 0:
         return ""
     return f" · {steps * run.spec.training.batch_size / float(left):,.0f} images/s"
 
