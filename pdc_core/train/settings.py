@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Training(BaseModel):
-    """The settings of a run. Plain defaults are those chosen for digits, on validation images and seeds 3 to 8.
+    """The settings of a run. Plain defaults are those chosen for digits, on validation images and seeds 3 to 12.
 
     Attributes
     ----------
