@@ -31,7 +31,7 @@ from pdc_core.errors import PDCError
 from pdc_core.export import export_onnx, header, load, save
 from pdc_core.fold import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
-from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint
+from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint, register_own
 from pdc_core.plan import History, Plan, difference
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import (
@@ -49,6 +49,7 @@ from pdc_core.runs import (
 from pdc_core.sensitivity import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
+from pdc_core.trajectory import Trajectory, read_trajectory
 
 __all__ = [
     "ALGORITHMS",
@@ -76,6 +77,7 @@ __all__ = [
     "Slice",
     "Split",
     "Training",
+    "Trajectory",
     "assign",
     "assign_group",
     "build_model",
@@ -106,7 +108,9 @@ __all__ = [
     "preview",
     "read_checkpoint",
     "read_run",
+    "read_trajectory",
     "reconstruct_",
+    "register_own",
     "request_keep",
     "request_pause",
     "request_stop",
