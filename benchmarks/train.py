@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import platform
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def main() -> None:
             pass
         print(used() - before)
         return
-    data, rows = images(options.steps), []
+    data, rows, load = images(options.steps), [], os.getloadavg()[0]
 
     def row(what: str, ours: float, theirs: float, limit: object, unit: str = "ms", scale: float = 1000) -> None:
         ratio = ours / theirs
@@ -171,7 +172,8 @@ def main() -> None:
                 "# What training costs",
                 "",
                 f"Written by `python benchmarks/train.py --steps {options.steps}` on {platform.machine()}, "
-                f"{torch.get_num_threads()} thread(s), torch {torch.__version__}. ResNet-20, images as of CIFAR-10, "
+                f"{torch.get_num_threads()} thread(s), torch {torch.__version__}; when it began, {load:.1f} "
+                f"processes were at work on {os.cpu_count()} cores. ResNet-20, images as of CIFAR-10, "
                 f"batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in turn, in one process; "
                 "a whole run is given in time per step.",
                 "",
