@@ -309,9 +309,9 @@ def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -
 
 def test_the_lesson_checks_an_answer(page: Page, server: Server) -> None:
     page.goto(f"{server.address}/learn?step=Remove&strength=1")
-    page.get_by_text("delete it", exact=True).last.click()
+    page.get_by_test_id("stRadio").get_by_text("delete it", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("Not yet.")
-    page.get_by_text("merge it into filter 0", exact=True).last.click()
+    page.get_by_test_id("stRadio").get_by_text("merge it into filter 0", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("Right.")
     expect(page.get_by_text("1 of 6 questions answered")).to_be_visible()
     _done(page, "learn")
