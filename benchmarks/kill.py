@@ -24,7 +24,7 @@ import sklearn.cluster
 import sklearn.datasets  # noqa: F401
 
 from pdc_core.export import load
-from pdc_core.runs import RunSpec, create_run, newest_checkpoint, read_run, work
+from pdc_core.runs import RunSpec, create_run, mend, newest_checkpoint, read_run, work
 from pdc_core.train import Training
 
 RESULT = Path(__file__).parent / "results" / "kill.md"
@@ -81,7 +81,9 @@ def kill(kind: str, root: Path, moment: float, chance: random.Random, cut: bool)
             content = (folder / damaged).read_bytes()
             (folder / damaged).write_bytes(content[: chance.randrange(max(1, len(content)))])
     state, found = read_run(folder).state, newest_checkpoint(folder)
-    if state != "done":
+    if state == "done":
+        mend(folder)  # what `resume` does with a finished run
+    else:
         start(folder).join()
     return {
         "kind": kind,

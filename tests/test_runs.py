@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, work
+from pdc_core.runs import RunSpec, mend, newest_checkpoint, read_spec, work
 from pdc_core.train import Stopped, Training
 
 GRAPH = pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
@@ -300,3 +300,15 @@ def test_the_table_of_the_history_is_the_history(tmp_path: Path) -> None:
     with (folder / "history.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
     assert rows == [{key: str(value) for key, value in event.items()} for event in pdc.read_run(folder).events]
+
+
+def test_torn_files_of_a_finished_run_are_mended_from_what_is_whole(tmp_path: Path) -> None:
+    folder = pdc.create_run(spec(), root=tmp_path)
+    work(folder)
+    names = ("events.jsonl", "history.csv", "labels.npz")
+    whole = {name: (folder / name).read_bytes() for name in names}
+    assert mend(folder) == []
+    for name in ("events.jsonl", "labels.npz"):
+        (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
+    assert mend(folder) == list(names)
+    assert {name: (folder / name).read_bytes() for name in names} == whole

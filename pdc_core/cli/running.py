@@ -19,6 +19,7 @@ from pdc_core.runs import (
     Run,
     create_run,
     list_runs,
+    mend,
     read_run,
     read_spec,
     remove_run,
@@ -68,7 +69,10 @@ def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = F
     """Go on with a run that was paused, stopped or killed, from its last checkpoint."""
     found = read_run(folder)
     if found.state == "done":
-        Console(stderr=True, soft_wrap=True).print(f"{found.id} is done; there is nothing left to do.", markup=False)
+        mended = f" Mended: {', '.join(torn)}." if (torn := mend(folder)) else ""
+        Console(stderr=True, soft_wrap=True).print(
+            f"{found.id} is done; there is nothing left to do.{mended}", markup=False
+        )
         print_report(folder, found.report or {}, as_json)
         return
     _work_and_report(folder, found.spec.training.devices, as_json, tensorboard=tensorboard)

@@ -6,10 +6,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pdc_core.errors import PDCError
 
@@ -109,3 +112,21 @@ def table(history: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
+
+
+def write_events(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write a whole history as events.jsonl."""
+    write(folder / "events.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write a whole history as events.jsonl and as history.csv."""
+    write_events(folder, history)
+    write(folder / "history.csv", table(history))
+
+
+def write_labels(folder: Path, labels: Mapping[str, NDArray[np.int64]]) -> None:
+    """Write labels.npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **labels)  # type: ignore[arg-type]
+    write(folder / "labels.npz", buffer.getvalue())

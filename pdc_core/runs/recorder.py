@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -11,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pdc_core.cluster import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
-from pdc_core.runs.files import append, table, write
+from pdc_core.runs.files import append, table, write, write_events, write_labels
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
 from pdc_core.trajectory import Track
@@ -99,9 +96,7 @@ class FolderRecorder(Recorder):
         write(self.folder / "trajectory.npz", self.track.to_bytes())
 
     def labels(self, labels: Labels) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **labels)  # type: ignore[arg-type]
-        write(self.folder / "labels.npz", buffer.getvalue())
+        write_labels(self.folder, labels)
 
     def requested(self) -> Request | None:
         try:
@@ -126,7 +121,7 @@ class FolderRecorder(Recorder):
     def resume(self) -> dict[str, Any] | None:
         found = newest_checkpoint(self.folder)
         self.history = list(found[1]["history"]) if found else []  # events after the checkpoint will happen again
-        write(self.folder / "events.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+        write_events(self.folder, self.history)
         if self.tensorboard:
             self.board = _board(self.folder, found[1]["step"] + 1 if found else 0)
         if found is None:

@@ -10,12 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import read_json, write
+from pdc_core.runs.checkpoint import newest_checkpoint
+from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
 from pdc_core.runs.read import held, list_runs, read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec
@@ -131,6 +135,7 @@ def work(folder: str | Path, *, queue: bool = False, show: Show | None = None, t
     if int(os.environ.get("RANK", 0)) > 0:
         return _train(spec, Recorder())
     if _finished(folder):
+        mend(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
     lock = FileLock(folder / "worker.lock", timeout=2)
     try:
@@ -186,6 +191,34 @@ def _finished(folder: Path) -> bool:
     except PDCError:  # torn by a power cut: made again from the last checkpoint
         return not (folder / "last.ckpt").exists()
     return True
+
+
+def mend(folder: str | Path) -> list[str]:
+    """Write those files of a finished run again that a power cut tore; return their names.
+
+    The history comes from the last whole checkpoint, the labels from the header of the folded network.
+    """
+    from pdc_core.export import header
+
+    folder, mended = Path(folder), []
+    found = newest_checkpoint(folder)
+    if found is not None and len(read_events(folder / "events.jsonl")) < len(found[1]["history"]):
+        write_history(folder, found[1]["history"])
+        mended += ["events.jsonl", "history.csv"]
+    if (folder / "labels.npz").exists() and not _whole(folder / "labels.npz"):
+        folds = header(folder / "folded.safetensors")["folds"]
+        labels = {name: np.asarray(a) for name, a in folds[-1]["labels"].items()} if folds else {}
+        write_labels(folder, labels)
+        mended.append("labels.npz")
+    return mended
+
+
+def _whole(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip() is None
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 class _Turn:
