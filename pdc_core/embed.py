@@ -99,7 +99,7 @@ def pca_share(vectors: Array) -> tuple[float, float]:
     (1.0, 0.0)
     """
     first, second = _principal(_checked(vectors))[1]
-    return float(first), float(second)
+    return min(1.0, float(first)), min(1.0, float(second))  # rounding may leave a share a hair above 1
 
 
 def umap_map(vectors: Array, seed: int = 0) -> Array:
