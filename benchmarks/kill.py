@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork of a process whose OpenMP threads have begun would wait for them for ever
 import lightning_fabric  # noqa: F401  imported here once, so that workers, which are forks, begin at once
 import sklearn.cluster
 import sklearn.datasets  # noqa: F401

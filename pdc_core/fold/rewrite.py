@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.ids import Ids
-from pdc_core.graph.rules import SHAPE, apply, ids_in, is_ids, on_meta, operation
+from pdc_core.graph.operations import SHAPE, operation
+from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
 
 if TYPE_CHECKING:
     from pdc_core.fold.addition import Kept

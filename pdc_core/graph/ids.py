@@ -117,3 +117,8 @@ class Notes:
         else:
             table[name] = ids
         return table[name]
+
+
+def in_order(channels: np.ndarray) -> np.ndarray:
+    """Return the distinct ids in the order in which they first occur."""
+    return channels[np.sort(np.unique(channels, return_index=True)[1])]

@@ -17,8 +17,9 @@ from torch.nn.modules.conv import _ConvNd
 from pdc_core.errors import PDCError
 from pdc_core.graph.grouping import gather_groups
 from pdc_core.graph.ids import Ids, IntArray
-from pdc_core.graph.rules import Walk, ids_in
+from pdc_core.graph.shapes import ids_in
 from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer
+from pdc_core.graph.walk import Walk
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,11 @@
-"""What every operation does to channel ids: one small rule each, in a table from operation to rule.
+"""What every operation does to channel ids: one small rule each, and the walk that dispatches to them.
 
-A rule gets the `Walk` (notes, residual treatment, the node at hand) and the operation's arguments with `Ids` in place
-of activations, and returns what comes out. An operation without a rule freezes what enters it and names itself.
+A rule gets the operation's arguments with `Ids` in place of activations, and returns what comes out. An operation
+without a rule freezes what enters it and names itself.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -19,144 +18,19 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 
-from pdc_core.graph.ids import Ids, Notes, compact
-
-SUM = {"add", "add_", "iadd", "sub", "sub_", "isub", "maximum", "minimum", "where"}
-PRODUCT = {"mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow"}
-ELEMENTWISE = {
-    "relu",
-    "relu_",
-    "relu6",
-    "hardswish",
-    "hardsigmoid",
-    "sigmoid",
-    "sigmoid_",
-    "silu",
-    "gelu",
-    "tanh",
-    "tanh_",
-    "elu",
-    "leaky_relu",
-    "softplus",
-    "mish",
-    "selu",
-    "celu",
-    "hardtanh",
-    "hardtanh_",
-    "softsign",
-    "logsigmoid",
-    "threshold",
-    "dropout",
-    "dropout_",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
-    "feature_dropout",
-    "alpha_dropout",
-    "stochastic_depth",
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "abs",
-    "neg",
-    "square",
-    "clamp",
-    "clamp_",
-    "clip",
-    "sin",
-    "cos",
-    "erf",
-    "reciprocal",
-    "log1p",
-    "expm1",
-    "contiguous",
-    "clone",
-    "detach",
-    "float",
-    "double",
-    "half",
-    "to",
-    "type_as",
-    "identity",
-}
-POOLING = {
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "lp_pool2d",
-    "interpolate",
-    "upsample",
-}
-SHAPE = {
-    "flatten",
-    "view",
-    "reshape",
-    "permute",
-    "transpose",
-    "swapaxes",
-    "movedim",
-    "unsqueeze",
-    "squeeze",
-    "cat",
-    "concat",
-    "concatenate",
-    "stack",
-    "chunk",
-    "split",
-    "split_with_sizes",
-    "tensor_split",
-    "narrow",
-    "getitem",
-    "expand",
-    "expand_as",
-    "unbind",
-    "size",
-    "dim",
-    "ndimension",
-    "getattr",
-}
-REDUCTIONS = {"mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm"}
-MODULES_ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU,
-    nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity,
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-)  # fmt: skip
-MODULES_SPATIAL = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-    nn.LPPool2d, nn.Upsample, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d,
-    nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
-)  # fmt: skip
-
-
-def in_order(channels: np.ndarray) -> np.ndarray:
-    """Return the distinct ids in the order in which they first occur."""
-    return channels[np.sort(np.unique(channels, return_index=True)[1])]
-
-
-def is_ids(value: Any) -> bool:
-    """Return whether a value stands for an activation."""
-    return isinstance(value, Ids)
-
-
-def on_meta(value: Any) -> Any:
-    """Return `value` with every `Ids` as an empty tensor of its shape on the meta device."""
-    return pytree.tree_map(lambda v: torch.empty(v.shape, device="meta") if is_ids(v) else v, value, is_leaf=is_ids)
-
-
-def ids_in(value: Any) -> list[Ids]:
-    """Return every `Ids` inside nested arguments, in order."""
-    return [v for v in pytree.tree_leaves(value, is_leaf=is_ids) if is_ids(v)]
+from pdc_core.graph.ids import Ids, Notes, compact, in_order
+from pdc_core.graph.operations import (
+    ELEMENTWISE,
+    MODULES_ELEMENTWISE,
+    MODULES_SPATIAL,
+    POOLING,
+    PRODUCT,
+    REDUCTIONS,
+    SHAPE,
+    SUM,
+    operation,
+)
+from pdc_core.graph.shapes import apply, ids_in, is_ids, module_on_meta, on_meta, output_shape
 
 
 class Walk:
@@ -201,13 +75,13 @@ class Walk:
         return self.unknown(name, lambda: apply(node, on_meta(args), on_meta(kwargs)), args, kwargs)
 
     def call_module(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        run = lambda: _on_meta_module(module, args, kwargs)  # noqa: E731
+        run = lambda: module_on_meta(module, args, kwargs)  # noqa: E731
         if isinstance(module, MODULES_ELEMENTWISE) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
             return self.elementwise(args, kwargs)
         if isinstance(module, _ConvTransposeNd) and module.groups > 1:
             return self.unknown(name, run, args, kwargs, "a grouped transposed convolution")
         if isinstance(module, _ConvNd):
-            shape = tuple(run().shape) if isinstance(module, _ConvTransposeNd) else _output_shape(name, module, args[0])
+            shape = tuple(run().shape) if isinstance(module, _ConvTransposeNd) else output_shape(name, module, args[0])
             return self.convolution(name, module, shape, args[0])
         if isinstance(module, nn.Linear):
             return self.linear(name, module, args[0])
@@ -426,69 +300,3 @@ class Walk:
             self.notes.freeze(x, reason)
         fresh = lambda v: self.notes.opaque(tuple(v.shape), f"comes out of {name}") if isinstance(v, Tensor) else v  # noqa: E731
         return pytree.tree_map(fresh, run())
-
-
-def operation(node: fx.Node) -> str:
-    """Return the name of a torch or operator function or method; a user's own function never counts as one."""
-    if node.op != "call_function":
-        return str(node.target)
-    origin = (getattr(node.target, "__module__", None) or "torch").split(".")[0]
-    name = str(getattr(node.target, "__name__", node.target))
-    return (
-        name if origin in {"torch", "_operator", "operator", "math", "builtins", "torchvision"} else f"function {name}"
-    )
-
-
-def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a function or method node on other arguments."""
-    if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return _LIKE.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator]
-
-
-# On the meta device, where only shapes count, an adaptive mean makes torch import its whole compiler: a second or more.
-_LIKE: dict[Any, Callable[..., Any]] = {
-    F.adaptive_avg_pool1d: F.adaptive_max_pool1d,
-    F.adaptive_avg_pool2d: F.adaptive_max_pool2d,
-    F.adaptive_avg_pool3d: F.adaptive_max_pool3d,
-}
-_LIKE_MODULES: dict[type[nn.Module], Callable[..., Any]] = {
-    nn.AdaptiveAvgPool1d: F.adaptive_max_pool1d,
-    nn.AdaptiveAvgPool2d: F.adaptive_max_pool2d,
-    nn.AdaptiveAvgPool3d: F.adaptive_max_pool3d,
-}
-
-
-def _on_meta_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a copy of a module on the meta device, for the shape of what comes out; its weights are not copied or read.
-
-    A copy, since other threads may be running the module itself at this moment.
-    """
-    if type(module) in _LIKE_MODULES:
-        return _LIKE_MODULES[type(module)](*on_meta(args), output_size=module.output_size, **on_meta(kwargs))
-    if not any(True for _ in (*module.parameters(), *module.buffers())):
-        return module(*on_meta(args), **on_meta(kwargs))
-    memo: dict[int, Any] = {}
-    for p in module.parameters():
-        memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
-    for b in module.buffers():
-        memo[id(b)] = torch.empty(b.shape, device="meta", dtype=None if b.is_floating_point() else b.dtype)
-    return copy.deepcopy(module, memo)(*on_meta(args), **on_meta(kwargs))
-
-
-def _output_shape(name: str, conv: _ConvNd, x: Ids) -> tuple[int, ...]:
-    """Return the shape of what a convolution makes, or raise with what does not fit, as torch would."""
-    *outer, channels = x.shape[: -len(conv.kernel_size)]
-    if len(outer) > 1 or channels != conv.in_channels:
-        raise ValueError(f"{name} reads {conv.in_channels} channels, but an input of shape {x.shape} arrives")
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
-        around = [conv._reversed_padding_repeated_twice[2 * i : 2 * i + 2] for i in range(len(conv.kernel_size))][::-1]
-    else:
-        around = [[each, each] for each in conv.padding]
-    pixels = []
-    for i, size in enumerate(x.shape[-len(conv.kernel_size) :]):
-        room = size + sum(around[i]) - conv.dilation[i] * (conv.kernel_size[i] - 1) - 1
-        if room < 0:
-            raise ValueError(f"the kernel {tuple(conv.kernel_size)} of {name} is larger than its input {x.shape}")
-        pixels.append(room // conv.stride[i] + 1)
-    return (*outer, conv.out_channels, *pixels)

@@ -1,0 +1,133 @@
+"""The vocabulary of the walk: which operations and modules share a rule, and what a node's operation is called."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+SUM = {"add", "add_", "iadd", "sub", "sub_", "isub", "maximum", "minimum", "where"}
+PRODUCT = {"mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow"}
+ELEMENTWISE = {
+    "relu",
+    "relu_",
+    "relu6",
+    "hardswish",
+    "hardsigmoid",
+    "sigmoid",
+    "sigmoid_",
+    "silu",
+    "gelu",
+    "tanh",
+    "tanh_",
+    "elu",
+    "leaky_relu",
+    "softplus",
+    "mish",
+    "selu",
+    "celu",
+    "hardtanh",
+    "hardtanh_",
+    "softsign",
+    "logsigmoid",
+    "threshold",
+    "dropout",
+    "dropout_",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_dropout",
+    "alpha_dropout",
+    "stochastic_depth",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "abs",
+    "neg",
+    "square",
+    "clamp",
+    "clamp_",
+    "clip",
+    "sin",
+    "cos",
+    "erf",
+    "reciprocal",
+    "log1p",
+    "expm1",
+    "contiguous",
+    "clone",
+    "detach",
+    "float",
+    "double",
+    "half",
+    "to",
+    "type_as",
+    "identity",
+}
+POOLING = {
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "lp_pool2d",
+    "interpolate",
+    "upsample",
+}
+SHAPE = {
+    "flatten",
+    "view",
+    "reshape",
+    "permute",
+    "transpose",
+    "swapaxes",
+    "movedim",
+    "unsqueeze",
+    "squeeze",
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "tensor_split",
+    "narrow",
+    "getitem",
+    "expand",
+    "expand_as",
+    "unbind",
+    "size",
+    "dim",
+    "ndimension",
+    "getattr",
+}
+REDUCTIONS = {"mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm"}
+MODULES_ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU,
+    nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+MODULES_SPATIAL = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.LPPool2d, nn.Upsample, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d,
+    nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+)  # fmt: skip
+
+
+def operation(node: fx.Node) -> str:
+    """Return the name of a torch or operator function or method; a user's own function never counts as one."""
+    if node.op != "call_function":
+        return str(node.target)
+    origin = (getattr(node.target, "__module__", None) or "torch").split(".")[0]
+    name = str(getattr(node.target, "__name__", node.target))
+    return (
+        name if origin in {"torch", "_operator", "operator", "math", "builtins", "torchvision"} else f"function {name}"
+    )

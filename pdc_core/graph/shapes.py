@@ -1,0 +1,85 @@
+"""Shapes without computing: operations and modules run on the meta device, with `Ids` in place of activations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils import _pytree as pytree
+
+from pdc_core.graph.ids import Ids
+
+
+def is_ids(value: Any) -> bool:
+    """Return whether a value stands for an activation."""
+    return isinstance(value, Ids)
+
+
+def on_meta(value: Any) -> Any:
+    """Return `value` with every `Ids` as an empty tensor of its shape on the meta device."""
+    return pytree.tree_map(lambda v: torch.empty(v.shape, device="meta") if is_ids(v) else v, value, is_leaf=is_ids)
+
+
+def ids_in(value: Any) -> list[Ids]:
+    """Return every `Ids` inside nested arguments, in order."""
+    return [v for v in pytree.tree_leaves(value, is_leaf=is_ids) if is_ids(v)]
+
+
+def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function or method node on other arguments."""
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return _LIKE.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator]
+
+
+# On the meta device, where only shapes count, an adaptive mean makes torch import its whole compiler: a second or more.
+_LIKE: dict[Any, Callable[..., Any]] = {
+    F.adaptive_avg_pool1d: F.adaptive_max_pool1d,
+    F.adaptive_avg_pool2d: F.adaptive_max_pool2d,
+    F.adaptive_avg_pool3d: F.adaptive_max_pool3d,
+}
+_LIKE_MODULES: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.AdaptiveAvgPool1d: F.adaptive_max_pool1d,
+    nn.AdaptiveAvgPool2d: F.adaptive_max_pool2d,
+    nn.AdaptiveAvgPool3d: F.adaptive_max_pool3d,
+}
+
+
+def module_on_meta(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a copy of a module on the meta device, for the shape of what comes out; its weights are not copied or read.
+
+    A copy, since other threads may be running the module itself at this moment.
+    """
+    if type(module) in _LIKE_MODULES:
+        return _LIKE_MODULES[type(module)](*on_meta(args), output_size=module.output_size, **on_meta(kwargs))
+    if not any(True for _ in (*module.parameters(), *module.buffers())):
+        return module(*on_meta(args), **on_meta(kwargs))
+    memo: dict[int, Any] = {}
+    for p in module.parameters():
+        memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
+    for b in module.buffers():
+        memo[id(b)] = torch.empty(b.shape, device="meta", dtype=None if b.is_floating_point() else b.dtype)
+    return copy.deepcopy(module, memo)(*on_meta(args), **on_meta(kwargs))
+
+
+def output_shape(name: str, conv: _ConvNd, x: Ids) -> tuple[int, ...]:
+    """Return the shape of what a convolution makes, or raise with what does not fit, as torch would."""
+    *outer, channels = x.shape[: -len(conv.kernel_size)]
+    if len(outer) > 1 or channels != conv.in_channels:
+        raise ValueError(f"{name} reads {conv.in_channels} channels, but an input of shape {x.shape} arrives")
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        around = [conv._reversed_padding_repeated_twice[2 * i : 2 * i + 2] for i in range(len(conv.kernel_size))][::-1]
+    else:
+        around = [[each, each] for each in conv.padding]
+    pixels = []
+    for i, size in enumerate(x.shape[-len(conv.kernel_size) :]):
+        room = size + sum(around[i]) - conv.dilation[i] * (conv.kernel_size[i] - 1) - 1
+        if room < 0:
+            raise ValueError(f"the kernel {tuple(conv.kernel_size)} of {name} is larger than its input {x.shape}")
+        pixels.append(room // conv.stride[i] + 1)
+    return (*outer, conv.out_channels, *pixels)
