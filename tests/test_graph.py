@@ -198,11 +198,15 @@ def test_tracing_says_what_stands_in_the_way() -> None:
     hooked[0].register_forward_hook(lambda *_: None)
     normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 1)), nn.Conv2d(3, 2, 1)).eval()
     lazy = nn.Sequential(nn.LazyConv2d(3, 1)).eval()
+    partly = chain().eval()
+    partly[1].train()
     example = torch.zeros(1, 2, 6, 6)
     for net, x, said in (
         (Branches().eval(), example, "cannot be traced"),
         (TwoInputs().eval(), example, "several inputs"),
         (chain().train(), example, r"model\.eval\(\)"),
+        (partly, example, "^1 is in train mode"),
+        ("resnet20", example, "The network is str"),
         (hooked, example, "forward hooks"),
         (normed, example, "parametrisations"),
         (lazy, example, "lazy module"),
@@ -222,6 +226,8 @@ def test_half_precision_and_another_device_are_traced_as_they_are() -> None:
     half = pdc.trace(chain().half().eval(), example)
     meta = pdc.trace(chain().to("meta").eval(), example)
     assert [g.name for g in half.clusterable] == [g.name for g in meta.clusterable] == ["0", "3", "8"]
+    with pytest.raises(pdc.PDCError, match="holds no weights"):
+        pdc.assign(chain().to("meta").eval(), meta, pdc.Plan.uniform(meta, 0.5))
 
 
 def test_a_flatten_gives_every_channel_its_pixels() -> None:

@@ -37,6 +37,10 @@ def filter_vectors(
     """
     if kind not in VECTORS:
         raise PDCError(f"There are no filter vectors {kind!r}; there are {', '.join(VECTORS)}.")
+    if any(model.get_parameter(f"{producer.module}.weight").is_meta for producer in group.producers):
+        raise PDCError(
+            f"{group.name!r} lies on the meta device, which holds no weights; load the network's weights first."
+        )
     vectors = VECTORS[kind](model, group, images)
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())

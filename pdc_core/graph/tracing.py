@@ -94,7 +94,8 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
     Raises
     ------
     PDCError
-        The network cannot be traced, is in train mode, carries hooks or parametrisations, or refuses the example.
+        The network cannot be traced, or a part of it is in train mode, it carries hooks or
+        parametrisations, or it refuses the example.
 
     Examples
     --------
@@ -121,6 +122,8 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
 
 
 def _check(model: nn.Module, example: Tensor, residual: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise PDCError(f"The network is {type(model).__name__}; give a torch.nn.Module, for example from load_model.")
     if residual not in RESIDUALS:
         raise PDCError(f"residual={residual!r} is not a residual treatment; choose one of {', '.join(RESIDUALS)}.")
     if not isinstance(example, Tensor) or example.dim() < 2 or 0 in example.shape:
@@ -128,12 +131,12 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
         raise PDCError(
             f"The example is {shape}; give one input as a tensor, for images of shape (1, channels, height, width)."
         )
-    if model.training:
-        raise PDCError(
-            "The network is in train mode; call model.eval() first, so that dropout and norms act as when it is used."
-        )
     for name, module in model.named_modules():
         where = name or type(module).__name__
+        if module.training:
+            raise PDCError(
+                f"{where} is in train mode; call model.eval() first, so that dropout and norms act as when it is used."
+            )
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False)):
             raise PDCError(
                 f"{where} is a lazy module without weights yet; run the network once on an example before tracing it."
@@ -144,7 +147,10 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
                 "torch.nn.utils.parametrize.remove_parametrizations."
             )
         if module._forward_hooks or module._forward_pre_hooks:
-            raise PDCError(f"{where} has forward hooks, which may change what it computes; remove them before tracing.")
+            raise PDCError(
+                f"{where} has forward hooks, which may change what it computes; remove them before tracing (what "
+                "torch.nn.utils.prune, weight_norm or spectral_norm put there, their remove functions make permanent)."
+            )
 
 
 def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
