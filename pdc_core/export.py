@@ -170,12 +170,10 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     else:
         assert card is not None
         model = build_model(card.model, card.shape[0], len(card.classes), size=card.shape[1]).eval()
-    folds: list[Folding] = []
     for f in content["folds"]:
         graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"])
         labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
         model = narrow_(model, graph, labels)
-        folds.append(Folding(f["residual"], tuple(f["input"]), labels))
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
@@ -191,7 +189,6 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
         raise PDCError(
             f"The weights in {path} do not fit the network in its header: {str(error).splitlines()[1].strip()}"
         ) from error
-    model.folds = tuple(folds)  # type: ignore[assignment]
     if card is not None:
         model.card = card  # type: ignore[assignment]
     return model.eval()

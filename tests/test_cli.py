@@ -191,6 +191,8 @@ def test_the_life_of_a_run_on_the_command_line(capsys: pytest.CaptureFixture[str
     assert (planned["steps"], planned["images"]) == (6, 1077)
     assert planned["macs_after"] < planned["macs_before"] == 2_516_608
     assert planned["seconds"] >= 6 * planned["step_seconds"] > 0
+    code, out, _ = pdc_command(capsys, "distil", "--keep", "0.5", "--batch-size", "512", "--dry-run", "--json")
+    assert (code, json.loads(out)["macs_after"]) == (0, planned["macs_after"])
     assert sorted(tmp_path.iterdir()) == [recipe]
     code, out, err = pdc_command(capsys, "run", recipe, "--out", folder, "--json")
     assert code == 0
@@ -210,6 +212,8 @@ def test_the_life_of_a_run_on_the_command_line(capsys: pytest.CaptureFixture[str
     assert shown["asked"]["training"]["warmup"] == 1
     code, out, _ = pdc_command(capsys, "show", folder)
     assert "Clusters: layer1.0.conv1 8" in out
+    assert "run is done: distil resnet20 on digits, seed 0" in out
+    assert "not the default: epochs 2, batch_size 512" in out
     code, out, err = pdc_command(capsys, "pause", folder)
     assert code == 1
     assert "No worker is at work" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +89,9 @@ def test_a_scale_is_one_over_the_cluster_for_rows_and_the_cluster_for_columns() 
 
 @pytest.mark.parametrize("schedule", ["progressive", "asymptotic"])
 @pytest.mark.parametrize("gradients", ["averaged", "summed"])
-def test_a_run_that_folds_early_ends_like_one_that_does_not_and_resumes_exactly(schedule: str, gradients: str) -> None:
+def test_a_run_that_folds_early_ends_like_one_that_does_not_and_resumes_exactly(
+    schedule: str, gradients: str, tmp_path: Path
+) -> None:
     base = Training(epochs=2, lr=0.02, weights="uniform", schedule=schedule, gradients=gradients, ramp=0.5, merges=3)
     plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8)), 0.25)
     early, late = (
@@ -107,6 +110,8 @@ def test_a_run_that_folds_early_ends_like_one_that_does_not_and_resumes_exactly(
             pdc.distil(MODEL, plan, FEW, settings=settings, recorder=recorder)
         again = pdc.distil(MODEL, plan, FEW, settings=settings, recorder=recorder)
         assert same_networks(again.folded, early.folded)
+        pdc.save(again.folded, tmp_path / "again.safetensors")
+        assert same_networks(pdc.load(tmp_path / "again.safetensors"), early.folded)
 
 
 def test_the_momentum_of_tied_filters_is_tied() -> None:

@@ -31,6 +31,7 @@ DataName = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would happen, and how long.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of clustering, batch order and augmentation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pdc_core.cli.options import AsJson, Out, app, print_json, stdout
+from pdc_core.cli.dry_run import print_forecast
+from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
 from pdc_core.cli.report import print_report, train
 from pdc_core.errors import PDCError
 from pdc_core.runs import (
@@ -39,7 +40,7 @@ def run(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a recipe (a run file ending in .yaml).")],
     queue: Annotated[bool, typer.Option("--queue", help="Wait until no other queued run is at work.")] = False,
     tensorboard: Tensorboard = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would happen, and how long.")] = False,
+    dry_run: DryRun = False,
     data: Annotated[str | None, typer.Option("--data", help="Data set in place of the recipe's.")] = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -52,8 +53,6 @@ def run(
             raise PDCError("--data and --out go with a recipe; a run folder says what it is and stays where it is.")
         spec = spec.model_copy(update={"data": data or spec.data})
     if dry_run:
-        from pdc_core.cli.dry_run import print_forecast
-
         print_forecast(spec, as_json)
         return
     if recipe:
@@ -180,12 +179,20 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     found = read_run(folder)
     evaluations = [event for event in found.events if event.get("kind") == "evaluation"]
     asked = found.spec.model_dump(mode="json", exclude_defaults=True)
+    made = {"on": asked.pop("created", None), **asked.pop("versions", {})}
     if as_json:
         print_json(_row(found) | {"asked": asked, "evaluations": evaluations, "report": found.report})
         return
     console = stdout()
     counts = asked.pop("plan", {}).get("counts", {})
-    console.print(f"{found.id} is {found.state}. Asked: {asked}", markup=False)
+    spec = found.spec
+    console.print(
+        f"{found.id} is {found.state}: {spec.kind} {spec.model} on {spec.data}, seed {spec.seed}", markup=False
+    )
+    console.print("Made " + ", ".join(f"{name} {value}" for name, value in made.items() if value), markup=False)
+    settings = asked.get("training", {})
+    said = ", ".join(f"{name} {value}" for name, value in settings.items())
+    console.print(f"Settings that are not the default: {said or 'none'}", markup=False)
     if counts:
         console.print(f"Clusters: {', '.join(f'{name} {k}' for name, k in counts.items())}", markup=False)
     table = Table("epoch", "training loss", "validation accuracy", "strength")

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
     DataName,
+    DryRun,
     Epochs,
     ModelName,
     Out,
@@ -49,6 +51,7 @@ def teach(
     lr: Annotated[float, typer.Option(help="First learning rate; falls as a cosine.")] = 0.1,
     setting: Setting = None,
     seed: Seed = 0,
+    dry_run: DryRun = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,8 +59,7 @@ def teach(
     training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
     spec = RunSpec(kind="teach", model=model, data=data, weights=absolute(weights, False), training=training, seed=seed)
     describe_data(data)
-    folder = create_run(spec, folder=out)
-    print_report(folder, train(folder).report, as_json)
+    _do(spec, out, dry_run, as_json)
 
 
 @app.command(epilog="Example: python -m pdc_core distil --model resnet20 --data digits --keep 0.25 --epochs 8 --seed 0")
@@ -86,6 +88,7 @@ def distil(
     ramp: Annotated[float | None, typer.Option(help="Share of the run after which filters are tied.")] = None,
     setting: Setting = None,
     seed: Seed = 0,
+    dry_run: DryRun = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +123,14 @@ def distil(
         training=training,
         seed=seed,
     )
+    _do(spec, out, dry_run, as_json)
+
+
+def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Make a run folder and work on it, or only say what that would take."""
+    if dry_run:
+        print_forecast(spec, as_json)
+        return
     folder = create_run(spec, folder=out)
     print_report(folder, train(folder).report, as_json)
 

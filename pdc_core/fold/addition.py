@@ -65,12 +65,7 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     """
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
-    merged = _merged(checked)
-    small = narrow_(copy_network(model, map(graph.group, merged)), graph, merged)
-    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, checked))  # type: ignore[assignment]
-    if hasattr(model, "card"):
-        small.card = model.card
-    return small
+    return narrow_(copy_network(model, map(graph.group, _merged(checked))), graph, checked)
 
 
 def _merged(labels: Labels) -> Labels:
@@ -160,7 +155,8 @@ def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
 def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
 
-    Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to.
+    Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to. What comes back
+    knows how it was folded (`folds`), which `save` needs, and keeps its `card`.
     """
     merged = _merged(labels)
     layers = {layer.name: layer for layer in graph.layers}
@@ -177,7 +173,11 @@ def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     for name in {**leaves, **takes_over}:
         gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
         _narrow_module_(model.get_submodule(name), gone, takes_over.get(name))
-    return rewrite(model, graph, _kept(graph, merged))
+    small = rewrite(model, graph, _kept(graph, merged))
+    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, labels))  # type: ignore[assignment]
+    if hasattr(model, "card"):
+        small.card = model.card
+    return small
 
 
 _WIDTHS = ("out_features", "out_channels", "num_features", "num_parameters")

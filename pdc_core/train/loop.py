@@ -59,7 +59,13 @@ class Loop:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.done, self.sum, self.seconds = 0, 0.0, 0.0
+        self.began, self.earlier = time.perf_counter(), 0.0  # of this process; seconds of those that it goes on from
         self.teacher: Tensor | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has taken so far, those before its last checkpoint included."""
+        return self.earlier + time.perf_counter() - self.began
 
     def run(self, stage: Stage) -> None:
         """Train for all epochs, from the recorder's checkpoint if it has one.
@@ -259,6 +265,7 @@ class Loop:
             "steps": self.steps,
             "sum": self.sum,
             "seconds": self.seconds,
+            "elapsed": self.elapsed,
             "model": self.stage.student.state_dict(),
             "optimizer": self.stage.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
@@ -278,6 +285,7 @@ class Loop:
         self.stage.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.done, self.sum, self.seconds = int(state["step"]), float(state["sum"]), float(state["seconds"])
+        self.earlier = float(state.get("elapsed", 0.0))
         self.best, self.history = state["best"], list(state["history"])
 
 

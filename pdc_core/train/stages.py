@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,7 +146,6 @@ def run_stage(
     With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught". The
     test split is looked at here, at the end, and nowhere else.
     """
-    started = time.perf_counter()
     example = torch.zeros(1, *data.shape)
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
@@ -185,7 +183,7 @@ def run_stage(
     for name, network in latencies.items():  # right after one another, so that they meet the same machine
         seconds = latency(network.to("cpu"), example)
         report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
-    report["seconds"] = time.perf_counter() - started
+    report["seconds"] = loop.elapsed
     return Result(small, full, stage.labels, loop.history, report, best)
 
 
