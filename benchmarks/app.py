@@ -36,7 +36,7 @@ FLAGS = [
 # What a page shows when it is useful: the element to wait for.
 USEFUL = {
     "Model": "[data-testid=stMetricValue]",
-    "Filters": ".js-plotly-plot .scatterlayer .point, [data-testid=stVegaLiteChart] canvas",
+    "Filters": "[data-testid=stVegaLiteChart] svg.marks",
     "Plan": "[data-testid=stMetricValue]",
     "Distil": "[data-testid=stAlert], button[kind=primary]",
     "Learn": ".js-plotly-plot .heatmaplayer image",

@@ -18,8 +18,6 @@ from ui.session import begin
 SAMPLES = 11
 
 network = begin("Model", "What is the network made of, and where does its computing time go?")
-if not lecture():
-    choosing()
 measured = predictions(network)
 spent = network_cost(network, network.digest)
 test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
@@ -44,6 +42,8 @@ facts[3].metric(
     help=f"In {len(groups)} channel groups; residual treatment: {network.graph.residual}.",
     border=True,
 )
+if not lecture():
+    choosing()
 show_inputs(network, measured.value)
 
 

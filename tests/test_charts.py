@@ -133,11 +133,13 @@ def test_kernel_picture_is_blue_for_negative_white_for_zero_orange_for_positive(
 def test_kernel_picture_places_each_input_channel_row_by_row() -> None:
     filters = np.zeros((1, 4, 3, 3))
     filters[0, 2] = 1.0  # third of four channels: second row, first column of a 2 x 2 tile
-    picture = charts.kernel_picture(filters, columns=1, scale=1)
-    assert picture.shape == (11, 11, 4)
-    orange = picture[..., 0].astype(int) - picture[..., 2] > 50
-    assert orange[4:7, 0:3].all()
-    assert orange.sum() == 9
+    for scale, seam, width in ((1, 0, 10), (2, 1, 22)):  # no seams where a weight is a single pixel
+        picture = charts.kernel_picture(filters, columns=1, scale=scale)
+        assert picture.shape == (width, width, 4)
+        orange = picture[..., 0].astype(int) - picture[..., 2] > 50
+        top = scale * (3 + seam)
+        assert orange[top : top + 3 * scale, 0 : 3 * scale].all()
+        assert orange.sum() == (3 * scale) ** 2
 
 
 def test_kernel_picture_of_zeros_of_linear_layers_and_of_very_wide_layers() -> None:

@@ -55,16 +55,18 @@ def test_a_highlighted_cluster_alone_keeps_its_colour_on_the_map() -> None:
 def test_a_tile_of_the_grid_names_the_filter_that_is_drawn_in_it(n: int) -> None:
     order, labels = np.random.default_rng(0).permutation(n), np.arange(n) % 3
     chosen = [int(order[0])]
-    figure = charts.kernel_grid("data:,", order, labels, "Kernels of a layer", chosen=chosen)
-    tiles, marks = figure.data
-    columns = charts.grid_columns(n)
+    spec = charts.kernel_grid("data:,", order, labels, "Kernels of a layer", chosen=chosen).to_dict()
+    kernels, *_, frames = spec["layer"]
+    tiles, columns = spec["datasets"][frames["data"]["name"]], charts.grid_columns(n)
     for i in (0, n // 2, n - 1):
-        assert (int(tiles.x[i]), int(tiles.y[i])) == (i % columns, i // columns)
-        assert tiles.customdata[i] == order[i]
-        assert marks.marker.color[i] == charts.colour(int(labels[order[i]]))
-    assert [i for i, width in zip(tiles.customdata, tiles.marker.line.width, strict=True) if width] == chosen
-    image = figure.layout.images[0]
-    assert (image.sizex, image.sizey) == (columns, -(-n // columns))
+        assert (int(tiles[i]["x"]), int(tiles[i]["y"])) == (i % columns, i // columns)
+        assert tiles[i]["filter"] == order[i]
+        assert tiles[i]["colour"] == charts.colour(int(labels[order[i]]))
+    assert [tile["filter"] for tile in tiles if tile["frame"]] == chosen
+    (whole,) = spec["datasets"][kernels["data"]["name"]]
+    assert (whole["x"], whole["y"]) == (columns / 2, -(-n // columns) / 2)
+    assert (kernels["mark"]["width"], kernels["mark"]["height"]) == (spec["width"], spec["height"])
+    assert {param["name"] for param in spec["params"]} == {charts.CLICK}
 
 
 def test_every_k_is_drawn_in_percent_and_carries_itself() -> None:

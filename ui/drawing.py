@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
+_PAUSED, _PAUSE = "waited_before_charts", 0.2  # seconds
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
@@ -42,6 +44,7 @@ def cut(before: float, after: float) -> str:
 
 def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
+    _let_the_rest_be_painted()
     chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
     fixed: dict[str, Any] = {
         "key": key,
@@ -54,6 +57,17 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed)
     else:  # with a box or a lasso in the mode, streamlit turns off clicks on points
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
+
+
+def _let_the_rest_be_painted() -> None:
+    """Wait a moment before the first chart of a session.
+
+    The browser shows nothing of what arrives together until it has read plotly's 5 MB, which takes it a second or more;
+    what arrived before is on the screen by then.
+    """
+    if _PAUSED not in st.session_state:
+        st.session_state[_PAUSED] = True
+        time.sleep(_PAUSE)
 
 
 def _picture_of(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
-from ui.drawing import INK, cluster_mark, figure
+from ui.drawing import INK, cluster_mark
 from ui.filters import Shown, centres, filter_table, thumbnails, tiles, weights_of
 from ui.network import FilterMap
 from ui.selection import chosen, chosen_elsewhere, take_grid, take_map, take_table, widget_key
@@ -54,11 +54,15 @@ def draw_grid(shown: Shown) -> None:
     labels, sizes = shown.labels, np.bincount(shown.labels)
     order = np.lexsort((np.arange(len(labels)), labels, -sizes[labels]))
     picture = tiles(shown.network, shown.key, shown.name, tuple(map(int, order)))
+    title = "Kernels, cluster after cluster"
     with st.container(height=GRID_HEIGHT, border=False):
-        figure(
-            charts.kernel_grid(picture, order, labels, "Kernels, cluster after cluster", _ink(), chosen(shown)),
+        st.altair_chart(
+            charts.kernel_grid(picture, order, labels, title, _ink(), chosen_elsewhere(shown, "grid")),
             key=widget_key(shown, "grid"),
             on_select=lambda: take_grid(shown),
+            theme=None,
+            width="content",
+            alt=f"{len(order)} tiles, one a filter, cluster after cluster; {len(chosen(shown))} are chosen.",
         )
 
 

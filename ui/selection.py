@@ -46,28 +46,30 @@ def chosen_elsewhere(shown: Shown, view: str) -> list[int]:
 
 def take_map(shown: Shown, points: pd.DataFrame) -> None:
     """Choose what was clicked or dragged over on the map."""
-    state: Any = st.session_state[widget_key(shown, "map")]
-    selection = state["selection"]
+    selection = _selection(shown, "map")
     if brush := selection.get(charts.BRUSH):
         x, y = (sorted(brush.get(axis, (-np.inf, np.inf))) for axis in ("x", "y"))
         inside = points["x"].between(*x) & points["y"].between(*y)
         choose(shown, [int(i) for i in points.loc[inside, "filter"]], "map")
     else:
-        choose(shown, [int(point["filter"]) for point in selection.get(charts.CLICK) or []], "map")
+        choose(shown, _clicked(selection), "map")
 
 
 def take_grid(shown: Shown) -> None:
-    """Choose the tiles that were clicked or dragged over."""
-    state: Any = st.session_state[widget_key(shown, "grid")]
-    points = [p for p in state["selection"]["points"] if p.get("curve_number", 0) == 0]
-    choose(shown, [int(_number(p["customdata"])) for p in points], "grid")
+    """Choose the tiles that were clicked."""
+    choose(shown, _clicked(_selection(shown, "grid")), "grid")
+
+
+def _selection(shown: Shown, view: str) -> Any:
+    state: Any = st.session_state[widget_key(shown, view)]
+    return state["selection"]
+
+
+def _clicked(selection: Any) -> list[int]:
+    return [int(point["filter"]) for point in selection.get(charts.CLICK) or []]
 
 
 def take_table(shown: Shown) -> None:
     """Choose the rows that were ticked."""
     state: Any = st.session_state[widget_key(shown, "table")]
     choose(shown, [int(i) for i in state["selection"]["rows"]], "table")
-
-
-def _number(customdata: Any) -> Any:
-    return customdata[0] if isinstance(customdata, list) else customdata

@@ -49,7 +49,7 @@ def kernel_picture(
     bound = bound or float(np.abs(weights).max()) or 1.0
     across = int(np.ceil(np.sqrt(c)))
     down = int(np.ceil(c / across))
-    seam = 1 if kh * kw > 1 else 0
+    seam = 1 if kh * kw > 1 and scale > 1 else 0  # where a weight is one pixel, seams would hide the weights
     tile = np.full((n, down * (kh + seam) - seam, across * (kw + seam) - seam), np.nan)
     for j in range(c):
         top, left = (j // across) * (kh + seam), (j % across) * (kw + seam)

@@ -1,23 +1,22 @@
 """Linked views of one group's filters: a map whose points show their kernel on hover, and a grid of all kernels.
 
-The map is drawn by altair (plotly shows no images on hover), the grid by plotly; both report which filters are chosen.
+Both are drawn by altair: plotly shows no images on hover, and a page that needs only one of the two is there sooner.
+Both report which filters are chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pdc_core.charts.figure import blank
 from pdc_core.charts.palette import GREY, VERMILION, colour, symbol
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
-    import plotly.graph_objects as go
 
 CLICK, BRUSH = "click", "brush"
 MAP_HEIGHT = 470
@@ -100,13 +99,18 @@ def linked_map(
     if n <= LABELLED:
         numbers = alt.Chart(points).mark_text(dy=-16, fontSize=13, color=ink)
         layers.append(numbers.encode(**place, text="filter:N"))
-    heading = alt.TitleParams(title, anchor="start", fontSize=16, color=ink, offset=8)
     return (
         alt.layer(*layers)
-        .properties(height=MAP_HEIGHT, title=heading, background="transparent")
+        .properties(height=MAP_HEIGHT, title=_heading(title, ink), background="transparent")
         .configure_view(strokeWidth=0)
         .configure(font=FONT)
     )
+
+
+def _heading(title: str, ink: str) -> alt.TitleParams:
+    import altair as alt
+
+    return alt.TitleParams(title, anchor="start", fontSize=16, color=ink, offset=8)
 
 
 def _shape(cluster: int) -> str:
@@ -130,7 +134,7 @@ def kernel_grid(
     title: str,
     ink: str = GREY,
     chosen: Sequence[int] = (),
-) -> go.Figure:
+) -> alt.LayerChart:
     """Draw the kernels of a group as a grid of tiles, cluster after cluster; a click chooses one, with shift more.
 
     Parameters
@@ -139,64 +143,62 @@ def kernel_grid(
     order : (n,), the filter in each tile
     labels : (n,), the cluster of each filter
     ink : colour of text, for a light or a dark page
-    chosen : filters to frame
+    chosen : filters that were chosen elsewhere and are framed
+
+    Returns
+    -------
+    A chart with the selection `CLICK` (points, by `filter`).
     """
-    import plotly.graph_objects as go
+    import altair as alt
+    import pandas as pd
 
     n = len(order)
     columns = grid_columns(n)
     rows = -(-n // columns)
     side = GRID_WIDTH / columns
-    hidden: dict[str, Any] = {"visible": False, "fixedrange": True}
-    figure = blank(
-        title,
-        x="",
-        y="",
-        height=int(44 + rows * side),
-        alt=f"{n} tiles, one a filter, cluster after cluster; {len(chosen)} are chosen.",
-        xaxis={**hidden, "range": [0, columns]},
-        yaxis={**hidden, "range": [rows, 0]},
-        width=GRID_WIDTH,
-        dragmode=False,
-    )
-    figure.add_layout_image(
-        source=picture, xref="x", yref="y", x=0, y=0, sizex=columns, sizey=rows, sizing="stretch", layer="below"
-    )
-    x, y = np.arange(n) % columns, np.arange(n) // columns
     framed = set(map(int, chosen))
-    figure.add_trace(
-        go.Scatter(
-            x=x + 0.42,  # a tile's gap is to the right of it and below it
-            y=y + 0.42,
-            mode="markers",
-            customdata=[int(i) for i in order],
-            hovertext=[f"filter {i}, cluster {labels[i]}" for i in order],
-            hoverinfo="text",
-            marker={
-                "symbol": "square",
-                "size": 0.88 * side,
-                "color": "rgba(0,0,0,0)",
-                "line": {"width": [3 if int(i) in framed else 0 for i in order], "color": VERMILION},
-            },
-            unselected={"marker": {"opacity": 1}},
-            selected={"marker": {"opacity": 1}},
-        )
+    column, row = np.arange(n) % columns, np.arange(n) // columns
+    tiles = pd.DataFrame(
+        {
+            "x": column + 0.42,  # a tile's gap is to the right of it and below it
+            "y": row + 0.42,
+            "mark_x": column + 0.07,
+            "mark_y": row + 0.91,
+            "filter": order,
+            "label": [f"filter {i}, cluster {labels[i]}" for i in order],
+            "frame": [3 if int(i) in framed else 0 for i in order],
+            "colour": [colour(int(labels[i])) for i in order],
+            "shape": [_shape(int(labels[i])) for i in order],
+        }
     )
-    figure.add_trace(
-        go.Scatter(
-            x=x + 0.07,
-            y=y + 0.91,
-            mode="markers+text" if n <= NUMBERED else "markers",
-            text=[str(int(i)) for i in order],
-            textposition="middle right",
-            hoverinfo="skip",
-            marker={
-                "symbol": [symbol(int(labels[i])) for i in order],
-                "color": [colour(int(labels[i])) for i in order],
-                "size": max(4, min(11, 0.12 * side)),
-                "line": {"width": 1, "color": "white"},
-            },
-            unselected={"marker": {"opacity": 1}, "textfont": {"color": ink}},
-        )
+    across, down = alt.Scale(domain=[0, columns], nice=False), alt.Scale(domain=[rows, 0], nice=False)
+    place = {"x": alt.X("x:Q", axis=None, scale=across), "y": alt.Y("y:Q", axis=None, scale=down)}
+    click = alt.selection_point(name=CLICK, fields=["filter"], on="click", toggle="event.shiftKey", empty=False)
+    whole = pd.DataFrame({"x": [columns / 2], "y": [rows / 2], "url": [picture]})
+    kernels = alt.Chart(whole).mark_image(width=GRID_WIDTH, height=rows * side, aspect=False)
+    frames = alt.Chart(tiles).mark_square(size=(0.9 * side) ** 2, fill="transparent", stroke=VERMILION)
+    marks = alt.Chart(tiles).mark_point(
+        filled=True, opacity=1, size=max(7 if n <= 64 else 4, min(11, 0.12 * side)) ** 2
     )
-    return figure
+    where = {"x": alt.X("mark_x:Q", axis=None, scale=across), "y": alt.Y("mark_y:Q", axis=None, scale=down)}
+    layers = [
+        kernels.encode(**place, url="url:N"),
+        marks.encode(**where, color=alt.Color("colour:N", scale=None), shape=alt.Shape("shape:N", scale=None)),
+    ]
+    if n <= NUMBERED:
+        layers.append(
+            alt.Chart(tiles).mark_text(align="left", dx=8, fontSize=13, color=ink).encode(**where, text="filter:N")
+        )
+    width = alt.condition(click, alt.value(3), alt.StrokeWidth("frame:Q", scale=None))
+    layers.append(
+        frames.encode(**place, strokeWidth=width, tooltip=alt.Tooltip("label:N", title="this is")).add_params(click)
+    )
+    return (
+        alt.layer(*layers)
+        .properties(width=GRID_WIDTH, height=rows * side, title=_heading(title, ink), background="transparent")
+        .properties(
+            autosize="pad", padding={"top": 0, "left": 0, "right": 0, "bottom": 0}
+        )  # tiles keep their size, whatever stands around them
+        .configure_view(strokeWidth=0)
+        .configure(font=FONT)
+    )

@@ -163,7 +163,7 @@ def test_look_at_filters_and_choose_a_count(page: Page, server: Server) -> None:
 
 
 def test_filters_chosen_on_the_map_become_a_cluster_and_undo_takes_it_back(page: Page, server: Server) -> None:
-    box = page.get_by_test_id("stVegaLiteChart").bounding_box()
+    box = page.get_by_test_id("stVegaLiteChart").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 40, box["y"] + 30)
     page.mouse.down()
