@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 
 from pdc_core import charts
-from ui.background import show_progress
+from ui.background import prepare_clustering, show_progress
 from ui.choice import lecture
 from ui.choosing import choosing
 from ui.drawing import figure, gallery, percent, short
@@ -120,3 +120,4 @@ with st.expander("How the MACs of a layer are counted"):
     )
     st.latex(r"\text{MACs} = n \cdot c \cdot k_h \cdot k_w \cdot h_\text{out} \cdot w_\text{out}")
     st.markdown("Removing a filter saves its own products, and one input channel of every layer that reads it.")
+prepare_clustering()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -87,6 +88,11 @@ class Background:
 def background() -> Background:
     """Return the one queue of this server."""
     return Background()
+
+
+def prepare_clustering() -> None:
+    """Import what the pages after the first one need: scikit-learn takes seconds, which a person spends reading."""
+    background().request(("import", "sklearn.cluster"), lambda progress: import_module("sklearn.cluster"))
 
 
 def show_progress(watched: Watched[Any], text: str) -> None:

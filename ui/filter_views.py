@@ -40,7 +40,7 @@ def draw_map(shown: Shown, drawn: FilterMap, method: str, highlight: int | None)
         chosen=chosen_elsewhere(shown, "map"),
         highlight=highlight,
     )
-    st.altair_chart(
+    st.vega_lite_chart(
         chart,
         key=widget_key(shown, "map"),
         on_select=lambda: take_map(shown, points),
@@ -56,7 +56,7 @@ def draw_grid(shown: Shown) -> None:
     picture = tiles(shown.network, shown.key, shown.name, tuple(map(int, order)))
     title = "Kernels, cluster after cluster"
     with st.container(height=GRID_HEIGHT, border=False):
-        st.altair_chart(
+        st.vega_lite_chart(
             charts.kernel_grid(picture, order, labels, title, _ink(), chosen_elsewhere(shown, "grid")),
             key=widget_key(shown, "grid"),
             on_select=lambda: take_grid(shown),

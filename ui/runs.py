@@ -61,8 +61,8 @@ def own_runs() -> set[str]:
 
 
 def training_points(run: Run) -> pd.DataFrame:
-    """Return the training events, columns epoch, loss, ce, kd, strength and deviation."""
-    return _events(run, "train", ["epoch", "loss", "ce", "kd", "strength", "deviation"])
+    """Return the training events: epoch, loss and its parts, strength and deviation; no value where there was none."""
+    return _events(run, "train", ["epoch", "loss", "ce", "kd", "matching", "attention", "strength", "deviation"])
 
 
 def evaluations(run: Run) -> pd.DataFrame:

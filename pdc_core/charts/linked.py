@@ -1,13 +1,13 @@
 """Linked views of one group's filters: a map whose points show their kernel on hover, and a grid of all kernels.
 
-Both are drawn by altair: plotly shows no images on hover, and a page that needs only one of the two is there sooner.
-Both report which filters are chosen.
+Both are specifications of Vega-Lite, plain dictionaries: plotly shows no images on hover, and importing altair to write
+them takes a second or more. Both report which filters are chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pdc_core.charts.palette import GREY, VERMILION, colour, symbol
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
+Spec = dict[str, Any]
 CLICK, BRUSH = "click", "brush"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 MAP_HEIGHT = 470
 FONT = "Source Sans, sans-serif"
 GRID_WIDTH = 316  # pixels: fits beside the map on a projector of 1280
@@ -40,7 +41,7 @@ def linked_map(
     ink: str = GREY,
     chosen: Sequence[int] = (),
     highlight: int | None = None,
-) -> alt.LayerChart:
+) -> Spec:
     """Draw filters as points with their kernels on hover; a click or a drag chooses filters.
 
     Parameters
@@ -54,68 +55,56 @@ def linked_map(
 
     Returns
     -------
-    A chart with two selections: `CLICK` (points, by `filter`) and `BRUSH` (an interval of x and y).
+    A specification with two selections: `CLICK` (points, by `filter`) and `BRUSH` (an interval of x and y).
     """
-    import altair as alt
-
-    n = len(frame)
+    n, ringed = len(frame), set(map(int, chosen))
     size = 260 if n <= LABELLED else 130 if n <= 256 else 60 if n <= 1024 else 40
     seen = [highlight is None or int(c) == highlight for c in frame["cluster"]]
     points = frame.assign(
         colour=[colour(int(c)) if own else GREY for c, own in zip(frame["cluster"], seen, strict=True)],
         shape=[_shape(int(c)) for c in frame["cluster"]],
         opacity=[0.9 if own else 0.3 for own in seen],
-        ring=[3.0 if int(i) in set(chosen) else 0.6 for i in frame["filter"]],
-        edge=[ink if int(i) in set(chosen) else "white" for i in frame["filter"]],
-        label=["filter " + str(int(i)) + ", cluster " + str(int(c)) for i, c in zip(frame["filter"], frame["cluster"])],  # noqa: B905
+        ring=[3.0 if int(i) in ringed else 0.6 for i in frame["filter"]],
+        edge=[ink if int(i) in ringed else "white" for i in frame["filter"]],
+        label=[f"filter {i}, cluster {c}" for i, c in zip(frame["filter"], frame["cluster"], strict=True)],
     )
-    click = alt.selection_point(name=CLICK, fields=["filter"], on="click", toggle="event.shiftKey", empty=False)
-    brush = alt.selection_interval(name=BRUSH, empty=False)
-    axis = alt.Axis(labels=False, ticks=False, domain=False, gridOpacity=0.25, titleColor=ink, titleFontSize=14)
-    scale = alt.Scale(zero=False, nice=False, padding=24)
-    place = {
-        "x": alt.X("x:Q", title=axes[0], axis=axis, scale=scale),
-        "y": alt.Y("y:Q", title=axes[1], axis=axis, scale=scale),
+    axis: Spec = {
+        "labels": False, "ticks": False, "domain": False, "gridOpacity": 0.25, "titleColor": ink, "titleFontSize": 14,
+    }  # fmt: skip
+    scale = {"zero": False, "nice": False, "padding": 24}
+    place: Spec = {
+        name: {"field": name, "type": "quantitative", "title": said, "axis": axis, "scale": scale}
+        for name, said in zip(("x", "y"), axes, strict=True)
     }
-    picked = (click | brush) if n else click
-    marks = (
-        alt.Chart(points)
-        .mark_point(filled=True, size=size)
-        .encode(
-            **place,
-            color=alt.Color("colour:N", scale=None),
-            shape=alt.Shape("shape:N", scale=None),
-            opacity=alt.Opacity("opacity:Q", scale=None),
-            stroke=alt.condition(picked, alt.value(ink), alt.Stroke("edge:N", scale=None)),
-            strokeWidth=alt.condition(picked, alt.value(3), alt.StrokeWidth("ring:Q", scale=None)),
-            tooltip=[alt.Tooltip("label:N", title="this is"), alt.Tooltip("image:N")],
-        )
-        .add_params(click, brush)
-    )
-    layers = [marks]
+    picked = {"or": [_is_in(CLICK), _is_in(BRUSH)]}
+    layers: list[Spec] = [
+        {
+            "name": "points",
+            "data": _values(points),
+            "mark": {"type": "point", "filled": True, "size": size},
+            "encoding": {
+                **place,
+                "color": _as_is("colour"),
+                "shape": _as_is("shape"),
+                "opacity": _as_is("opacity", "quantitative"),
+                "stroke": {"condition": {"test": picked, "value": ink}, **_as_is("edge")},
+                "strokeWidth": {"condition": {"test": picked, "value": 3}, **_as_is("ring", "quantitative")},
+                "tooltip": [_said("label", "this is"), _said("image", "image")],
+            },
+        }
+    ]
     if len(centres):
-        crosses = alt.Chart(centres).mark_point(shape=_CROSSHAIR, filled=True, size=2.2 * size, color=ink, opacity=0.85)
-        layers.append(crosses.encode(**place, tooltip=[alt.Tooltip("cluster:N", title="centroid of cluster")]))
+        cross = {
+            "type": "point", "shape": _CROSSHAIR, "filled": True, "size": 2.2 * size, "color": ink, "opacity": 0.85,
+        }  # fmt: skip
+        tooltip = _said("cluster", "centroid of cluster")
+        layers.append({"data": _values(centres), "mark": cross, "encoding": {**place, "tooltip": tooltip}})
     if n <= LABELLED:
-        numbers = alt.Chart(points).mark_text(dy=-16, fontSize=13, color=ink)
-        layers.append(numbers.encode(**place, text="filter:N"))
-    return (
-        alt.layer(*layers)
-        .properties(height=MAP_HEIGHT, title=_heading(title, ink), background="transparent")
-        .configure_view(strokeWidth=0)
-        .configure(font=FONT)
-    )
-
-
-def _heading(title: str, ink: str) -> alt.TitleParams:
-    import altair as alt
-
-    return alt.TitleParams(title, anchor="start", fontSize=16, color=ink, offset=8)
-
-
-def _shape(cluster: int) -> str:
-    name = symbol(cluster)
-    return _SHAPES.get(name, name)
+        text = {"type": "text", "dy": -16, "fontSize": 13, "color": ink}
+        named = {**place, "text": {"field": "filter"}}
+        layers.append({"data": _values(frame[["x", "y", "filter"]]), "mark": text, "encoding": named})
+    params = [_click("points"), {"name": BRUSH, "select": "interval", "views": ["points"]}]
+    return {**_frame(title, ink), "height": MAP_HEIGHT, "params": params, "layer": layers}
 
 
 def grid_columns(n: int) -> int:
@@ -134,7 +123,7 @@ def kernel_grid(
     title: str,
     ink: str = GREY,
     chosen: Sequence[int] = (),
-) -> alt.LayerChart:
+) -> Spec:
     """Draw the kernels of a group as a grid of tiles, cluster after cluster; a click chooses one, with shift more.
 
     Parameters
@@ -147,58 +136,101 @@ def kernel_grid(
 
     Returns
     -------
-    A chart with the selection `CLICK` (points, by `filter`).
+    A specification with the selection `CLICK` (points, by `filter`).
     """
-    import altair as alt
-    import pandas as pd
-
-    n = len(order)
+    n, framed = len(order), set(map(int, chosen))
     columns = grid_columns(n)
-    rows = -(-n // columns)
-    side = GRID_WIDTH / columns
-    framed = set(map(int, chosen))
-    column, row = np.arange(n) % columns, np.arange(n) // columns
-    tiles = pd.DataFrame(
+    rows, side = -(-n // columns), GRID_WIDTH / columns
+    tiles = [
         {
-            "x": column + 0.42,  # a tile's gap is to the right of it and below it
-            "y": row + 0.42,
-            "mark_x": column + 0.07,
-            "mark_y": row + 0.91,
-            "filter": order,
-            "label": [f"filter {i}, cluster {labels[i]}" for i in order],
-            "frame": [3 if int(i) in framed else 0 for i in order],
-            "colour": [colour(int(labels[i])) for i in order],
-            "shape": [_shape(int(labels[i])) for i in order],
+            "x": t % columns + 0.42,  # a tile's gap is to the right of it and below it
+            "y": t // columns + 0.42,
+            "mark_x": t % columns + 0.07,
+            "mark_y": t // columns + 0.91,
+            "filter": int(i),
+            "label": f"filter {i}, cluster {labels[i]}",
+            "frame": 3 if int(i) in framed else 0,
+            "colour": colour(int(labels[i])),
+            "shape": _shape(int(labels[i])),
         }
-    )
-    across, down = alt.Scale(domain=[0, columns], nice=False), alt.Scale(domain=[rows, 0], nice=False)
-    place = {"x": alt.X("x:Q", axis=None, scale=across), "y": alt.Y("y:Q", axis=None, scale=down)}
-    click = alt.selection_point(name=CLICK, fields=["filter"], on="click", toggle="event.shiftKey", empty=False)
-    whole = pd.DataFrame({"x": [columns / 2], "y": [rows / 2], "url": [picture]})
-    kernels = alt.Chart(whole).mark_image(width=GRID_WIDTH, height=rows * side, aspect=False)
-    frames = alt.Chart(tiles).mark_square(size=(0.9 * side) ** 2, fill="transparent", stroke=VERMILION)
-    marks = alt.Chart(tiles).mark_point(
-        filled=True, opacity=1, size=max(7 if n <= 64 else 4, min(11, 0.12 * side)) ** 2
-    )
-    where = {"x": alt.X("mark_x:Q", axis=None, scale=across), "y": alt.Y("mark_y:Q", axis=None, scale=down)}
+        for t, i in enumerate(order)
+    ]
+
+    def place(x: str, y: str) -> Spec:
+        domains = {"x": (x, [0, columns]), "y": (y, [rows, 0])}
+        return {
+            channel: {
+                "field": field, "type": "quantitative", "axis": None, "scale": {"domain": domain, "nice": False},
+            }
+            for channel, (field, domain) in domains.items()
+        }  # fmt: skip
+
+    middle, corner = place("x", "y"), place("mark_x", "mark_y")
+    image = {"type": "image", "width": GRID_WIDTH, "height": rows * side, "aspect": False}
+    mark = {"type": "point", "filled": True, "opacity": 1}
+    mark["size"] = max(7 if n <= 64 else 4, min(11, 0.12 * side)) ** 2
+    box = {"type": "square", "size": (0.9 * side) ** 2, "fill": "transparent", "stroke": VERMILION}
+    width = {"condition": {"test": _is_in(CLICK), "value": 3}, **_as_is("frame", "quantitative")}
     layers = [
-        kernels.encode(**place, url="url:N"),
-        marks.encode(**where, color=alt.Color("colour:N", scale=None), shape=alt.Shape("shape:N", scale=None)),
+        {
+            "data": {"values": [{"x": columns / 2, "y": rows / 2, "url": picture}]},
+            "mark": image,
+            "encoding": {**middle, "url": {"field": "url"}},
+        },
+        {"mark": mark, "encoding": {**corner, "color": _as_is("colour"), "shape": _as_is("shape")}},
+        {
+            "name": "tiles",
+            "mark": box,
+            "encoding": {**middle, "strokeWidth": width, "tooltip": _said("label", "this is")},
+        },
     ]
     if n <= NUMBERED:
-        layers.append(
-            alt.Chart(tiles).mark_text(align="left", dx=8, fontSize=13, color=ink).encode(**where, text="filter:N")
-        )
-    width = alt.condition(click, alt.value(3), alt.StrokeWidth("frame:Q", scale=None))
-    layers.append(
-        frames.encode(**place, strokeWidth=width, tooltip=alt.Tooltip("label:N", title="this is")).add_params(click)
-    )
-    return (
-        alt.layer(*layers)
-        .properties(width=GRID_WIDTH, height=rows * side, title=_heading(title, ink), background="transparent")
-        .properties(
-            autosize="pad", padding={"top": 0, "left": 0, "right": 0, "bottom": 0}
-        )  # tiles keep their size, whatever stands around them
-        .configure_view(strokeWidth=0)
-        .configure(font=FONT)
-    )
+        text = {"type": "text", "align": "left", "dx": 8, "fontSize": 13, "color": ink}
+        layers.insert(2, {"mark": text, "encoding": {**corner, "text": {"field": "filter"}}})
+    return {
+        **_frame(title, ink),
+        "autosize": "pad",  # tiles keep their size, whatever stands around them
+        "padding": {"top": 0, "left": 0, "right": 0, "bottom": 0},
+        "width": GRID_WIDTH,
+        "height": rows * side,
+        "data": {"values": tiles},
+        "params": [_click("tiles")],
+        "layer": layers,
+    }
+
+
+def _frame(title: str, ink: str) -> Spec:
+    return {
+        "$schema": SCHEMA,
+        "title": {"text": title, "anchor": "start", "fontSize": 16, "color": ink, "offset": 8},
+        "background": "transparent",
+        "config": {"view": {"strokeWidth": 0}, "font": FONT},
+    }
+
+
+def _values(frame: pd.DataFrame) -> Spec:
+    return {"values": frame.to_dict("records")}
+
+
+def _click(view: str) -> Spec:
+    select = {"type": "point", "fields": ["filter"], "on": "click", "toggle": "event.shiftKey"}
+    return {"name": CLICK, "select": select, "views": [view]}
+
+
+def _is_in(selection: str) -> Spec:
+    """Return the test for what is selected, which nothing is while the selection is empty."""
+    return {"param": selection, "empty": False}
+
+
+def _as_is(field: str, kind: str = "nominal") -> Spec:
+    """Return an encoding whose values are drawn as they are, without a scale."""
+    return {"field": field, "type": kind, "scale": None}
+
+
+def _said(field: str, title: str) -> Spec:
+    return {"field": field, "type": "nominal", "title": title}
+
+
+def _shape(cluster: int) -> str:
+    name = symbol(cluster)
+    return _SHAPES.get(name, name)

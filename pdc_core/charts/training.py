@@ -13,20 +13,22 @@ if TYPE_CHECKING:
 
 
 def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
-    """Draw the parts of the training loss over the epochs.
+    """Draw the training loss and its parts, unweighted, over the epochs.
 
     Parameters
     ----------
-    frame : DataFrame with columns `epoch` (float), `loss`, `ce` and `kd`
+    frame : DataFrame with columns `epoch` (float) and `loss`, and of `ce`, `kd`, `matching`, `attention` those in use
     epochs : int
         Length of the run: fixes the axis, so that nothing moves while points arrive.
     """
     parts = (
         ("loss", "loss", BLUE, "solid"),
         ("ce", "labels (CE)", ORANGE, "dot"),
-        ("kd", "teacher (KD)", GREEN, "dash"),
+        ("kd", "teacher's logits (KD)", GREEN, "dash"),
+        ("matching", "its blocks", PURPLE, "dashdot"),
+        ("attention", "its attention", VERMILION, "longdash"),
     )
-    figure = _over_epochs("Training loss and its two parts", "loss [nats]", epochs)
+    figure = _over_epochs("Training loss and its parts", "loss [nats]", epochs)
     for column, name, shade, dash in parts:
         if column in frame:
             line(figure, frame["epoch"], frame[column], name, shade, dash)

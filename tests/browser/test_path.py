@@ -228,7 +228,7 @@ def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Se
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Training loss and its two parts")).to_be_visible()
+    expect(page.get_by_text("Training loss and its parts")).to_be_visible()
     expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
     page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
     folded = _report(server.runs)["folded"]
