@@ -84,17 +84,17 @@ def draw_table(network: Network, plan: Plan, found: Sensitivity | None) -> None:
             *(["edited"] if plan.hand or plan.pinned else []),
         ],
         column_config={
-            "group": st.column_config.TextColumn("layer", width=118),
+            "group": st.column_config.TextColumn("layer", width=112),
             "filters": st.column_config.NumberColumn("filters", width=54),
             "clusters": st.column_config.NumberColumn(
-                "clusters", step=1, required=True, width=84, help="Clusters kept: double-click to change."
+                "clusters", step=1, required=True, width=80, help="Clusters kept: double-click to change."
             ),
             "keep": st.column_config.NumberColumn("keep", format="%.0f %%", width=54),
             "macs": st.column_config.NumberColumn(
-                "MACs", format="-%.1f %%", width=66, help="Of the whole network, saved by this layer alone."
+                "MACs", format="-%.1f %%", width=62, help="Of the whole network, saved by this layer alone."
             ),
             "params": st.column_config.NumberColumn(
-                "param.", format="-%.1f %%", width=66, help="Parameters of the whole network, saved by it alone."
+                "param.", format="-%.1f %%", width=62, help="Parameters of the whole network, saved by it alone."
             ),
             "drop": st.column_config.NumberColumn(
                 "accuracy",
