@@ -18,8 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pdc_core.data import describe_data, load_data
 from pdc_core.errors import PDCError
-from pdc_core.models import MODELS, build_model, card_of, load_model, read_checkpoint
+from pdc_core.export import header
+from pdc_core.models import MODELS, build_model, card_of, load_model, read_checkpoint, shipped_data
 from pdc_core.models.checkpoint import load_state_
+from pdc_core.models.load import WEIGHTS
 from pdc_core.models.resnet import PadShortcut
 
 
@@ -382,3 +384,12 @@ def test_mobilenet_v2_has_the_macs_counted_by_hand():
     total += side * side * 320 * 1280 + 1280 * 10
     model = load_model("mobilenet_v2_small", data="cifar10", weights=False)
     assert macs(model, torch.zeros(1, 3, 32, 32)) == total
+
+
+def test_weights_that_come_with_pdc_were_taught_on_images_normalised_as_they_are_now() -> None:
+    assert shipped_data("resnet20") == ("digits", "fashion_mnist")
+    for data in shipped_data("resnet20"):
+        card, info = header(WEIGHTS / f"resnet20-{data}.safetensors")["card"], describe_data(data)
+        assert (card["data"], tuple(card["shape"]), tuple(card["classes"])) == (data, info.shape, info.classes)
+        assert (tuple(card["mean"]), tuple(card["std"])) == (info.mean, info.std)
+        assert load_model("resnet20", data)(torch.zeros(2, *info.shape)).shape == (2, len(info.classes))

@@ -1,4 +1,4 @@
-"""The CIFAR recipes: what they promise to cut, and a few of their steps on generated images of the right shape."""
+"""The recipes for small images: what they promise to cut, and a few of their steps on generated images of the right shape."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_distil_recipes_cut_what_they_say_and_run(name: str) -> None:
     assert result.report["max_abs_diff"] < 1e-3 * max(1.0, float(result.folded(example).detach().abs().max()))
 
 
-@pytest.mark.parametrize("name", ["cifar10_resnet110_teach", "cifar100_resnet110_teach"])
+@pytest.mark.parametrize(
+    "name", ["cifar10_resnet110_teach", "cifar100_resnet110_teach", "fashion_mnist_resnet20_teach"]
+)
 def test_teach_recipes_run(name: str) -> None:
     spec = read_spec(RECIPES / f"{name}.yaml")
     network = pdc.load_model(spec.model, spec.data, weights=False)
