@@ -1,4 +1,4 @@
-"""The recipes for small images: what they promise to cut, and a few of their steps on generated images of the right shape."""
+"""The recipes for small images: what they promise to cut, and some of their steps on generated images of that shape."""
 
 from __future__ import annotations
 
