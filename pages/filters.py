@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ui.by_hand import hand_bar
+from ui.drawing import paint_first
 from ui.filter_views import draw_grid, draw_legend, draw_map, draw_table
 from ui.filters import ALGORITHMS, VECTORS, pca_of, shown_group, vectors_of
 from ui.how_many import draw_how_many, set_count
@@ -123,6 +124,7 @@ with right:
     draw_grid(shown)
     st.caption("One tile a filter, its input channels inside. Blue is negative, orange positive; one scale for all.")
 
+paint_first()
 hand_bar(shown)
 view = st.segmented_control(
     "Look closer",

@@ -44,7 +44,7 @@ def cut(before: float, after: float) -> str:
 
 def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
-    _let_the_rest_be_painted()
+    paint_first()
     chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
     fixed: dict[str, Any] = {
         "key": key,
@@ -59,11 +59,11 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
-def _let_the_rest_be_painted() -> None:
-    """Wait a moment before the first chart of a session.
+def paint_first() -> None:
+    """Wait a moment, once in a session, before something that the browser needs a large library for.
 
-    The browser shows nothing of what arrives together until it has read plotly's 5 MB, which takes it a second or more;
-    what arrived before is on the screen by then.
+    It shows nothing of what arrives together until it has read them all (plotly's 5 MB take a second or more); what
+    arrived before is on the screen by then.
     """
     if _PAUSED not in st.session_state:
         st.session_state[_PAUSED] = True

@@ -5,8 +5,10 @@ Plain, frozen data. `tracing` writes it; plan, cost, cluster, reconstruct and fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,7 @@ class ChannelGroup:
     frozen: str | None = None
     block: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Number of blocks; a plan's count is a multiple of it."""
         return int(self.block.max()) + 1 if len(self.block) else 1
@@ -98,14 +100,14 @@ class Layer:
 
     def size(self, out_channels: int, in_channels: int) -> tuple[int, int]:
         """MACs of one example and parameters of this layer at other widths."""
-        per_filter = int(np.prod(self.kernel)) * (1 if self.depthwise else in_channels // self.groups)
+        per_filter = math.prod(self.kernel) * (1 if self.depthwise else in_channels // self.groups)
         return self.positions * out_channels * per_filter, out_channels * (per_filter + int(self.bias))
 
-    @property
+    @cached_property
     def macs(self) -> int:
         return self.size(self.out_channels, self.in_channels)[0]
 
-    @property
+    @cached_property
     def params(self) -> int:
         return self.size(self.out_channels, self.in_channels)[1]
 
@@ -132,7 +134,7 @@ class ChannelGraph:
     input_shape: tuple[int, ...]
     program: Any = field(repr=False, default=None)  # the traced program, for `fold` (graph.tracing.Program)
 
-    @property
+    @cached_property
     def clusterable(self) -> tuple[ChannelGroup, ...]:
         """The groups whose filters may be merged."""
         return tuple(g for g in self.groups if g.frozen is None)
