@@ -109,7 +109,7 @@ def main() -> None:
             values = row(task, variant, given.keep, seed)
             new = not given.out.exists()
             with given.out.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS)
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 if new:
                     writer.writeheader()
                 writer.writerow(values)

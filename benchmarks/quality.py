@@ -192,7 +192,7 @@ def append(path: Path, values: dict[str, object]) -> None:
     """Append one row, with the header where the file is new."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(values)
