@@ -22,7 +22,7 @@ def test_layouts_and_errors_come_back_and_a_process_that_died_is_replaced() -> N
     process = maps._process
     assert process is not None
     process.kill()
-    process.join()
+    process.wait()
     assert np.allclose(maps.request(("again",), few, 0).result(WAIT).points, pca_map(few))
     assert maps._process is not None
     assert maps._process.pid != process.pid

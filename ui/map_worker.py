@@ -1,26 +1,39 @@
-"""What the process that lays filters out with UMAP runs; see `maps`. It ends with the server: its pipe closes."""
+"""What the process that lays filters out with UMAP runs: `python -m ui.map_worker`; see `maps`.
+
+It reads pickled questions from its input and ends with the server, when that closes. Both ends are this program.
+"""
 
 from __future__ import annotations
 
 import os
-from multiprocessing.connection import Connection
+import pickle
+import sys
+from typing import BinaryIO
 
 from pdc_core.embed import map_quality, umap_map
 
 _NICE = 10  # a page comes first where both want the same core
 
 
-def serve(pipe: Connection) -> None:
+def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Answer (vectors, seed) with (points, trustworthiness) or with the error, until nobody asks any more."""
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(_NICE)
     while True:
         try:
-            vectors, seed = pipe.recv()
+            vectors, seed = pickle.load(questions)
         except EOFError:
             return
         try:
             points = umap_map(vectors, seed=seed)
-            pipe.send((points, map_quality(vectors, points)))
+            answer: object = (points, map_quality(vectors, points))
         except Exception as error:  # handed on to whoever asked
-            pipe.send(error)
+            answer = error
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICE)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    serve(sys.stdin.buffer, answers)

@@ -6,21 +6,22 @@ page. Two fits at once can abort a process, hence one after another.
 
 from __future__ import annotations
 
-import multiprocessing
+import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from ui.map_worker import serve
 from ui.network import FilterMap
 
 _REMEMBERED = 512
+_ROOT = Path(__file__).resolve().parent.parent
 _AXES = ("UMAP, first axis (no unit)", "UMAP, second axis (no unit)")
 
 
@@ -31,8 +32,7 @@ class BackgroundMaps:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="umap")
         self._futures: OrderedDict[tuple[str, ...], Future[FilterMap]] = OrderedDict()
         self._lock = Lock()
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def request(self, key: tuple[str, ...], vectors: NDArray[np.float64], seed: int) -> Future[FilterMap]:
         """Return the layout's future, started at the first request for `key`."""
@@ -46,25 +46,22 @@ class BackgroundMaps:
 
     def _lay_out(self, vectors: NDArray[np.float64], seed: int) -> FilterMap:
         """Have the process compute a layout; one that died is replaced at the next request."""
-        pipe = self._connected()
+        if self._process is None or self._process.poll() is not None:
+            # Not multiprocessing: it would run app.py once more in the new process, which is `__main__` here.
+            command = [sys.executable, "-m", "ui.map_worker"]
+            self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
-            pipe.send((vectors, seed))
-            answer = pipe.recv()
+            pickle.dump((vectors, seed), self._process.stdin)
+            self._process.stdin.flush()
+            answer = pickle.load(self._process.stdout)
         except (EOFError, OSError) as error:
             raise RuntimeError("the process that computes UMAP has ended") from error
         if isinstance(answer, Exception):
             raise answer
         points, quality = answer
         return FilterMap(points, quality, _AXES)
-
-    def _connected(self) -> Connection:
-        if self._pipe is None or self._process is None or not self._process.is_alive():
-            context = multiprocessing.get_context("spawn")  # a fork would copy threads in the middle of their work
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=serve, args=(theirs,), name="umap", daemon=True)
-            self._process.start()
-            theirs.close()  # so that the pipe ends when the process does
-        return self._pipe
 
 
 @st.cache_resource(show_spinner=False)
