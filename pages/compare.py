@@ -64,7 +64,7 @@ facts[2].metric(
 )
 facts[3].metric(
     "Largest logit change",
-    f"{report['max_abs_diff']:.1e}",
+    f"{report['max_abs_diff']:.1e}" if run.spec.method == "pdc" else "–",
     border=True,
     height="stretch",
     help="Between the reconstructed network, whose clusters are tied, and the folded one, over the whole test set.",
@@ -118,6 +118,7 @@ with st.expander("What the points mean"):
     st.markdown(
         "**before** is the trained network, **reconstructed** the same width with the filters of each cluster equal, "
         "**folded** the small network. A run goes down (or up) by what training cost, then left by what folding saved; "
-        "the second part is exact. A point is on the **Pareto front** when no other is cheaper and at least as good:"
+        "the second part is exact. Baselines are small before they train and have two points. A point is on the "
+        "**Pareto front** when no other is cheaper and at least as good:"
     )
     st.latex(r"\nexists\, j:\; c_j \le c_i,\; q_j \ge q_i,\; (c_j, q_j) \ne (c_i, q_i)")

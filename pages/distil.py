@@ -15,7 +15,7 @@ from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
 from ui.runs import cannot_train, duration, has_ended, is_live, own_runs
 from ui.session import begin, current_plan
-from ui.settings import estimate, training_settings
+from ui.settings import METHODS, estimate, training_settings
 from ui.watching import go_on, watch, whose
 
 WATCHED = "watched"
@@ -28,9 +28,10 @@ runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
 live = [run for run in runs.values() if is_live(run)]
 
 
-def start(training: Training, seed: int) -> None:
+def start(training: Training, seed: int, method: str) -> None:
     """Write a run folder and launch its worker, which waits its turn while another run is at work."""
     spec = RunSpec(
+        method=method,  # type: ignore[arg-type]  # one of those that can be chosen
         model=network.model,
         data=network.data_name,
         weights=network.choice.weights_argument,
@@ -61,12 +62,13 @@ else:
             f"Your plan keeps **{sum(plan.counts.values())} of {sum(plan.sizes.values())} filters** and "
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
-        training, seed = training_settings(Training.for_data(network.data_name))
+        training, seed, method = training_settings(Training.for_data(network.data_name))
         said, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other{'s' if len(live) > 1 else ''}" if live else ""
-        said.caption(f"Takes about {duration(estimate(network, training, list(runs.values())))} on this machine{wait}.")
+        seconds = estimate(network, training, method, list(runs.values()))
+        said.caption(f"Takes about {duration(seconds)} on this machine{wait}.")
         if button.button("Queue" if live else "Start", type="primary", width="stretch"):
-            start(training, seed)
+            start(training, seed, method)
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters being pulled together.")
@@ -78,7 +80,8 @@ if st.session_state.get(WATCHED) not in names:
 if len(live) > 1:
     st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
 shown = runs[names[0]] if len(names) == 1 else runs[st.selectbox("Run", names, key=WATCHED, width=420)]
-st.caption(f"{shown.spec.model} on {shown.spec.data}, {shown.spec.training.epochs} epochs, {whose(shown)}.")
+how = "" if shown.spec.method == "pdc" else f"{METHODS[shown.spec.method]}: "
+st.caption(f"{how}{shown.spec.model} on {shown.spec.data}, {shown.spec.training.epochs} epochs, {whose(shown)}.")
 if shown.report:
     folded, base = shown.report["folded"], shown.report["before"]
     st.success(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, SCORES, Case, delete, kept, reestimate_norms_
+from pdc_core.baselines import METHODS, SCORES, Case, delete, kept, reestimate_norms_, train_baseline
+from pdc_core.train import Stopped
 from tests.networks import chain, counted_macs, lively_
+from tests.test_train import FEW, MODEL, Interrupted, same_networks
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
 X = torch.randn(4, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -133,3 +136,12 @@ def test_measuring_the_norms_again_helps_a_folded_network() -> None:
     case = Case(net, graph, pdc.Plan.uniform(graph, 0.5), data)
     without, measured = (pdc.evaluate(METHODS[m](case), data, data.val).loss for m in ("folding", "folding_bn"))
     assert measured < without
+
+
+def test_a_baseline_that_was_stopped_goes_on_bit_for_bit() -> None:
+    plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8)), 0.25)
+    run = partial(train_baseline, "random", MODEL, plan, FEW, seed=1, settings=pdc.Training(epochs=2, lr=0.02))
+    whole, recorder = run(), Interrupted(4)
+    with pytest.raises(Stopped):
+        run(recorder=recorder)
+    assert same_networks(run(recorder=recorder).folded, whole.folded)

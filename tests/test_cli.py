@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 import pdc_core as pdc
 from pdc_core import cli
+from pdc_core.baselines import METHODS
+from pdc_core.runs import RunSpec, create_run
 
 
 def pdc_command(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
@@ -247,3 +251,21 @@ def test_a_folder_of_a_newer_version_is_named_and_not_listed(
     code, _, err = pdc_command(capsys, "run", folder)
     assert code == 1
     assert "upgrade" in err
+
+
+def test_a_baseline_is_a_run_like_any_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ("--keep", 0.25, "--epochs", 1, "--batch-size", 256, "--method", "l1")
+    code, out, _ = pdc_command(capsys, "distil", *asked, "--out", tmp_path / "run", "--json")
+    report = json.loads(out)
+    assert code == 0
+    data, small = pdc.load_data("digits"), pdc.load(tmp_path / "run" / "folded.safetensors")
+    assert pdc.evaluate(small, data, data.test).accuracy == report["folded"]["test_accuracy"]
+    model = pdc.load_model("resnet20")
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8))
+    assert report["folded"]["macs"] == pdc.plan_cost(graph, pdc.Plan.uniform(graph, 0.25)).macs
+    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path, "--json")
+    assert [row["kind"] for row in json.loads(out)] == ["l1"]
+    code, _, err = pdc_command(capsys, "distil", "--method", "magic")
+    assert (code, "pdc, l1, fpgm, random" in err) == (1, True)
+    assert set(get_args(RunSpec.model_fields["method"].annotation)) == {"pdc", *METHODS}
+    assert "-fpgm-" in create_run(RunSpec(keep=0.5, method="fpgm"), root=tmp_path).name

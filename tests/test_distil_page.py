@@ -136,3 +136,23 @@ def test_lecture_mode_shows_fewer_settings(tmp_path: Path, monkeypatch: pytest.M
 
     full, lecture = settings(_open(tmp_path, monkeypatch)), settings(_open(tmp_path, monkeypatch, lecture="1"))
     assert {"epochs", "lr", "seed"} <= lecture < full
+
+
+def test_a_baseline_is_started_with_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[Path] = []
+    monkeypatch.setattr("pdc_core.runs.launch", launched.append)
+    app = _open(tmp_path, monkeypatch)
+    app.selectbox(key="method").set_value("l1").run()
+    next(button for button in app.button if button.label == "Start").click().run()
+    assert not app.exception
+    (folder,) = launched
+    assert read_run(folder).spec.method == "l1"
+    work(folder)
+    shown = _open(tmp_path, monkeypatch)
+    assert not shown.exception
+    assert any("smallest L1 norm" in caption.value for caption in shown.caption)
+    app.switch_page(str(ROOT / "pages" / "compare.py")).run()
+    assert not app.exception
+    assert any("makes its small network" in text.value for text in app.markdown)
+    logits = next(metric for metric in app.metric if metric.label == "Largest logit change")
+    assert logits.value == "–"

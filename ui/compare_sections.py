@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +17,7 @@ from pdc_core.runs import Run
 from ui.background import show_progress
 from ui.comparing import Pair, image_by_image, measured_here
 from ui.drawing import figure, gallery
+from ui.settings import METHODS
 
 SHOWN = 20
 _LABELS = {
@@ -27,13 +29,12 @@ _LABELS = {
 
 def same_function(run: Run) -> None:
     """Show that folding changed nothing: the check on the whole test split, and all three stages in numbers."""
-    report = run.report or {}
-    verdict = "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
-    st.markdown(
-        f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}** "
-        f"({report['relative_diff']:.1e} of the largest; up to {TOLERANCE[torch.float32]:.0e} is allowed): {verdict}. "
-        "Any difference in accuracy comes from training, none from folding."
-    )
+    report, labels = run.report or {}, _LABELS
+    if run.spec.method == "pdc":
+        _say_equal(report)
+    else:
+        labels = {"before": _LABELS["before"], "folded": METHODS[run.spec.method]}
+        st.markdown("This baseline makes its small network **before** it trains, and not as the same function.")
     rows = [
         {
             "network": label,
@@ -43,7 +44,7 @@ def same_function(run: Run) -> None:
             "params": report[stage]["params"],
             **{f"ms{b}": 1000 * s for b, s in report[stage].get("latency", {}).items()},
         }
-        for stage, label in _LABELS.items()
+        for stage, label in labels.items()
     ]
     st.dataframe(
         pd.DataFrame(rows),
@@ -58,6 +59,15 @@ def same_function(run: Run) -> None:
         },
     )
     st.caption("Times are medians on the machine that trained.")
+
+
+def _say_equal(report: dict[str, Any]) -> None:
+    verdict = "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
+    st.markdown(
+        f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}** "
+        f"({report['relative_diff']:.1e} of the largest; up to {TOLERANCE[torch.float32]:.0e} is allowed): {verdict}. "
+        "Any difference in accuracy comes from training, none from folding."
+    )
 
 
 def classes(run: Run) -> None:

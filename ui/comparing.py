@@ -50,7 +50,7 @@ def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
     key, scale, _ = COSTS[cost]
     rows = []
     for name, run in runs.items():
-        for stage in STAGES:
+        for stage in STAGES if run.spec.method == "pdc" else ("before", "folded"):
             at = (run.report or {})[stage]
             value = at.get(key, at.get("latency", {}).get(key))
             if value is not None:
@@ -67,6 +67,7 @@ def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "run": name,
+                "method": spec.method,
                 "network": spec.model,
                 "epochs": spec.training.epochs,
                 "seed": spec.seed,

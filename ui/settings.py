@@ -15,21 +15,35 @@ from ui.network import Network
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
 _KEEP: dict[str, Any] = {"persist_state": "session"}
+METHODS = {
+    "pdc": "PDC: clusters merged while it trains",
+    "l1": "delete the filters of smallest L1 norm, then train",
+    "fpgm": "delete the filters nearest to the geometric median, then train",
+    "random": "delete filters at random, then train",
+    "folding": "fold clusters at once, then train",
+    "folding_bn": "fold, measure the norms again, then train",
+    "scratch": "the small network from random weights",
+}
 SCHEDULES = ["asymptotic", "progressive", "soft", "tied"]
 
 
-def training_settings(defaults: Training) -> tuple[Training, int]:
-    """Draw the controls and return what they say: the settings and the seed."""
+def training_settings(defaults: Training) -> tuple[Training, int, str]:
+    """Draw the controls and return what they say: the settings, the seed and the method."""
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
         "lr": row[1].number_input("Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key="lr", **_KEEP),
     }
+    method: str = "pdc"
     seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
     if not lecture():
         with row[3].popover("More settings", width="stretch"):
+            method = st.selectbox(
+                "Method", list(METHODS), format_func=METHODS.__getitem__, key="method",
+                help="The others are baselines: the same plan, teacher, losses and epochs.", **_KEEP,
+            )  # fmt: skip
             chosen |= _more(defaults)
-    return defaults.model_copy(update=chosen), int(seed)
+    return defaults.model_copy(update=chosen), int(seed), method
 
 
 def _more(defaults: Training) -> dict[str, Any]:
@@ -58,19 +72,19 @@ def _more(defaults: Training) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def estimate(network: Network, training: Training, runs: list[Run]) -> float:
+def estimate(network: Network, training: Training, method: str, runs: list[Run]) -> float:
     """Return about how many seconds a run will take: as an earlier run like it did, else from the time of one step."""
-    known = [s for run in runs if _alike(run, network, training) for s in _seconds_of_epochs(run)]
+    known = [s for run in runs if _alike(run, network, training, method) for s in _seconds_of_epochs(run)]
     if known:
         return training.epochs * sum(known) / len(known)
     steps = max(1, len(network.data.train) // training.batch_size)
     return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
 
 
-def _alike(run: Run, network: Network, training: Training) -> bool:
+def _alike(run: Run, network: Network, training: Training, method: str) -> bool:
     spec = run.spec
-    return (spec.model, spec.data, spec.training.batch_size, spec.kind) == (
-        network.model, network.data_name, training.batch_size, "distil"
+    return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
+        network.model, network.data_name, training.batch_size, "distil", method
     )  # fmt: skip
 
 

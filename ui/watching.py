@@ -78,7 +78,8 @@ def curves(run: Run, teacher: float | None) -> None:
         figure(charts.loss_curves(points, length), key="loss_curves")
     with accuracy:
         figure(charts.accuracy_curve(evaluations(run), length, teacher), key="accuracy_curve")
-    figure(charts.tying_curves(points, length), key="tying_curves")
+    if run.spec.method == "pdc":
+        figure(charts.tying_curves(points, length), key="tying_curves")
 
 
 def filters_moving(run: Run, live: bool) -> None:

@@ -30,7 +30,7 @@ def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
     )
     figure = _over_epochs("Training loss and its parts", "loss [nats]", epochs)
     for column, name, shade, dash in parts:
-        if column in frame:
+        if column in frame and frame[column].notna().any():
             line(figure, frame["epoch"], frame[column], name, shade, dash)
     return figure
 

@@ -33,7 +33,7 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
     cut = f" to {found.macs_after:,} ({1 - found.macs_after / found.macs_before:.1%} cut)" if planned.plan else ""
     smaller = f" to {found.params_after:,}" if planned.plan else ""
     lines = (
-        f"{spec.kind} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
+        f"{spec.named} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
         f"{found.steps:,} steps of {spec.training.batch_size}",
         f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
         f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {_words(found.seconds)}",

@@ -161,7 +161,7 @@ def _row(found: Run) -> dict[str, Any]:
     final = (found.report or {}).get("folded") or (found.report or {}).get("taught") or {}
     return {
         "run": found.id,
-        "kind": found.spec.kind,
+        "kind": found.spec.named,
         "model": found.spec.model,
         "data": found.spec.data,
         "state": found.state,
@@ -187,7 +187,7 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     counts = asked.pop("plan", {}).get("counts", {})
     spec = found.spec
     console.print(
-        f"{found.id} is {found.state}: {spec.kind} {spec.model} on {spec.data}, seed {spec.seed}", markup=False
+        f"{found.id} is {found.state}: {spec.named} {spec.model} on {spec.data}, seed {spec.seed}", markup=False
     )
     console.print("Made " + ", ".join(f"{name} {value}" for name, value in made.items() if value), markup=False)
     settings = asked.get("training", {})

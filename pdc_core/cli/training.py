@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from pdc_core.baselines import METHODS
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
@@ -86,6 +87,9 @@ def distil(
         typer.Option(help="How filters become alike: asymptotic (the default), progressive, soft, or tied at once."),
     ] = None,
     ramp: Annotated[float | None, typer.Option(help="Share of the run after which filters are tied.")] = None,
+    method: Annotated[
+        str, typer.Option(help="pdc, or what it is compared with: l1, fpgm, random, folding, folding_bn, scratch.")
+    ] = "pdc",
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -105,6 +109,8 @@ def distil(
     chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     chosen_settings["epochs"] = epochs
     training = _valid(partial(Training.for_data, data), setting, **chosen_settings)
+    if method not in ("pdc", *METHODS):
+        raise PDCError(f"--method {method}: there are pdc, {', '.join(METHODS)}.")
     if keep is not None and plan is not None:
         raise PDCError("Give --keep or --plan, not both.")
     chosen = Plan.load(plan) if plan is not None else None
@@ -116,6 +122,7 @@ def distil(
     plan_cost(graph, chosen)
     spec = RunSpec(
         kind="distil",
+        method=method,
         model=model,
         data=data,
         weights=absolute(weights, True),

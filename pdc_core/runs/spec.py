@@ -30,6 +30,8 @@ class RunSpec(BaseModel):
     Attributes
     ----------
     kind : "distil" (cluster, train under the teacher, fold) or "teach" (labels alone).
+    method : of a distil run: "pdc", or what PDC is compared with (`pdc_core.baselines.METHODS`), which makes the small
+        network first and trains it under the same teacher and losses.
     model, data, weights : as `load_model` and `load_data` take them.
     plan : clusters per group; or, in a recipe, `keep` (one keep ratio for every group) and `residual`.
     training, seed : see `Training`.
@@ -39,6 +41,7 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["distil", "teach"] = "distil"
+    method: Literal["pdc", "l1", "fpgm", "random", "folding", "folding_bn", "scratch"] = "pdc"
     model: str = "resnet20"
     data: str = "digits"
     weights: bool | str = True
@@ -57,7 +60,14 @@ class RunSpec(BaseModel):
             raise ValueError("a distil run needs a plan: group names and the clusters each keeps; or keep, one ratio")
         if self.plan is not None and self.keep is not None:
             raise ValueError("give plan or keep, not both")
+        if self.kind == "teach" and self.method != "pdc":
+            raise ValueError("a method is for distil runs; teach trains a network as it is")
         return self
+
+    @property
+    def named(self) -> str:
+        """What a list calls it: its kind, or the method where that is another than PDC."""
+        return self.kind if self.method == "pdc" else self.method
 
     @property
     def starts_from(self) -> bool | str:
@@ -102,7 +112,7 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
 
     spec = spec.planned()
     created = datetime.now(UTC)
-    name = f"{created:%Y%m%d-%H%M%S}-{spec.kind}-{secrets.token_hex(2)}"  # never made from what a user typed
+    name = f"{created:%Y%m%d-%H%M%S}-{spec.named}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
     if (path / "run.yaml").exists():
         raise PDCError(

@@ -280,4 +280,9 @@ def _train(spec: RunSpec, recorder: Recorder) -> Result:
         return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
     plan = spec.planned().plan
     assert plan is not None
+    if spec.method != "pdc":
+        from pdc_core.baselines import train_baseline
+
+        settings = spec.training
+        return train_baseline(spec.method, model, plan, data, seed=spec.seed, settings=settings, recorder=recorder)
     return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)
