@@ -37,16 +37,18 @@ FLAGS = [
 # What a page shows when it is useful: the element to wait for.
 USEFUL = {
     "Model": "[data-testid=stMetricValue]",
-    "Filters": "[data-testid=stVegaLiteChart] svg.marks",
+    "Filters": ".point",
     "Plan": "[data-testid=stMetricValue]",
     "Distil": "[data-testid=stAlert], button[kind=primary]",
-    "Learn": ".js-plotly-plot .heatmaplayer image",
+    "Learn": "svg rect",
 }
 LARGE = "model=resnet50&data=imagenet&weights=random"
 # Notes, in the browser, the milliseconds from the navigation to the first frame with the element: asking from outside
 # would wait until the browser has read its charting library as well.
 PAINTED = """selector => {
-  const look = () => document.querySelector(selector)?.getClientRects().length
+  const own = root => root.querySelector(selector) ??
+    [...root.querySelectorAll('[data-testid^=stBidi]')].map(node => node.shadowRoot && own(node.shadowRoot)).find(Boolean);
+  const look = () => own(document)?.getClientRects().length
     ? (window.painted = performance.now()) : requestAnimationFrame(look);
   look();
 }"""

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ui.by_hand import hand_bar
 from ui.drawing import paint_first
-from ui.filter_views import draw_grid, draw_legend, draw_map, draw_table
+from ui.filter_views import draw_table, draw_views
 from ui.filters import ALGORITHMS, VECTORS, pca_of, shown_group, vectors_of
 from ui.how_many import draw_how_many, set_count
 from ui.maps import background_maps
@@ -82,8 +82,8 @@ said, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
 with steps:
     undo_buttons(network, "filters")
 said.markdown(
-    f"**{name}** has **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights{tied}, read by "
-    f"{readers}. With **{shown.k} clusters**, {group.size - shown.k} filters are folded away."
+    f"**{name}**: **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights{tied}, read by "
+    f"{readers}. **{shown.k} clusters** kept, {group.size - shown.k} filters folded away."
 )
 
 # Asked for even while PCA is shown: the first layout compiles for a while, and then the switch is instant.
@@ -106,23 +106,18 @@ def chosen_map() -> tuple[str, FilterMap]:
     return "PCA", pca_of(network, key, name, plan.vectors)
 
 
-left, right = st.columns([3, 2], gap="large")
-with left:
-    method, drawn = chosen_map()
-    draw_map(shown, drawn, method, highlight)
-    draw_legend(shown)
-    chance = f"seed {seed()}" if method == "UMAP" else "no seed"
-    st.caption(
-        f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}, {chance} · trustworthiness {drawn.quality:.2f} "
-        "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid"
-    )
-    if kind == "UMAP" and not layout.done():
-        wait_for_umap()
-    elif kind == "UMAP" and layout.exception() is not None:
-        st.caption("UMAP failed on this layer; PCA is shown.")
-with right:
-    draw_grid(shown)
-    st.caption("One tile a filter, its input channels inside. Blue is negative, orange positive; one scale for all.")
+method, drawn = chosen_map()
+draw_views(shown, drawn, method, highlight)
+chance = f"seed {seed()}" if method == "UMAP" else "no seed"
+st.caption(
+    f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}, {chance} · trustworthiness {drawn.quality:.2f} "
+    "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid · in a "
+    "kernel blue is negative, orange positive, one scale for all"
+)
+if kind == "UMAP" and not layout.done():
+    wait_for_umap()
+elif kind == "UMAP" and layout.exception() is not None:
+    st.caption("UMAP failed on this layer; PCA is shown.")
 
 paint_first()
 hand_bar(shown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,7 +85,19 @@ def test_the_lesson_draws_every_filter_channel_and_output() -> None:
     import torch
 
     seen = lesson.look(lesson.small_network(), torch.tensor(image)[None, None])
-    figure = charts.three_filters(image, seen.kernels, seen.channels, seen.output, "Three filters on an image")
-    assert len(figure.data) == 1 + 3 + 3 + 1
-    assert np.array_equal(figure.data[1].z, seen.kernels[0])
-    assert np.array_equal(figure.data[-1].z, seen.output)
+    drawing = charts.three_filters(image, seen.kernels, seen.channels, seen.output, "Three <filters> on an image")
+    root = ElementTree.fromstring(f"<div>{drawing.html}</div>")
+    picture = root.find("svg")
+    assert picture is not None
+    assert len(picture.findall("rect")) == 64 + 3 * 9 + 3 * 64 + 64
+    names = ["image x", *(f"{what} {i}" for i in range(3) for what in ("filter", "channel")), "output y"]
+    assert [text.text for text in picture.findall("text") if text.get("fill") == "currentColor"] == names
+    written = [text.text for text in picture.findall("text") if text.get("fill") != "currentColor"]
+    assert written == [f"{w:.2f}" for w in seen.kernels.ravel()]
+    said = {title.text for title in picture.iter("title")}
+    assert f"output y, row 7, column 3: {seen.output[7, 3]:.3f}" in said
+    for rect in picture.findall("rect"):  # nothing is drawn outside
+        assert 0 <= float(rect.get("x", -1)) <= drawing.width - float(rect.get("width", 0))
+        assert 0 <= float(rect.get("y", -1)) <= drawing.height - float(rect.get("height", 0))
+    assert picture.get("aria-label", "").startswith("Three <filters> on an image. ")
+    assert drawing._repr_html_() == drawing.html

@@ -30,7 +30,7 @@ def hand_bar(shown: Shown) -> None:
         state.append(f"{len(pinned)} pinned")
     st.markdown(
         (f"**Chosen: filter{'s' if len(picked) > 1 else ''} {said}** of cluster {', '.join(map(str, clusters[:10]))}. "
-         if picked else "**Choose filters: drag on the map, click points, kernels (shift: more than one) or rows.** ")
+         if picked else "**Choose filters: circle them on the map, click points, kernels (shift: more) or rows.** ")
         + (f"This layer has {' and '.join(state)}." if state else "")
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

@@ -59,6 +59,19 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
+# `st.html` takes SVG out. What is put in comes from `charts.Drawing`, which escapes every name.
+_drawing = st.components.v2.component(
+    "pdc_drawing",
+    html="<div></div>",
+    js="export default ({ data, parentElement }) => { parentElement.querySelector('div').innerHTML = data; }",
+)
+
+
+def drawn(drawing: charts.Drawing, key: str) -> None:
+    """Show a picture of `pdc_core.charts` that needs no charting library."""
+    _drawing(data=drawing.html, key=key)
+
+
 def paint_first() -> None:
     """Wait a moment, once in a session, before something that the browser needs a large library for.
 

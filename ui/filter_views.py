@@ -2,68 +2,58 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
-from ui.drawing import INK, cluster_mark
-from ui.filters import Shown, centres, filter_table, thumbnails, tiles, weights_of
+from ui.filters import Shown, centres, filter_table, sheet, weights_of
 from ui.network import FilterMap
-from ui.selection import chosen, chosen_elsewhere, take_grid, take_map, take_table, widget_key
+from ui.selection import VIEWS, chosen, heard, take_table, take_views, widget_key
 
-GRID_HEIGHT = 470
-
-
-def draw_map(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> None:
-    """Draw the map; its points show their kernel on hover."""
-    labels, network = shown.labels, shown.network
-    points = pd.DataFrame(
-        {
-            "x": drawn.points[:, 0],
-            "y": drawn.points[:, 1],
-            "filter": np.arange(len(labels)),
-            "cluster": labels,
-            "image": thumbnails(network, shown.key, shown.name),
-        }
-    )
-    middle = centres(drawn.points, labels, weights_of(network, shown.key, shown.name))
-    shared = np.flatnonzero(np.bincount(labels) > 1)
-    where = pd.DataFrame({"x": middle[shared, 0], "y": middle[shared, 1], "cluster": shared})
-    title = f"{shown.name}: {len(labels)} filters in {shown.k} clusters, {method}"
-    chart = charts.linked_map(
-        points,
-        where if highlight is None else where[where["cluster"] == highlight],
-        title,
-        drawn.axes,
-        ink=_ink(),
-        chosen=chosen_elsewhere(shown, "map"),
-        highlight=highlight,
-    )
-    st.vega_lite_chart(
-        chart,
-        key=widget_key(shown, "map"),
-        on_select=lambda: take_map(shown, points),
-        theme=None,
-        alt=f"{title}. Clusters differ in colour and shape; a cross marks each centroid.",
-    )
+_HERE = Path(__file__).parent
+# Written by hand: it needs no charting library, which a browser reads for a second, and a streamlit chart has no lasso
+# beside clicks, no pictures on hover and no keyboard.
+_views = st.components.v2.component(
+    "pdc_linked_views",
+    html=(_HERE / "linked_views.html").read_text(encoding="utf-8"),
+    css=(_HERE / "linked_views.css").read_text(encoding="utf-8"),
+    js=(_HERE / "linked_views.js").read_text(encoding="utf-8"),
+)
 
 
-def draw_grid(shown: Shown) -> None:
-    """Draw the kernels, cluster after cluster, the largest first."""
+def draw_views(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> None:
+    """Draw the map beside the kernels, cluster after cluster, the largest first."""
+    data = linked_data(shown, drawn, method, highlight)
+    _views(key=VIEWS, data=data, on_picked_change=lambda: take_views(shown))
+
+
+def linked_data(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
+    """Return what `linked_views.js` draws of a group; `centres` holds (x, y, cluster) of clusters of more than one."""
     labels, sizes = shown.labels, np.bincount(shown.labels)
-    order = np.lexsort((np.arange(len(labels)), labels, -sizes[labels]))
-    picture = tiles(shown.network, shown.key, shown.name, tuple(map(int, order)))
-    title = "Kernels, cluster after cluster"
-    with st.container(height=GRID_HEIGHT, border=False):
-        st.vega_lite_chart(
-            charts.kernel_grid(picture, order, labels, title, _ink(), chosen_elsewhere(shown, "grid")),
-            key=widget_key(shown, "grid"),
-            on_select=lambda: take_grid(shown),
-            theme=None,
-            width="content",
-            alt=f"{len(order)} tiles, one a filter, cluster after cluster; {len(chosen(shown))} are chosen.",
-        )
+    middle = centres(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
+    title = f"{shown.name}: {len(labels)} filters in {shown.k} clusters, {method}"
+    return {
+        "group": shown.name,
+        "title": title,
+        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys go from "
+        "filter to filter, space chooses.",
+        "axes": drawn.axes,
+        "x": drawn.points[:, 0].tolist(),
+        "y": drawn.points[:, 1].tolist(),
+        "labels": labels.tolist(),
+        "centres": [[*middle[c].tolist(), int(c)] for c in np.flatnonzero(sizes > 1)],
+        "order": np.lexsort((np.arange(len(labels)), labels, -sizes[labels])).tolist(),
+        "sheet": sheet(shown.network, shown.key, shown.name),
+        "colours": charts.COLOURS,
+        "symbols": charts.SYMBOLS,
+        "highlight": highlight,
+        "chosen": chosen(shown),
+        "turn": heard(),
+        "picture": str(st.session_state.get("picture", "PNG")).lower(),
+    }
 
 
 def draw_table(shown: Shown) -> None:
@@ -71,7 +61,7 @@ def draw_table(shown: Shown) -> None:
     table = filter_table(shown)
     st.dataframe(
         table,
-        key=widget_key(shown, "table"),
+        key=widget_key(shown),
         hide_index=True,
         height=320,
         on_select=lambda: take_table(shown),
@@ -93,21 +83,3 @@ def draw_table(shown: Shown) -> None:
         },
         alt=f"One row for each of the {len(table)} filters of {shown.name}.",
     )
-
-
-def draw_legend(shown: Shown) -> None:
-    """Name the clusters by colour and shape, where they are few enough to be told apart."""
-    sizes = np.bincount(shown.labels)
-    if len(sizes) > charts.LEGEND_LIMIT:
-        st.caption(f"{len(sizes)} clusters: hover a point for its cluster, or highlight one.")
-        return
-    marks = [
-        f"<span>{cluster_mark(c)} <b>{c}</b>: {size} filter{'s' if size > 1 else ''}</span>"
-        for c, size in enumerate(sizes)
-    ]
-    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;font-size:.9rem">{"".join(marks)}</div>')
-
-
-def _ink() -> str:
-    """Return the colour of text on the page's background."""
-    return INK.get(st.context.theme.type or "", charts.GREY)

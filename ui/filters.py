@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,6 @@ FloatArray = NDArray[np.float64]
 VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "weights in and out"}
 ALGORITHMS = {"kmeans": "k-means", "ward": "Ward linkage"}
 _RATE_IMAGES, _RATE_MACS = 200, 4e9
-_THUMB = 84  # pixels
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,22 @@ def pca_of(_network: Network, key: str, name: str, kind: str) -> FilterMap:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def thumbnails(_network: Network, key: str, name: str) -> list[str]:
-    """Draw every filter's kernels as a data URL."""
-    kernels = group_kernels(_network, name)
-    bound, scale = float(np.abs(kernels).max()), _scale(kernels, _THUMB if len(kernels) <= 512 else _THUMB / 2)
-    return [data_url(charts.kernel_picture(kernels[i : i + 1], 1, scale, bound)) for i in range(len(kernels))]
+def sheet(_network: Network, key: str, name: str) -> dict[str, Any]:
+    """Draw all kernels in one picture, filter after filter.
 
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def tiles(_network: Network, key: str, name: str, order: tuple[int, ...]) -> str:
-    """Draw all kernels in one picture, a grid in the order given, as a data URL."""
+    Returns
+    -------
+    `url` of the picture, `columns` and `rows` of tiles in it, `cell` and `tile` (width, height in pixels, with and
+    without the gap to the next), and `side`: how wide a cell may be in the grid.
+    """
     kernels = group_kernels(_network, name)
-    columns = charts.grid_columns(len(kernels))
-    return data_url(charts.kernel_picture(kernels[list(order)], columns, _scale(kernels, charts.GRID_WIDTH / columns)))
+    columns = min(len(kernels), charts.grid_columns(len(kernels)))
+    rows, side = -(-len(kernels) // columns), charts.GRID_WIDTH / charts.grid_columns(len(kernels))
+    scale = _scale(kernels, side)
+    pixels = charts.kernel_picture(kernels, columns, scale)
+    cell = (pixels.shape[1] // columns, pixels.shape[0] // rows)
+    tile = tuple(pixel - charts.KERNEL_GAP * scale for pixel in cell)
+    return {"url": data_url(pixels), "columns": columns, "rows": rows, "cell": cell, "tile": tile, "side": side}
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pdc_core import charts, lesson
-from ui.drawing import figure
+from ui.drawing import drawn, figure
 from ui.lesson import Choice, Number, ask, lesson_image
 
 NETWORK = lesson.small_network()  # shared by all sessions, never changed
@@ -33,7 +33,7 @@ def _draw(model: lesson.SmallNetwork, title: str) -> None:
     """Draw what a network's filters and output look like on the lesson's digit."""
     seen = lesson.look(model, lesson_image())
     image = lesson_image()[0, 0].numpy()
-    figure(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
+    drawn(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
 
 
 def _alike() -> None:

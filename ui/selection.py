@@ -1,17 +1,15 @@
-"""The chosen filters of a group: one list for map, grid and table, whoever of them was clicked last."""
+"""The chosen filters of a group: one list for map, kernels and table, whoever of them was clicked last."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
-from pdc_core import charts
 from ui.filters import Shown
 
-_CHOSEN, _BY, _TURN = "chosen_filters", "chosen_by", "chosen_turn"
+VIEWS = "linked_views"
+_CHOSEN, _TABLE, _HEARD = "chosen_filters", "chosen_table", "chosen_heard"
 
 
 def chosen(shown: Shown) -> list[int]:
@@ -23,53 +21,37 @@ def chosen(shown: Shown) -> list[int]:
 
 
 def choose(shown: Shown, filters: list[int], by: str) -> None:
-    """Make these the chosen filters; views other than `by` are drawn anew, so that old marks on them go."""
-    if sorted(set(filters)) == chosen(shown):
+    """Make these the chosen filters; the table is drawn anew unless they were ticked there."""
+    filters = sorted({i for i in filters if 0 <= i < len(shown.labels)})
+    if filters == chosen(shown):
         return
-    st.session_state[_CHOSEN] = ((shown.key, shown.name), sorted(set(filters)))
-    st.session_state[_BY] = by
-    turns = st.session_state.setdefault(_TURN, {})
-    for view in ("map", "grid", "table"):
-        if view != by:
-            turns[view] = turns.get(view, 0) + 1
+    st.session_state[_CHOSEN] = ((shown.key, shown.name), filters)
+    if by != "table":
+        st.session_state[_TABLE] = st.session_state.get(_TABLE, 0) + 1
 
 
-def widget_key(shown: Shown, view: str) -> str:
-    """Return the key of a view: a new one whenever something else changed what is chosen."""
-    return f"{view}_{shown.name}_{st.session_state.get(_TURN, {}).get(view, 0)}"
+def widget_key(shown: Shown) -> str:
+    """Return the key of the table: a new one whenever something else changed what is chosen."""
+    return f"table_{shown.name}_{st.session_state.get(_TABLE, 0)}"
 
 
-def chosen_elsewhere(shown: Shown, view: str) -> list[int]:
-    """Return the chosen filters that `view` has to mark by itself: those that it was not told by a click on it."""
-    return [] if st.session_state.get(_BY) == view else chosen(shown)
+def heard() -> int:
+    """Return the last turn of the linked views that was heard of."""
+    return int(st.session_state.get(_HEARD, 0))
 
 
-def take_map(shown: Shown, points: pd.DataFrame) -> None:
-    """Choose what was clicked or dragged over on the map."""
-    selection = _selection(shown, "map")
-    if brush := selection.get(charts.BRUSH):
-        x, y = (sorted(brush.get(axis, (-np.inf, np.inf))) for axis in ("x", "y"))
-        inside = points["x"].between(*x) & points["y"].between(*y)
-        choose(shown, [int(i) for i in points.loc[inside, "filter"]], "map")
-    else:
-        choose(shown, _clicked(selection), "map")
-
-
-def take_grid(shown: Shown) -> None:
-    """Choose the tiles that were clicked."""
-    choose(shown, _clicked(_selection(shown, "grid")), "grid")
-
-
-def _selection(shown: Shown, view: str) -> Any:
-    state: Any = st.session_state[widget_key(shown, view)]
-    return state["selection"]
-
-
-def _clicked(selection: Any) -> list[int]:
-    return [int(point["filter"]) for point in selection.get(charts.CLICK) or []]
+def take_views(shown: Shown) -> None:
+    """Choose what was clicked or circled on the map or among the kernels."""
+    state: Any = st.session_state[VIEWS]
+    picked = state.get("picked")
+    if not picked:
+        return
+    st.session_state[_HEARD] = int(picked["turn"])
+    if picked["group"] == shown.name:  # a click may arrive after another layer was opened
+        choose(shown, [int(i) for i in picked["filters"]], "views")
 
 
 def take_table(shown: Shown) -> None:
     """Choose the rows that were ticked."""
-    state: Any = st.session_state[widget_key(shown, "table")]
+    state: Any = st.session_state[widget_key(shown)]
     choose(shown, [int(i) for i in state["selection"]["rows"]], "table")

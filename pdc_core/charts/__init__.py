@@ -1,4 +1,4 @@
-"""Figures of pages and notebooks: tidy data in, a plotly figure (or a picture of kernels) out.
+"""Figures of pages and notebooks: tidy data in, a plotly figure (or a picture, see `drawing` and `kernels`) out.
 
 One file an idea; `figure` and `palette` hold what all share. Clusters differ in colour (Okabe and Ito) and in marker
 symbol, and `figure.layout.meta["alt"]` describes a figure in words.
@@ -6,12 +6,12 @@ symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 
 from pdc_core.charts.comparison import accuracy_against, class_changes, confusion_change, speed_up
 from pdc_core.charts.counting import every_k, tree_lines
+from pdc_core.charts.drawing import Drawing
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
-from pdc_core.charts.kernels import KERNEL_LIMIT, kernel_picture
+from pdc_core.charts.kernels import GRID_WIDTH, KERNEL_GAP, KERNEL_LIMIT, grid_columns, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.lessons import curves, over_seeds, tiles
-from pdc_core.charts.linked import BRUSH, CLICK, GRID_WIDTH, grid_columns, kernel_grid, linked_map
 from pdc_core.charts.motion import motion
 from pdc_core.charts.palette import (
     BLUE,
@@ -33,12 +33,11 @@ from pdc_core.charts.training import accuracy_curve, loss_curves, tying_curves
 
 __all__ = [
     "BLUE",
-    "BRUSH",
-    "CLICK",
     "COLOURS",
     "GREEN",
     "GREY",
     "GRID_WIDTH",
+    "KERNEL_GAP",
     "KERNEL_LIMIT",
     "LABEL_LIMIT",
     "LEGEND_LIMIT",
@@ -47,6 +46,7 @@ __all__ = [
     "SKY",
     "SYMBOLS",
     "VERMILION",
+    "Drawing",
     "accuracy_against",
     "accuracy_curve",
     "before_after_bars",
@@ -58,10 +58,8 @@ __all__ = [
     "every_k",
     "filter_map",
     "grid_columns",
-    "kernel_grid",
     "kernel_picture",
     "layer_bars",
-    "linked_map",
     "loss_curves",
     "motion",
     "over_seeds",

@@ -8,6 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 KERNEL_LIMIT = 64
+KERNEL_GAP = 4  # between tiles, in weights
+GRID_WIDTH = 316  # pixels: a grid of tiles that fits beside a map on a projector of 1280
+
+
+def grid_columns(n: int) -> int:
+    """Return how many tiles a row of the grid of n kernels has.
+
+    >>> [grid_columns(n) for n in (8, 16, 32, 64, 256, 2048)]
+    [4, 4, 6, 8, 16, 32]
+    """
+    return next((columns for limit, columns in ((16, 4), (36, 6), (64, 8), (256, 16)) if n <= limit), 32)
 
 
 def kernel_picture(
@@ -55,7 +66,7 @@ def kernel_picture(
         top, left = (j // across) * (kh + seam), (j % across) * (kw + seam)
         tile[:, top : top + kh, left : left + kw] = np.clip(weights[:, j] / bound, -1, 1)
     tile = tile.repeat(scale, axis=1).repeat(scale, axis=2)
-    gap = 4 * scale
+    gap = KERNEL_GAP * scale
     height, width = tile.shape[1] + gap, tile.shape[2] + gap
     columns = max(1, min(columns, n))
     rows = -(-n // columns)

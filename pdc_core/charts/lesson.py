@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pdc_core.charts.drawing import Drawing, panel
 from pdc_core.charts.figure import blank
 from pdc_core.charts.palette import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_SIDE = 8.0  # every panel is so wide and so high, whatever it holds
-_STEP = _SIDE + 2.0
-_SIGNED = [[0.0, "#005AA0"], [0.5, "#F6F6F6"], [1.0, "#D55E00"]]  # negative, zero, positive
-_HIDDEN = {"visible": False, "showgrid": False, "zeroline": False}
+_SIDE, _STEP, _NAME = 140, 176, 26  # pixels: a panel, the way to the next, the line of its name
 _EXACT = 1e-9
 
 
 def three_filters(
     image: NDArray[Any], kernels: NDArray[Any], channels: NDArray[Any], output: NDArray[Any], title: str
-) -> go.Figure:
+) -> Drawing:
     """Draw an image, the filters with their weights, what each gives, and the output, from left to right.
 
     Parameters
@@ -32,59 +30,21 @@ def three_filters(
     kernels : (n, 3, 3)
     channels : (n, h, w)
     """
-    n = len(kernels)
-    figure = blank(
-        title,
-        x="",
-        y="",
-        height=390,
-        xaxis={**_HIDDEN, "constrain": "domain"},
-        yaxis={**_HIDDEN, "scaleanchor": "x", "constrain": "domain"},
-        alt=f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Blue is negative, "
-        "orange positive.",
-    )
-    middle = -0.5 * _STEP
-    _panel(figure, image, 0, middle, "image x", float(image.max()))
+    n, below = len(kernels), _SIDE + 2 * _NAME
+    height = below + _SIDE + 1
+    middle = (height - _SIDE + _NAME) / 2
+    weight, activation = float(np.abs(kernels).max()), float(channels.max()) or 1.0
+    parts = [panel(image, 0, middle, _SIDE, "image x", float(image.max()))]
     for i in range(n):
-        _panel(figure, kernels[i], i + 1, 0, f"filter {i}", float(np.abs(kernels).max()), digits=2)
-        _panel(figure, channels[i], i + 1, -_STEP, f"channel {i}", float(channels.max()) or 1.0)
-    _panel(figure, output, n + 1, middle, "output y", float(np.abs(output).max()) or 1.0)
-    return figure
-
-
-def _panel(
-    figure: go.Figure,
-    values: NDArray[Any],
-    column: int,
-    bottom: float,
-    name: str,
-    bound: float,
-    digits: int | None = None,
-) -> None:
-    """Draw one array as a square of coloured cells; `digits` writes the numbers into them."""
-    import plotly.graph_objects as go
-
-    rows, columns = values.shape
-    figure.add_trace(
-        go.Heatmap(
-            x=column * _STEP + (np.arange(columns) + 0.5) * _SIDE / columns,
-            y=bottom + _SIDE - (np.arange(rows) + 0.5) * _SIDE / rows,
-            z=values,
-            zmin=-bound,
-            zmax=bound,
-            colorscale=_SIGNED,
-            showscale=False,
-            xgap=1,
-            ygap=1,
-            texttemplate=None if digits is None else f"%{{z:.{digits}f}}",
-            textfont={"size": 12, "color": "#1c2126"},
-            customdata=np.moveaxis(np.indices(values.shape), 0, -1),
-            hovertemplate=name + ", row %{customdata[0]}, column %{customdata[1]}: %{z:.3f}<extra></extra>",
-        )
+        left = (i + 1) * _STEP
+        parts.append(panel(kernels[i], left, _NAME, _SIDE, f"filter {i}", weight, digits=2))
+        parts.append(panel(channels[i], left, below, _SIDE, f"channel {i}", activation))
+    parts.append(panel(output, (n + 1) * _STEP, middle, _SIDE, "output y", float(np.abs(output).max()) or 1.0))
+    alt = (
+        f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Blue is negative, orange "
+        "positive."
     )
-    figure.add_annotation(
-        x=column * _STEP + _SIDE / 2, y=bottom + _SIDE, text=name, showarrow=False, yanchor="bottom", font={"size": 14}
-    )
+    return Drawing(title, alt, (n + 1) * _STEP + _SIDE, height, "".join(parts))
 
 
 def pulling_curves(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
 import pdc_core as pdc
 from ui.drawing import percent, short
@@ -133,6 +133,17 @@ def _done(page: Page, name: str) -> None:
     page.screenshot(path=SCREENS / f"{name}.png")
 
 
+def _canvas(page: Page) -> FloatRect:
+    """Return where the first table is; it is drawn on a canvas, and nothing says when it takes its first click."""
+    cells = page.get_by_test_id("stDataFrame").first
+    expect(cells.locator("canvas").first).to_be_visible()
+    page.wait_for_timeout(1000)
+    cells.scroll_into_view_if_needed()
+    box = cells.bounding_box()
+    assert box is not None
+    return box
+
+
 def _metric(page: Page, label: str) -> Locator:
     metric = page.get_by_test_id("stMetric").filter(has_text=label)
     return metric.get_by_test_id("stMetricValue")
@@ -154,41 +165,63 @@ def test_open(page: Page, server: Server) -> None:
 
 def test_look_at_filters_and_choose_a_count(page: Page, server: Server) -> None:
     _go(page, "Filters")
-    expect(page.get_by_text("12 filters are folded away")).to_be_visible()
+    expect(page.get_by_text("12 filters folded away")).to_be_visible()
     expect(page.get_by_text("distances are not to scale")).to_be_visible()
     page.get_by_role("slider", name="Clusters kept").press("ArrowRight")
-    expect(page.get_by_text("11 filters are folded away")).to_be_visible()
+    expect(page.get_by_text("11 filters folded away")).to_be_visible()
     expect(page.get_by_text("layer1.0.conv1: 16 filters in 5 clusters, PCA")).to_be_visible()
     _done(page, "filters")
 
 
-def test_filters_chosen_on_the_map_become_a_cluster_and_undo_takes_it_back(page: Page, server: Server) -> None:
-    box = page.get_by_test_id("stVegaLiteChart").first.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 40, box["y"] + 30)
+def test_filters_circled_on_the_map_become_a_cluster_and_undo_takes_it_back(page: Page, server: Server) -> None:
+    def spot(i: int) -> tuple[float, float]:
+        box = page.locator(f".point[data-filter='{i}'] path").bounding_box()
+        assert box is not None
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    x, y = spot(5)
+    page.mouse.move(x - 12, y - 12)
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    for right, below in ((12, -12), (12, 12), (-12, 12)):
+        page.mouse.move(x + right, y + below, steps=3)
     page.mouse.up()
-    expect(page.get_by_text("Chosen: filters")).to_be_visible()
+    expect(page.get_by_text("Chosen: filter 5")).to_be_visible()
+    page.locator(".tile[data-filter='8']").click(modifiers=["Shift"])
+    expect(page.get_by_text("Chosen: filters 5, 8")).to_be_visible()
+    expect(page.locator(".point.chosen")).to_have_count(2)
     page.get_by_role("button", name="New cluster", exact=True).click()
     expect(page.get_by_text("This layer has clusters by hand.")).to_be_visible()
+    expect(page.locator(".legend").get_by_role("button")).to_have_count(6)
     _done(page, "by_hand")
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("11 filters are folded away")).to_be_visible()
+    expect(page.get_by_text("11 filters folded away")).to_be_visible()
     expect(page.get_by_text("This layer has clusters by hand.")).to_have_count(0)
+
+
+def test_the_map_is_walked_by_keys_and_follows_the_table(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.get_by_text("Choose filters:")).to_be_visible()
+    page.locator(".point[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    at = page.locator(".point:focus").get_attribute("data-filter")
+    page.keyboard.press("Space")
+    expect(page.get_by_text(f"Chosen: filter {at} ")).to_be_visible()
+    expect(page.locator(".tile.chosen")).to_have_attribute("data-filter", str(at))
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("Choose filters:")).to_be_visible()
+    box = _canvas(page)
+    page.mouse.click(box["x"] + 15, box["y"] + 55)  # the box of the first row
+    expect(page.get_by_text("Chosen: filter 0 ")).to_be_visible()
+    expect(page.locator(".point.chosen")).to_have_attribute("data-filter", "0")
 
 
 def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, server: Server) -> None:
     _go(page, "Plan")
     page.wait_for_url("**plan=5-4-4-8-8-8-16-16-16*")
     before = _metric(page, "MACs").inner_text()
-    cells = page.get_by_test_id("stDataFrame").first
 
     def type_count(count: int) -> None:
-        expect(cells.locator("canvas").first).to_be_visible()
-        page.wait_for_timeout(1000)  # the grid is drawn on a canvas: nothing says when it takes its first click
-        box = cells.bounding_box()
-        assert box is not None
+        box = _canvas(page)
         page.mouse.dblclick(box["x"] + 212, box["y"] + 55)  # first row, column clusters
         editor = page.locator("#portal input")
         editor.fill(str(count))

@@ -1,0 +1,86 @@
+"""Pictures that need no charting library: SVG, written by hand, at once on the screen of a page or a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NEGATIVE, _ZERO, _POSITIVE = (np.array(rgb) for rgb in ((0, 90, 160), (246, 246, 246), (213, 94, 0)))
+_INK = "#1c2126"  # on cells, which are light on a dark page too
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture with its title.
+
+    Attributes
+    ----------
+    title : str
+    alt : what the picture shows, in words, for those who do not see it
+    width, height : its size in the units of `body`
+    body : SVG elements; text without a colour has the page's
+    """
+
+    title: str
+    alt: str
+    width: int
+    height: int
+    body: str
+
+    @property
+    def html(self) -> str:
+        """The picture as an HTML element, as wide as there is room, at most its own width in pixels."""
+        alt = escape(f"{self.title}. {self.alt}", quote=True)
+        return (
+            f'<div style="font-weight:600;margin-bottom:.4rem">{escape(self.title)}</div>'
+            f'<svg role="img" aria-label="{alt}" viewBox="0 0 {self.width} {self.height}" '
+            f'style="display:block;width:100%;max-width:{self.width}px;font-size:14px">{self.body}</svg>'
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the picture in a notebook."""
+        return self.html
+
+
+def panel(
+    values: NDArray[Any], x: float, y: float, side: float, name: str, bound: float, digits: int | None = None
+) -> str:
+    """Draw an array as coloured cells, blue below 0 and orange above, with its name over it; on hover its numbers.
+
+    Parameters
+    ----------
+    values : (rows, columns)
+    x, y, side : where the left upper corner is, and how wide and high the panel is
+    bound : the |value| of full colour
+    digits : write the numbers into the cells, with so many decimals
+    """
+    rows, columns = values.shape
+    wide, high = side / columns, side / rows
+    parts = [f'<text x="{x + side / 2:g}" y="{y - 7:g}" text-anchor="middle" fill="currentColor">{escape(name)}</text>']
+    for (i, j), value in np.ndenumerate(values):
+        left, top, shade = x + j * wide, y + i * high, signed_colour(value / bound)
+        parts.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide - 1:.1f}" height="{high - 1:.1f}" '
+            f'fill="{shade}"><title>{escape(name)}, row {i}, column {j}: {value:.3f}</title></rect>'
+        )
+        if digits is not None:
+            parts.append(
+                f'<text x="{left + wide / 2:.1f}" y="{top + high / 2 + 4.5:.1f}" text-anchor="middle" font-size="13" '
+                f'fill="{_INK}" pointer-events="none">{value:.{digits}f}</text>'
+            )
+    return "".join(parts)
+
+
+def signed_colour(share: float) -> str:
+    """Return the colour of a value as a share of the largest: -1 blue, 0 nearly white, 1 orange.
+
+    >>> signed_colour(-1), signed_colour(0), signed_colour(2)
+    ('#005aa0', '#f6f6f6', '#d55e00')
+    """
+    share = float(np.clip(share, -1, 1))
+    mixed = _ZERO + abs(share) * ((_NEGATIVE if share < 0 else _POSITIVE) - _ZERO)
+    return "#" + "".join(f"{round(float(part)):02x}" for part in mixed)
