@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
-_PAUSED, _PAUSE = "waited_before_charts", 0.2  # seconds
+_PAUSED, _PAUSE = "waited_before_charts", 0.6  # seconds
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))

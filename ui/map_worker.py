@@ -10,13 +10,13 @@ import pickle
 import sys
 from typing import BinaryIO
 
-from pdc_core.embed import map_quality, umap_map
-
-_NICE = 10  # a page comes first where both want the same core
+_NICE = 15  # a page comes first where both want the same core
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Answer (vectors, seed) with (points, trustworthiness) or with the error, until nobody asks any more."""
+    from pdc_core.embed import map_quality, umap_map  # here: importing takes seconds, and is to be nice as well
+
     while True:
         try:
             vectors, seed = pickle.load(questions)
