@@ -43,6 +43,7 @@ facts[0].metric(
     "Test accuracy, folded",
     percent(folded["test_accuracy"]),
     f"{points:+.1f} points",
+    delta_color="normal" if round(points, 1) else "off",
     border=True,
     help=f"{pinned}: {percent(base['test_accuracy'])}.",
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from ui.by_hand import hand_bar
+from ui.choice import lecture
 from ui.drawing import paint_first
+from ui.filter_options import cluster_seed, draw_options, highlighted
 from ui.filter_views import draw_table, draw_views
-from ui.filters import ALGORITHMS, VECTORS, pca_of, shown_group, vectors_of
+from ui.filters import VECTORS, pca_of, shown_group, vectors_of
 from ui.how_many import draw_how_many, set_count
 from ui.maps import background_maps
-from ui.network import SEED, FilterMap, group_kernels
-from ui.plans import current_plan, network_key, set_plan, undo_buttons
+from ui.network import FilterMap, group_kernels
+from ui.plans import current_plan, network_key, undo_buttons
 from ui.sees import draw_seen
 from ui.session import begin
 
@@ -28,25 +30,15 @@ if not groups:
 
 def take_count(name: str) -> None:
     """Make the slider's value the group's count in the plan."""
-    set_count(shown_group(network, current_plan(), name, seed()), st.session_state[f"k_{name}"])
+    set_count(shown_group(network, current_plan(), name, cluster_seed()), st.session_state[f"k_{name}"])
 
 
-def take_option(field: str) -> None:
-    """Compare or group the filters of all layers in another way."""
-    value = st.session_state[f"option_{field}"]
-    names = {**VECTORS, **ALGORITHMS}
-    set_plan(current_plan().model_copy(update={field: value}), network, f"clustered by {names[value]}")
-
-
-def seed() -> int:
-    """Return the seed of k-means and UMAP."""
-    return int(st.session_state.get("cluster_seed", SEED))
-
-
-controls = st.columns([2.6, 4, 2.2, 1.5, 1.5], gap="small", vertical_alignment="bottom")
+few = lecture()  # larger letters, fewer controls
+widths = [2.6, 4, 2.2] if few else [2.6, 4, 2.2, 1.5, 1.5]
+controls = st.columns(widths, gap="small", vertical_alignment="bottom")
 name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
 group, plan = network.graph.group(name), current_plan()
-shown = shown_group(network, plan, name, seed())
+shown = shown_group(network, plan, name, cluster_seed())
 allowed = plan.allowed(group)
 if len(allowed) > 1:
     st.session_state[f"k_{name}"] = shown.k
@@ -57,30 +49,19 @@ else:
 kind = controls[2].segmented_control(
     "Map", ["PCA", "UMAP"], default="PCA", required=True, key="map", bind="query-params"
 )
-clusters = ["all", *map(str, range(shown.k))]
-if st.session_state.get("highlight", "all") not in clusters:
-    st.session_state["highlight"] = "all"
-marked = controls[3].selectbox(
-    "Highlight", clusters, key="highlight", persist_state="session", help="One cluster only."
-)
-highlight = None if marked == "all" else int(marked)
-with controls[4].popover("Options", width="stretch"):
-    for field, label, choices in (
-        ("vectors", "Filters are compared by", VECTORS),
-        ("algorithm", "and grouped by", ALGORITHMS),
-    ):
-        st.session_state[f"option_{field}"] = getattr(plan, field)
-        st.radio(
-            label, list(choices), format_func=choices.get, key=f"option_{field}", on_change=take_option, args=(field,)
-        )
-    st.number_input("Seed of k-means and UMAP", 0, 2**31 - 1, SEED, key="cluster_seed", persist_state="session")
-    st.caption("Vectors and algorithm belong to the plan and hold for all layers; a run has its own seed.")
+highlight = None
+if not few:
+    with controls[3]:
+        highlight = highlighted(shown.k)
+    with controls[4].popover("Options", width="stretch"):
+        draw_options(network)
 kernels = group_kernels(network, name)
 readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
 tied = f", tied over {len(group.producers)} layers" if len(group.producers) > 1 else ""
 said, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
-with steps:
-    undo_buttons(network, "filters")
+if not few:
+    with steps:
+        undo_buttons(network, "filters")
 said.markdown(
     f"**{name}**: **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights{tied}, read by "
     f"{readers}. **{shown.k} clusters** kept, {group.size - shown.k} filters folded away."
@@ -88,7 +69,7 @@ said.markdown(
 
 # Asked for even while PCA is shown: the first layout compiles for a while, and then the switch is instant.
 vectors = vectors_of(network, key, name, plan.vectors)
-layout = background_maps().request((key, name, plan.vectors, str(seed())), vectors, seed())
+layout = background_maps().request((key, name, plan.vectors, str(cluster_seed())), vectors, cluster_seed())
 
 
 @st.fragment(run_every=1.0)
@@ -108,7 +89,7 @@ def chosen_map() -> tuple[str, FilterMap]:
 
 method, drawn = chosen_map()
 draw_views(shown, drawn, method, highlight)
-chance = f"seed {seed()}" if method == "UMAP" else "no seed"
+chance = f"seed {cluster_seed()}" if method == "UMAP" else "no seed"
 st.caption(
     f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}, {chance} · trustworthiness {drawn.quality:.2f} "
     "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid · in a "
@@ -120,7 +101,8 @@ elif kind == "UMAP" and layout.exception() is not None:
     st.caption("UMAP failed on this layer; PCA is shown.")
 
 paint_first()
-hand_bar(shown)
+if not few:
+    hand_bar(shown)
 view = st.segmented_control(
     "Look closer",
     ["Filter by filter", "How many clusters?", "What the filter sees"],

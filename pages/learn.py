@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ui.choice import lecture
 from ui.lesson import answered
 from ui.lesson_steps import STEPS
 from ui.session import MACS, open_page
@@ -19,9 +20,11 @@ done = score.empty()  # written last: the answer on this page may be the one tha
 title, show = STEPS[step]
 st.subheader(f"{names.index(step) + 1}. {title}")
 show()
-with st.expander("Links for slides"):
-    st.markdown(
-        "Each opens its step in lecture mode, with larger type and fewer controls. Put this server's address before it."
-    )
-    st.code("\n".join(f"/learn?step={name}&lecture=1" for name in names), language=None)
+if not lecture():
+    with st.expander("Links for slides"):
+        st.markdown(
+            "Each opens its step in lecture mode, with larger type and fewer controls. Put this server's address "
+            "before it."
+        )
+        st.code("\n".join(f"/learn?step={name}&lecture=1" for name in names), language=None)
 done.caption(f"{len(answered())} of {len(names)} questions answered")

@@ -103,6 +103,7 @@ table.dataframe(
     layers,
     hide_index=True,
     height=charts.rows_height(len(layers)),
+    column_order=["name", "width", "kernel", "output", unit] if lecture() else None,
     column_config={
         "name": "layer",
         "width": st.column_config.TextColumn("channels", help="Input channels → filters."),

@@ -7,6 +7,7 @@ import streamlit as st
 
 from pdc_core import charts
 from pdc_core.cost import plan_cost
+from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.network import network_cost
 from ui.plan_files import draw_named, draw_save
@@ -49,10 +50,11 @@ tools[0].slider(
 )  # fmt: skip
 with tools[1].popover("Budget", width="stretch"):
     draw_budget(network)
-with tools[2].popover("Constraints", width="stretch"):
-    draw_constraints(network)
-with tools[3]:
-    undo_buttons(network, "plan")
+if not lecture():
+    with tools[2].popover("Constraints", width="stretch"):
+        draw_constraints(network)
+    with tools[3]:
+        undo_buttons(network, "plan")
 
 table, chart = st.columns([3, 2], gap="medium")
 with table:
@@ -78,10 +80,11 @@ with chart:
         )
         figure(charts.before_after_bars(bars, shown, unit), key="plan_bars")
 
-st.subheader("Take the plan with you")
-draw_save(network, plan)
-with st.expander("Named plans, and how this one differs"):
-    draw_named(network, plan)
+if not lecture():
+    st.subheader("Take the plan with you")
+    draw_save(network, plan)
+    with st.expander("Named plans, and how this one differs"):
+        draw_named(network, plan)
 with st.expander("What a plan saves"):
     st.markdown(
         "A layer of $n$ filters that keeps $k$ clusters computes $k/n$ of its MACs, and the layers that read it have "

@@ -87,7 +87,7 @@ def test_the_lesson_draws_every_filter_channel_and_output() -> None:
     seen = lesson.look(lesson.small_network(), torch.tensor(image)[None, None])
     drawing = charts.three_filters(image, seen.kernels, seen.channels, seen.output, "Three <filters> on an image")
     root = ElementTree.fromstring(f"<div>{drawing.html}</div>")
-    picture = root.find("svg")
+    picture = root.find(".//svg")
     assert picture is not None
     assert len(picture.findall("rect")) == 64 + 3 * 9 + 3 * 64 + 64
     names = ["image x", *(f"{what} {i}" for i in range(3) for what in ("filter", "channel")), "output y"]

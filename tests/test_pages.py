@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
+from pdc_core import charts
 from pdc_core.cluster import assign
 from pdc_core.runs import RunSpec, create_run, work
 from pdc_core.train import Training
-from ui.drawing import cut, percent, short
+from ui.drawing import _enlarged, cut, percent, short
 from ui.runs import duration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,3 +234,27 @@ def test_compare_without_a_run_says_what_to_do(opened: Callable[..., AppTest]) -
 )
 def test_times_are_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("page", ["model", "filters", "plan", "learn"])
+def test_a_lecture_shows_the_page_with_fewer_controls(opened: Callable[..., AppTest], page: str) -> None:
+    def controls(app: AppTest) -> int:
+        return sum(len(app.get(kind)) for kind in ("button", "selectbox", "expander", "number_input", "radio"))
+
+    full, lecture = opened(page), opened(page, lecture="1")
+    assert not lecture.exception
+    assert controls(lecture) < controls(full)
+    assert [title.value for title in lecture.title] == [title.value for title in full.title]
+
+
+def test_letters_of_figures_grow_in_a_lecture_but_for_title_and_legend() -> None:
+    chart = charts.before_after_bars(
+        pd.DataFrame({"name": ["a"], "before": [4], "after": [1]}), "MACs", "for one image"
+    )
+    large = _enlarged(chart)
+    assert large.layout.xaxis.tickfont.size > chart.layout.xaxis.tickfont.size
+    assert large.layout.yaxis.title.font.size > chart.layout.yaxis.title.font.size
+    assert large.layout.title == chart.layout.title
+    assert large.layout.legend.font.size == chart.layout.font.size
+    assert large.layout.height == chart.layout.height
+    assert [list(trace.x) for trace in large.data] == [list(trace.x) for trace in chart.data]

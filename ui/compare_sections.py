@@ -15,6 +15,7 @@ from pdc_core.errors import PDCError
 from pdc_core.fold.check import TOLERANCE
 from pdc_core.runs import Run
 from ui.background import show_progress
+from ui.choice import lecture
 from ui.comparing import Pair, image_by_image, measured_here
 from ui.drawing import figure, gallery
 from ui.settings import METHODS
@@ -49,6 +50,7 @@ def same_function(run: Run) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
+        column_order=["network", "test", "macs", "params"] if lecture() else None,
         column_config={
             "test": st.column_config.NumberColumn("test accuracy", format="%.2f %%"),
             "validation": st.column_config.NumberColumn("validation accuracy", format="%.2f %%"),

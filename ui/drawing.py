@@ -14,6 +14,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from pdc_core import charts
+from ui.choice import lecture
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -22,6 +23,7 @@ _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImag
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
 _PAUSED, _PAUSE = "waited_before_charts", 0.6  # seconds
+_LARGER = 1.25  # figures in a lecture: their letters are in pixels and would stay as they are
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
@@ -46,6 +48,8 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
     """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
     paint_first()
     chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
+    if lecture():
+        chart = _enlarged(chart)
     fixed: dict[str, Any] = {
         "key": key,
         "theme": None,
@@ -81,6 +85,24 @@ def paint_first() -> None:
     if _PAUSED not in st.session_state:
         st.session_state[_PAUSED] = True
         time.sleep(_PAUSE)
+
+
+def _enlarged(chart: go.Figure) -> go.Figure:
+    """Return the chart with larger letters, but for its title and its legend, which have no room to grow."""
+    import plotly.graph_objects as go
+
+    def grow(node: Any, of_font: bool = False) -> Any:
+        if isinstance(node, dict):
+            return {
+                key: round(_LARGER * value) if of_font and key == "size" else grow(value, key.endswith("font"))
+                for key, value in node.items()
+            }
+        return [grow(item) for item in node] if isinstance(node, list | tuple) else node
+
+    layout = chart.layout.to_plotly_json()
+    legend = {**layout.get("legend", {}), "font": layout["font"]}
+    fixed = {"title": layout["title"], "legend": legend}
+    return go.Figure(data=chart.data, layout={**grow(layout), **fixed}, frames=chart.frames)
 
 
 def _picture_of(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pdc_core.cost import Cost, plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan, parse_plan
 from pdc_core.sensitivity import Sensitivity
+from ui.choice import lecture
 from ui.network import Network
 from ui.plans import current_plan, forget_typing, network_key, set_plan, version
 from ui.session import refuse
@@ -78,16 +79,21 @@ def draw_table(network: Network, plan: Plan, found: Sensitivity | None) -> None:
         height="content" if len(plan.counts) <= 24 else 900,
         disabled=["group", "filters", "keep", "macs", "params", "drop", "edited"],
         column_order=[
-            *("group", "filters", "clusters", "keep", "macs", "params"),
+            *("group", "filters", "clusters", "keep", "macs"),
+            *([] if lecture() else ["params"]),
             *(["drop"] if found is not None else []),
-            "locked",
+            *([] if lecture() else ["locked"]),
             *(["edited"] if plan.hand or plan.pinned else []),
         ],
         column_config={
-            "group": st.column_config.TextColumn("layer", width=112),
+            "group": st.column_config.TextColumn("layer", width=130 if lecture() else 112),
             "filters": st.column_config.NumberColumn("filters", width=54),
             "clusters": st.column_config.NumberColumn(
-                "clusters", step=1, required=True, width=80, help="Clusters kept: double-click to change."
+                "clusters",
+                step=1,
+                required=True,
+                width=104 if lecture() else 80,
+                help="Clusters kept: double-click to change.",
             ),
             "keep": st.column_config.NumberColumn("keep", format="%.0f %%", width=54),
             "macs": st.column_config.NumberColumn(

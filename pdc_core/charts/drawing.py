@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NEGATIVE, _ZERO, _POSITIVE = (np.array(rgb) for rgb in ((0, 90, 160), (246, 246, 246), (213, 94, 0)))
+_LETTER = 17  # pixels of a letter on the page beside which a unit is a pixel; with larger ones the picture grows
 _INK = "#1c2126"  # on cells, which are light on a dark page too
 
 
@@ -33,12 +34,12 @@ class Drawing:
 
     @property
     def html(self) -> str:
-        """The picture as an HTML element, as wide as there is room, at most its own width in pixels."""
+        """The picture as an HTML element, as wide as there is room, at most its own width."""
         alt = escape(f"{self.title}. {self.alt}", quote=True)
         return (
-            f'<div style="font-weight:600;margin-bottom:.4rem">{escape(self.title)}</div>'
-            f'<svg role="img" aria-label="{alt}" viewBox="0 0 {self.width} {self.height}" '
-            f'style="display:block;width:100%;max-width:{self.width}px;font-size:14px">{self.body}</svg>'
+            f'<div style="max-width:{self.width / _LETTER:.1f}em"><div style="font-weight:600;margin-bottom:.4em">'
+            f'{escape(self.title)}</div><svg role="img" aria-label="{alt}" viewBox="0 0 {self.width} {self.height}" '
+            f'style="display:block;width:100%;font-size:14px">{self.body}</svg></div>'
         )
 
     def _repr_html_(self) -> str:

@@ -92,6 +92,7 @@ def line(
             mode=mode,
             line={"color": shade, "dash": dash, "width": 2.5},
             marker={"size": 8},
+            cliponaxis="markers" not in mode,  # the last marker lies on the edge
             hovertemplate=name + f" at {over} " + "%{x:.4~g}: %{y:.3f}<extra></extra>",
         )
     )
