@@ -14,8 +14,9 @@ SETUP = requirements.txt pyproject.toml
 app: .venv/app.stamp
 	.venv/bin/python -m streamlit run app.py --server.address localhost --server.port $(PORT)
 
+# Two files at a time: much of a test is waiting for a process or a browser. In the order of names, the browser first.
 test: .venv/test.stamp
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: .venv/notebooks.stamp
 	.venv/bin/python -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
