@@ -8,7 +8,7 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.cost import plan_cost
 from ui.choice import lecture
-from ui.drawing import cut, figure, percent, short
+from ui.drawing import cut, figure, numbers_first, percent, short
 from ui.network import network_cost
 from ui.plan_files import draw_named, draw_save
 from ui.plan_preview import draw_preview
@@ -43,6 +43,7 @@ facts[2].metric(
 with facts[3]:
     draw_preview(network, plan)
 
+numbers_first()
 tools = st.columns([4, 1.5, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
     "Keep in all layers [% of the filters]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),

@@ -23,6 +23,7 @@ _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImag
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
 _PAUSED, _PAUSE = "waited_before_charts", 0.6  # seconds
+_MOMENT = 0.03  # seconds
 _LARGER = 1.25  # figures in a lecture: their letters are in pixels and would stay as they are
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
@@ -74,6 +75,7 @@ _drawing = st.components.v2.component(
 def drawn(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
     _drawing(data=drawing.html, key=key)
+    paint_first()  # formulas and charts come after it
 
 
 def paint_first() -> None:
@@ -85,6 +87,14 @@ def paint_first() -> None:
     if _PAUSED not in st.session_state:
         st.session_state[_PAUSED] = True
         time.sleep(_PAUSE)
+
+
+def numbers_first() -> None:
+    """Let the browser show the numbers that were just sent before a chart that it takes long to draw.
+
+    What arrives within 10 ms of each other appears together, when the last of it is drawn.
+    """
+    time.sleep(_MOMENT)
 
 
 def _enlarged(chart: go.Figure) -> go.Figure:
