@@ -88,6 +88,19 @@ def test_edits_of_a_broken_link_are_refused_in_a_sentence(opened: Open, edits: s
     assert app.error[0].value.startswith("The plan in this link was not used.")
 
 
+def test_a_refusal_outlives_an_interrupted_run_and_ends_with_time_or_another_plan(
+    opened: Open,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened("plan", plan="1-2-3")
+    assert len(app.run().error) == 1, "a run that another interrupts has shown nothing yet"
+    app.slider(key="plan_share").set_value(50).run()
+    assert not app.error
+    monkeypatch.setattr("ui.plans.REFUSAL_SECONDS", -1.0)
+    app = opened("plan", plan="1-2-3")
+    assert not app.run().error
+
+
 def test_merge_move_pin_and_reset_do_what_they_say(opened: Open) -> None:  # noqa: F811
     app = opened("filters", layer=LAYER)
     labels = _clusters(app)

@@ -12,8 +12,7 @@ from pdc_core.cluster import dendrogram, suggest
 from pdc_core.errors import PDCError
 from ui.drawing import figure
 from ui.filters import Shown, curve_of, share_lost
-from ui.plans import current_plan, set_plan
-from ui.session import refuse
+from ui.plans import current_plan, refuse, set_plan
 
 LEAVES = 64
 

@@ -10,8 +10,7 @@ import streamlit as st
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan, difference
 from ui.network import Network
-from ui.plans import current_plan, link_is_whole, named_plans, set_plan
-from ui.session import refuse
+from ui.plans import current_plan, link_is_whole, named_plans, refuse, set_plan
 
 _FILES = "plan_files"
 NAME_LIMIT = 40

@@ -11,8 +11,7 @@ from pdc_core.plan import Plan, parse_plan
 from pdc_core.sensitivity import Sensitivity
 from ui.choice import lecture
 from ui.network import Network
-from ui.plans import current_plan, forget_typing, network_key, set_plan, version
-from ui.session import refuse
+from ui.plans import current_plan, forget_typing, network_key, refuse, set_plan, version
 
 _SAVINGS_KEPT = 100_000
 

@@ -12,9 +12,8 @@ from pdc_core.sensitivity import inertia_damage, measured_damage, plan_for_budge
 from pdc_core.sensitivity.budget import Damage
 from ui.choice import choose, current_choice
 from ui.network import Network
-from ui.plans import current_plan, network_key, set_plan
+from ui.plans import current_plan, network_key, refuse, set_plan
 from ui.sensitivities import measured
-from ui.session import refuse
 
 SHARE = "plan_share"
 QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}

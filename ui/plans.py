@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import zlib
 
 import streamlit as st
@@ -17,7 +18,9 @@ from ui.network import Network
 
 START_KEEP = 0.25
 LINK_LIMIT = 6000  # characters; browsers and proxies cut longer addresses
+REFUSAL_SECONDS = 2.0  # of runs that show a refusal: one that another run interrupts has not been seen
 _PLAN, _EDITS, _HISTORIES, _NAMED, _VERSION = "plan", "edits", "plan_histories", "named_plans", "plan_version"
+_REFUSED, _REFUSED_SHOWN = "plan_refused", "plan_refused_shown"
 _BEYOND_COUNTS = ("hand", "pinned", "round_to", "min", "frozen", "bounds", "vectors", "algorithm")
 
 
@@ -114,19 +117,36 @@ def named_plans(network: Network) -> dict[str, Plan]:
     return named.setdefault(network_key(network), {})
 
 
-def adopt_plan(network: Network) -> str | None:
-    """Take the plan this session had for the network, or that of the link; return in words what is wrong with it."""
-    refused = None
+def adopt_plan(network: Network) -> None:
+    """Take the plan this session had for the network, or that of the link; one that does not fit is refused."""
     if network_key(network) not in _histories():
         start = Plan.uniform(network.graph, keep=START_KEEP, model=network.model)
         try:
             set_plan(_from_address(start), network)
         except PDCError as error:
             set_plan(start, network)
-            refused = f"The plan in this link was not used. {error}"
+            refuse(f"The plan in this link was not used. {error}")
     st.session_state[_PLAN] = history(network).present
     _write_address()
-    return refused
+
+
+def refuse(message: str) -> None:
+    """Let the page say at its top why the plan was not changed."""
+    st.session_state[_REFUSED] = message
+    st.session_state.pop(_REFUSED_SHOWN, None)
+
+
+def refusal() -> str | None:
+    """Return what a page has to say about a plan that was refused.
+
+    A run of the page may be interrupted by the next before anybody has read it, so the sentence stays for all runs
+    that begin within REFUSAL_SECONDS of the first that shows it, or until the plan changes.
+    """
+    message: str | None = st.session_state.get(_REFUSED)
+    if message and time.monotonic() - st.session_state.setdefault(_REFUSED_SHOWN, time.monotonic()) > REFUSAL_SECONDS:
+        _forget_refusal()
+        return None
+    return message
 
 
 def network_key(network: Network) -> str:
@@ -146,9 +166,15 @@ def _histories() -> dict[str, History]:
 
 def _show(network: Network, remount: bool = True) -> None:
     st.session_state[_PLAN] = history(network).present
+    _forget_refusal()
     if remount:
         forget_typing()
     _write_address()
+
+
+def _forget_refusal() -> None:
+    st.session_state.pop(_REFUSED, None)
+    st.session_state.pop(_REFUSED_SHOWN, None)
 
 
 def _write_address() -> None:

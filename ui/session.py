@@ -8,7 +8,7 @@ from pdc_core.errors import PDCError
 from ui.choice import Choice, choose, current_choice, lecture, write_address
 from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
-from ui.plans import adopt_plan, current_plan, set_plan
+from ui.plans import adopt_plan, current_plan, refusal, set_plan
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's own margins leave a chart and a table side by side too little of a projector's 1280 pixels.
@@ -19,8 +19,7 @@ _SIDEBAR = (
     f"[data-testid=stSidebar][data-collapsed=false] {{ width: {SIDEBAR_PIXELS}px !important; "
     f"min-width: {SIDEBAR_PIXELS}px !important }}"
 )
-_REFUSED = "plan_refused"
-__all__ = ["MACS", "begin", "current_plan", "open_page", "refuse", "set_plan"]
+__all__ = ["MACS", "begin", "current_plan", "open_page", "set_plan"]
 
 
 def open_page(title: str, sentence: str) -> None:
@@ -48,12 +47,7 @@ def begin(title: str, sentence: str) -> Network:
         st.button("Back to the digits network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
     st.caption(f"{network.label} · {MACS}")
-    said = adopt_plan(network)
-    if refusal := st.session_state.pop(_REFUSED, said):
-        st.error(refusal)
+    adopt_plan(network)
+    if refused := refusal():
+        st.error(refused)
     return network
-
-
-def refuse(message: str) -> None:
-    """Show a sentence at the top of the next run of the page."""
-    st.session_state[_REFUSED] = message

@@ -124,9 +124,13 @@ def _go(page: Page, title: str) -> None:
     expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
 
 
+def _settled(page: Page) -> None:
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
 def _done(page: Page, name: str) -> None:
     """Wait until the page has settled; it shows no traceback; leave a screenshot."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    _settled(page)
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.get_by_text("Traceback")).to_have_count(0)
     SCREENS.mkdir(parents=True, exist_ok=True)
@@ -239,6 +243,7 @@ def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, se
 
 def test_a_bad_plan_is_refused_in_a_sentence_and_a_good_one_taken(page: Page, server: Server) -> None:
     def upload(content: str) -> None:
+        _settled(page)
         page.locator('input[type="file"]').set_input_files(
             {"name": "mine.json", "mimeType": "application/json", "buffer": content.encode()}
         )
