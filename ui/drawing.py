@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pdc_core import charts
 from ui.choice import lecture
+from ui.components import component
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -25,6 +26,7 @@ _FONT = '"Source Sans", sans-serif'
 _PAUSED, _PAUSE = "waited_before_charts", 0.6  # seconds
 _MOMENT = 0.03  # seconds
 _LARGER = 1.25  # figures in a lecture: their letters are in pixels and would stay as they are
+_drawing = component("drawing")
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
 _GLYPHS = dict(zip(charts.SYMBOLS, "●■◆▲✚✖★▼", strict=True))
@@ -64,17 +66,9 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
-# `st.html` takes SVG out. What is put in comes from `charts.Drawing`, which escapes every name.
-_drawing = st.components.v2.component(
-    "pdc_drawing",
-    html="<div></div>",
-    js="export default ({ data, parentElement }) => { parentElement.querySelector('div').innerHTML = data; }",
-)
-
-
 def drawn(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
-    _drawing(data=drawing.html, key=key)
+    _drawing(key=key, data={"html": drawing.html, "name": f"pdc-{key}", "format": picture_format()})
     paint_first()  # formulas and charts come after it
 
 
@@ -116,8 +110,13 @@ def _enlarged(chart: go.Figure) -> go.Figure:
 
 
 def _picture_of(name: str) -> dict[str, Any]:
-    """Return how a chart is saved as a picture: PNG, or SVG where the page Compare was told so."""
-    return {"format": str(st.session_state.get("picture", "PNG")).lower(), "filename": f"pdc-{name}", "scale": 2}
+    """Return how plotly saves a chart as a picture."""
+    return {"format": picture_format(), "filename": f"pdc-{name}", "scale": 2}
+
+
+def picture_format() -> str:
+    """Return as what charts are saved: "png", or "svg" where the page Compare was told so."""
+    return str(st.session_state.get("picture", "PNG")).lower()
 
 
 def cluster_mark(cluster: int) -> str:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from pdc_core import charts
+from ui.components import component
+from ui.drawing import picture_format
 from ui.filters import Shown, centres, filter_table, sheet, weights_of
 from ui.network import FilterMap
 from ui.selection import VIEWS, chosen, heard, take_table, take_views, widget_key
 
-_HERE = Path(__file__).parent
 # Written by hand: it needs no charting library, which a browser reads for a second, and a streamlit chart has no lasso
 # beside clicks, no pictures on hover and no keyboard.
-_views = st.components.v2.component(
-    "pdc_linked_views",
-    html=(_HERE / "linked_views.html").read_text(encoding="utf-8"),
-    css=(_HERE / "linked_views.css").read_text(encoding="utf-8"),
-    js=(_HERE / "linked_views.js").read_text(encoding="utf-8"),
-)
+_views = component("linked_views")
 
 
 def draw_views(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> None:
@@ -52,7 +47,7 @@ def linked_data(shown: Shown, drawn: FilterMap, method: str, highlight: int | No
         "highlight": highlight,
         "chosen": chosen(shown),
         "turn": heard(),
-        "picture": str(st.session_state.get("picture", "PNG")).lower(),
+        "picture": picture_format(),
     }
 
 

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
 import pdc_core as pdc
@@ -365,3 +367,15 @@ def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: S
         expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
         expect(page.get_by_text("Page not found")).to_have_count(0)
         expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)
+
+
+@pytest.mark.parametrize(("title", "name"), [("Filters", "pdc-map-layer1.0.conv1.png"), ("Learn", "pdc-filters.png")])
+def test_a_picture_drawn_by_hand_is_saved(page: Page, server: Server, tmp_path: Path, title: str, name: str) -> None:
+    page.goto(f"{server.address}/{title.lower()}")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="⤓ picture").click()
+    assert download.value.suggested_filename == name
+    download.value.save_as(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        shades = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(shades, axis=0)) > 20, "paper, ink and more than one colour"

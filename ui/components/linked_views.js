@@ -375,38 +375,18 @@ class Views {
 
   save() {
     const copy = this.map.cloneNode(true), ink = getComputedStyle(this.frame);
-    const [width, height] = [this.map.clientWidth, HEIGHT];
-    for (const [key, value] of Object.entries({ xmlns: SVG, width, height, "font-family": "sans-serif", "font-size": 14 }))
-      copy.setAttribute(key, value);
     copy.removeAttribute("class");
     copy.querySelectorAll("[hidden]").forEach(node => node.remove());
-    const paper = svg("rect", { width, height, fill: ink.getPropertyValue("--st-background-color") });
-    copy.prepend(paper);
     for (const node of copy.querySelectorAll("g[style]")) {
       node.setAttribute("transform", node.style.transform.replaceAll("px", ""));
       node.removeAttribute("style");
     }
     for (const node of copy.querySelectorAll("text, .cross path")) node.setAttribute("fill", ink.color);
     for (const node of copy.querySelectorAll(".faded")) node.setAttribute("opacity", 0.25);
-    const file = new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
-    const name = `pdc-map-${this.data.group}`;
-    if (this.data.picture === "svg") return this.download(file, `${name}.svg`);
-    const image = new Image(), url = URL.createObjectURL(file);
-    image.onload = () => {
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [2 * width, 2 * height];
-      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-      canvas.toBlob(blob => this.download(blob, `${name}.png`));
-      URL.revokeObjectURL(url);
-    };
-    image.src = url;
-  }
-
-  download(blob, name) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    copy.setAttribute("font-size", 14);
+    savePicture(copy, {
+      name: `pdc-map-${this.data.group}`, format: this.data.picture, width: this.map.clientWidth, height: HEIGHT,
+      ink: ink.color, paper: ink.getPropertyValue("--st-background-color"),
+    });
   }
 }
