@@ -68,7 +68,8 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
 
 def drawn(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
-    _drawing(key=key, data={"html": drawing.html, "name": f"pdc-{key}", "format": picture_format()})
+    data = {"html": drawing.html, "title": drawing.title, "name": f"pdc-{key}", "format": picture_format()}
+    _drawing(key=key, data=data)
     paint_first()  # formulas and charts come after it
 
 

@@ -9,7 +9,8 @@ function savePicture(picture, { name, format, width, height, ink, paper }) {
   const attributes = { xmlns: "http://www.w3.org/2000/svg", width, height, color: ink, "font-family": "sans-serif" };
   for (const [key, value] of Object.entries(attributes)) picture.setAttribute(key, value);
   const sheet = document.createElementNS(attributes.xmlns, "rect");
-  for (const [key, value] of Object.entries({ width: "100%", height: "100%", fill: paper })) sheet.setAttribute(key, value);
+  const { x, y } = picture.viewBox.baseVal ?? { x: 0, y: 0 };
+  for (const [key, value] of Object.entries({ x, y, width, height, fill: paper })) sheet.setAttribute(key, value);
   picture.prepend(sheet);
   const file = new Blob([new XMLSerializer().serializeToString(picture)], { type: "image/svg+xml" });
   if (format === "svg") return download(file, `${name}.svg`);
