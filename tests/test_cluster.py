@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import product
 
 import numpy as np
@@ -50,6 +51,20 @@ def test_kmeans_finds_the_best_of_all_partitions() -> None:
         vectors, weights = random.normal(size=(7, 2)), random.uniform(0.1, 2, 7)
         best = min(inertia(vectors, np.array(a), weights) for a in product(range(3), repeat=7) if len(set(a)) == 3)
         assert inertia(vectors, pdc.cluster(vectors, 3, weights), weights) == pytest.approx(best, rel=1e-9)
+
+
+def test_large_groups_start_on_a_sketch_and_end_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    truth = np.arange(520) % 60
+    vectors = random.normal(size=(60, 300))[truth] + random.normal(size=(520, 300))
+    weights = random.uniform(0.1, 2, 520)
+    sketched = pdc.cluster(vectors, 60, weights)
+    assert np.array_equal(sketched, pdc.cluster(vectors, 60, weights))
+    monkeypatch.setattr(import_module("pdc_core.cluster.algorithms"), "LARGE", 1000)
+    whole = pdc.cluster(vectors, 60, weights)
+    assert not np.array_equal(sketched, whole), "the sketch was not used"
+    assert inertia(vectors, sketched, weights) < 1.05 * inertia(vectors, whole, weights)
+    assert inertia(vectors, sketched, weights) < 1.1 * inertia(vectors, truth, weights)
 
 
 def test_weights_move_the_clusters() -> None:
