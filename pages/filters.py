@@ -30,7 +30,7 @@ if not groups:
 
 def take_count(name: str) -> None:
     """Make the slider's value the group's count in the plan."""
-    set_count(shown_group(network, current_plan(), name, cluster_seed()), st.session_state[f"k_{name}"])
+    set_count(network, name, st.session_state[f"k_{name}"])
 
 
 few = lecture()  # larger letters, fewer controls
@@ -128,5 +128,6 @@ with st.expander("How the clusters are found"):
     )
 frozen = [group for group in network.graph.groups if group.frozen]
 if frozen:
-    with st.expander(f"Why {len(frozen)} other groups are not here"):
+    others = "1 other group is" if len(frozen) == 1 else f"{len(frozen)} other groups are"
+    with st.expander(f"Why {others} not here"):
         st.dataframe([{"group": g.name, "channels": g.size, "reason": g.frozen} for g in frozen], hide_index=True)

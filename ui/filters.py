@@ -141,21 +141,21 @@ def rates(_network: Network, key: str) -> dict[str, FloatArray]:
 
 
 def filter_table(shown: Shown) -> pd.DataFrame:
-    """Describe each filter: its cluster, norm, distance to the centroid, activation rate."""
+    """Describe each filter: its cluster, norm, distance to the centroid, and with images its activation rate."""
     network, labels, k = shown.network, shown.labels, shown.k
     w, d = vectors_of(network, shown.key, shown.name, shown.vectors), weights_of(network, shown.key, shown.name)
     centroids = centres(w, labels, d)
-    own_rates = rates(network, shown.key).get(shown.name)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "filter": np.arange(len(labels)),
             "cluster": labels,
             "members": np.bincount(labels, minlength=k)[labels],
             "norm": np.sqrt(d),
             "distance": np.linalg.norm(w - centroids[labels], axis=1),
-            "rate": 100 * own_rates if own_rates is not None else np.nan,
         }
     )
+    own_rates = rates(network, shown.key).get(shown.name)
+    return table if own_rates is None else table.assign(rate=100 * own_rates)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

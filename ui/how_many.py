@@ -12,17 +12,17 @@ from pdc_core.cluster import dendrogram, suggest
 from pdc_core.errors import PDCError
 from ui.drawing import figure
 from ui.filters import Shown, curve_of, share_lost
+from ui.network import Network
 from ui.plans import current_plan, refuse, set_plan
 
 LEAVES = 64
 
 
-def set_count(shown: Shown, k: int) -> None:
-    """Make k the group's count in the plan, or the nearest that is allowed; say so where it is another."""
-    group = shown.network.graph.group(shown.name)
+def set_count(network: Network, name: str, k: int) -> None:
+    """Make k the count of a group in the plan, or the nearest that is allowed; say so where it is another."""
     try:
-        nearest = current_plan().nearest(group, k)
-        set_plan(current_plan().replace({shown.name: nearest}), shown.network, f"{shown.name}: {nearest} clusters")
+        nearest = current_plan().nearest(network.graph.group(name), k)
+        set_plan(current_plan().replace({name: nearest}), network, f"{name}: {nearest} clusters")
     except PDCError as error:
         refuse(f"Nothing was changed. {error}")
         return
@@ -40,7 +40,7 @@ def draw_how_many(shown: Shown) -> None:
         f"Use {suggestion.k}",
         disabled=suggestion.k == shown.k,
         on_click=set_count,
-        args=(shown, suggestion.k),
+        args=(shown.network, shown.name, suggestion.k),
         width="stretch",
     )
     left, right = st.columns(2, gap="large")
@@ -65,4 +65,4 @@ def _take(shown: Shown, key: str) -> None:
     points = [p for p in state["selection"]["points"] if p.get("customdata") is not None]
     if points:
         k = points[0]["customdata"]
-        set_count(shown, int(k[0] if isinstance(k, list) else k))
+        set_count(shown.network, shown.name, int(k[0] if isinstance(k, list) else k))

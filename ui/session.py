@@ -19,6 +19,11 @@ _SIDEBAR = (
     f"[data-testid=stSidebar][data-collapsed=false] {{ width: {SIDEBAR_PIXELS}px !important; "
     f"min-width: {SIDEBAR_PIXELS}px !important }}"
 )
+# While a cached function works it is said over what is on the page, in letters that would run into those below.
+_WORKING = (
+    ".stCacheSpinner > div { position: relative; z-index: 5; width: fit-content; margin-left: -.6rem; "
+    "padding: .2rem .6rem; border-radius: .4rem; backdrop-filter: blur(8px) }"
+)
 __all__ = ["MACS", "begin", "current_plan", "open_page", "set_plan"]
 
 
@@ -29,7 +34,7 @@ def open_page(title: str, sentence: str) -> None:
     """
     route()
     st.set_page_config(page_title=f"{title} · PDC")
-    st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR}</style>")
+    st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR} {_WORKING}</style>")
     st.title(title)
     st.markdown(sentence)
     current_choice()
