@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import itertools
 import platform
 import sys
 import time
@@ -173,14 +174,11 @@ def wanted(methods: list[str] | None, keeps: list[float] | None, seeds: list[int
     """Return (method, keep, seed) in the order in which they are run: the main comparison first."""
     every = [*TRAINED, *UNTRAINED, *OUTSIDE]
     chosen = [m for m in every if methods is None or m in methods]
+    cells = list(itertools.product(SEEDS if seeds is None else seeds, KEEPS if keeps is None else keeps))
     first = [m for m in ("pdc", "l1") if m in chosen]
-    order = [(m, k, s) for s in SEEDS for k in KEEPS for m in first]
-    order += [(m, k, s) for m in chosen if m not in first for s in SEEDS for k in KEEPS]
-    return [
-        (m, k, s)
-        for m, k, s in order
-        if (keeps is None or k in keeps) and (seeds is None or s in seeds) and (m not in OUTSIDE or k == OUTSIDE_KEEP)
-    ]
+    order = [(m, k, s) for s, k in cells for m in first]
+    order += [(m, k, s) for m in chosen if m not in first for s, k in cells]
+    return [(m, k, s) for m, k, s in order if m not in OUTSIDE or k == OUTSIDE_KEEP]
 
 
 def finished(path: Path) -> pd.DataFrame:

@@ -38,6 +38,10 @@ def test_the_main_comparison_comes_first_and_peers_from_outside_at_one_ratio(qua
     assert {m for m, _, _ in order[:18]} == {"pdc", "l1"}
     assert len(order) == len(set(order)) == 9 * 8 + 3 * 2
     assert {k for m, k, _ in order if m.startswith("torch_pruning")} == {0.4}
+    assert quality.wanted(["l1_alone", "pdc"], [0.5], [7, 3]) == [
+        *(("pdc", 0.5, seed) for seed in (7, 3)),
+        *(("l1_alone", 0.5, seed) for seed in (7, 3)),
+    ]
 
 
 def test_rows_that_are_there_are_not_run_again(
