@@ -85,10 +85,11 @@ def paint_first() -> None:
 
 
 def numbers_first() -> None:
-    """Let the browser show the numbers that were just sent before a chart that it takes long to draw.
+    """Let the browser show the numbers that were just sent before a table and a chart that it takes long to draw.
 
     What arrives within 10 ms of each other appears together, when the last of it is drawn.
     """
+    paint_first()
     time.sleep(_MOMENT)
 
 
