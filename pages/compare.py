@@ -12,6 +12,7 @@ from ui.choice import lecture
 from ui.compare_sections import SECTIONS
 from ui.comparing import BEFORE, COSTS, all_runs, stages
 from ui.drawing import cut, figure, percent, short
+from ui.runs import choose_run
 from ui.session import begin, set_plan
 from ui.takeaway import takeaway
 
@@ -26,7 +27,7 @@ if not runs:
     st.stop()
 
 choice, pin, axis = st.columns([4, 4, 3], gap="medium")
-chosen = choice.selectbox("Run", list(runs), key="run", bind="query-params")
+chosen = choose_run(list(runs), next(iter(runs)), choice)
 run, report = runs[chosen], runs[chosen].report or {}
 alike = {name: each for name, each in runs.items() if each.spec.data == run.spec.data}
 pinned = pin.selectbox(

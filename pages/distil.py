@@ -13,12 +13,10 @@ from pdc_core.runs import RunSpec, create_run, launch, list_runs
 from pdc_core.train import Training
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
-from ui.runs import cannot_train, duration, has_ended, is_live, own_runs
+from ui.runs import cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
 from ui.session import begin, current_plan
 from ui.settings import METHODS, estimate, training_settings
 from ui.watching import go_on, watch, whose
-
-WATCHED = "watched"
 
 network = begin(
     "Distil",
@@ -46,7 +44,7 @@ def start(training: Training, seed: int, method: str) -> None:
         st.error(str(error))
         return
     own_runs().add(folder.name)
-    st.session_state[WATCHED] = folder.name
+    look_at(folder.name)
     st.rerun()
 
 
@@ -74,12 +72,9 @@ if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters being pulled together.")
     st.stop()
 
-names = list(runs)
-if st.session_state.get(WATCHED) not in names:
-    st.session_state[WATCHED] = live[-1].id if live else names[0]
 if len(live) > 1:
     st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
-shown = runs[names[0]] if len(names) == 1 else runs[st.selectbox("Run", names, key=WATCHED, width=420)]
+shown = runs[choose_run(list(runs), live[-1].id if live else next(iter(runs)), st.columns([3, 4])[0])]
 how = "" if shown.spec.method == "pdc" else f"{METHODS[shown.spec.method]}: "
 st.caption(f"{how}{shown.spec.model} on {shown.spec.data}, {shown.spec.training.epochs} epochs, {whose(shown)}.")
 if shown.report:

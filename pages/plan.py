@@ -37,7 +37,7 @@ for column, label, old, new in (
         help=f"{new:,} after folding, {old:,} before.",
     )
 facts[2].metric(
-    "Filters kept", f"{kept:,} of {total:,}", cut(total, kept), delta_color="inverse", border=True,
+    f"Filters kept of {total:,}", f"{kept:,}", cut(total, kept), delta_color="inverse", border=True,
     help="In the layers of the table.",
 )  # fmt: skip
 with facts[3]:

@@ -242,6 +242,16 @@ def test_the_python_of_a_plan_builds_that_plan(opened: Open) -> None:  # noqa: F
     assert command(network) == "python -m pdc_core distil --model resnet20 --data digits --plan plan.json"
 
 
+def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_name() -> None:
+    from ui.network import load_network
+    from ui.plan_files import command, python
+
+    network = load_network("resnet18", "imagenet", "random")
+    start = "python -m pdc_core distil --model resnet18 --data folder:IMAGENET"
+    assert command(network) == f"{start} --weights random --plan plan.json"
+    assert "data='folder:IMAGENET', weights=False)" in python(network, pdc.Plan.uniform(network.graph, 0.5))
+
+
 def test_a_measurement_is_shared_and_stops_when_the_last_session_cancels() -> None:
     from threading import Event
 

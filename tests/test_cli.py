@@ -15,7 +15,7 @@ import torch
 import pdc_core as pdc
 from pdc_core import cli
 from pdc_core.baselines import METHODS
-from pdc_core.runs import RunSpec, create_run
+from pdc_core.runs import RunSpec, create_run, read_spec
 
 
 def pdc_command(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
@@ -163,6 +163,13 @@ def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
         assert err.startswith("error: ")
         assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == files
+
+
+def test_random_weights_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    options = ("--weights", "random", "--epochs", 1, "--batch-size", 256)
+    assert pdc_command(capsys, "distil", *options, "--out", folder)[0] == 0
+    assert read_spec(folder).weights is False
 
 
 def test_a_mistyped_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

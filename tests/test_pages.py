@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,6 +202,30 @@ def test_distil_and_compare_show_the_report_of_a_finished_run(opened: Callable[.
     assert _deltas(app)["Parameters, folded"] == cut(base["params"], folded["params"])
     assert _metrics(app)["Largest logit change"] == f"{run.report['max_abs_diff']:.1e}"
     assert list(app.dataframe[0].value["macs"]) == [base["macs"], base["macs"], folded["macs"]]
+
+
+@pytest.mark.parametrize("page", ["distil", "compare"])
+def test_a_link_opens_the_run_that_it_names(
+    opened: Callable[..., AppTest], finished: Path, tmp_path: Path, page: str
+) -> None:
+    older = pdc.list_runs(finished)[0].folder
+    for name in (older.name, "another"):
+        shutil.copytree(older, tmp_path / "runs" / name)
+    for name in (older.name, "another"):
+        app = opened(page, runs=tmp_path / "runs", run=name)
+        assert not app.exception
+        assert app.selectbox(key="run_choice").value == name
+        assert not app.warning
+    app = opened(page, runs=tmp_path / "runs", run="gone")
+    assert not app.exception
+    assert "'gone', which is not here" in app.warning[0].value
+    (second,) = {older.name, "another"} - {app.selectbox(key="run_choice").value}
+    app.selectbox(key="run_choice").set_value(second).run()
+    assert not app.warning
+    assert app.query_params["run"] in (second, [second])
+    other = "compare" if page == "distil" else "distil"
+    app.switch_page(str(ROOT / "pages" / f"{other}.py")).run()
+    assert app.selectbox(key="run_choice").value == second
 
 
 def test_compare_explains_a_run_class_by_class_and_against_a_pinned_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+import shlex
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -12,7 +13,8 @@ from pdc_core.plan import Plan, difference
 from ui.network import Network
 from ui.plans import current_plan, link_is_whole, named_plans, refuse, set_plan
 
-_FILES = "plan_files"
+NAMED_ONLY = "imagenet"  # described, but not to be had by its name
+_FILES, _FOLDER = "plan_files", "IMAGENET"
 NAME_LIMIT = 40
 
 
@@ -35,6 +37,8 @@ def draw_save(network: Network, plan: Plan) -> None:
             st.code(python(network, plan), language="python")
         else:
             st.code(command(network), language="bash", wrap_lines=True)
+        if network.data_name == NAMED_ONLY:
+            st.caption(f"{_FOLDER} stands for the folder that holds train/CLASS and val/CLASS with the images.")
     with load:
         file_key = f"plan_file_{st.session_state.setdefault(_FILES, 0)}"
         st.file_uploader(
@@ -52,9 +56,9 @@ def draw_save(network: Network, plan: Plan) -> None:
 
 def command(network: Network) -> str:
     """Return the command that distils this network with this plan."""
-    words = [f"python -m pdc_core distil --model {network.model} --data {network.data_name}"]
-    if isinstance(weights := network.choice.weights_argument, str):
-        words.append(f"--weights {weights}")
+    words = [f"python -m pdc_core distil --model {network.model} --data {shlex.quote(_data(network))}"]
+    if network.choice.weights_argument is not True:
+        words.append(f"--weights {shlex.quote(network.choice.weights)}")
     return " ".join([*words, "--plan plan.json"])
 
 
@@ -65,12 +69,17 @@ def python(network: Network, plan: Plan) -> str:
     content = pprint.pformat(plan.model_dump(exclude_defaults=True), width=100, sort_dicts=False)
     return (
         "import pdc_core as pdc\n\n"
-        f"model = pdc.load_model({network.model!r}, data={network.data_name!r}{given})\n"
-        f"data = pdc.load_data({network.data_name!r})\n"
+        f"model = pdc.load_model({network.model!r}, data={_data(network)!r}{given})\n"
+        f"data = pdc.load_data({_data(network)!r})\n"
         f"plan = pdc.Plan(**{content})\n"
         "result = pdc.distil(model, plan, data, seed=0)\n"
         'pdc.save(result.folded, "small.safetensors")\n'
     )
+
+
+def _data(network: Network) -> str:
+    """Return the data that a command trains on: a folder for those of which only the shape is known here."""
+    return f"folder:{_FOLDER}" if network.data_name == NAMED_ONLY else network.data_name
 
 
 def _take_file(network: Network, key: str) -> None:

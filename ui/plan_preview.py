@@ -21,7 +21,7 @@ _ASKED = "previewed"
 def draw_preview(network: Network, plan: Plan) -> None:
     """Draw the accuracy of this plan without training, or the button that measures it."""
     if len(network.data.val) == 0:
-        st.metric("Untrained accuracy", "no images", border=True)
+        st.metric("Untrained accuracy", "no images", border=True, height="stretch")
         return
     key = _key(network, plan)
     asked: set[str] = st.session_state.setdefault(_ASKED, set())

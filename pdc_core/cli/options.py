@@ -29,7 +29,10 @@ DataName = Annotated[
     str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
 ]
 Weights = Annotated[
-    str | None, typer.Option("--weights", help="Checkpoint file; left out: the weights that come with PDC.")
+    str | None,
+    typer.Option(
+        "--weights", help="Checkpoint file, or torchvision, or random; left out: the weights that come with PDC."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would happen, and how long.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of clustering, batch order and augmentation.")]
@@ -51,6 +54,8 @@ def absolute(weights: str | None, default: bool) -> bool | str:
     """Return what a run file says of weights: where the file lies wherever it is read, or the default."""
     if weights == "torchvision":  # those that torchvision publishes
         return weights
+    if weights == "random":
+        return False
     return str(Path(weights).resolve()) if weights else default
 
 

@@ -87,8 +87,8 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
         weights = WEIGHTS / f"{name}-{info.name}.safetensors"
         if info.name not in shipped_data(name):
             raise PDCError(
-                f"no weights for {name} on {info.name} come with PDC; give weights=False for random ones "
-                "or weights=PATH for a checkpoint of your own"
+                f"no weights for {name} on {info.name} come with PDC; give weights=False (--weights random) for random "
+                "ones or weights=PATH (--weights PATH) for a checkpoint of your own"
             )
     if weights == PUBLISHED:
         load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
@@ -108,7 +108,10 @@ def published_weights(name: str) -> dict[str, Tensor]:
     """
     models = torchvision().models
     if name in MODELS or name not in torchvision_names():
-        raise PDCError(f"torchvision publishes no weights for {name!r}; give weights=PATH for a checkpoint of your own")
+        raise PDCError(
+            f"torchvision publishes no weights for {name!r}; give weights=PATH (--weights PATH) for a checkpoint of "
+            "your own"
+        )
     weights = models.get_model_weights(name).DEFAULT
     try:
         state = torch.hub.load_state_dict_from_url(
@@ -117,7 +120,7 @@ def published_weights(name: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise PDCError(
             f"torchvision's weights for {name} could not be downloaded ({error}). On a machine with network fetch "
-            f"{weights.url} and give the file as weights=PATH"
+            f"{weights.url} and give the file as weights=PATH (--weights PATH)"
         ) from error
     own = {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
     return own if name in ("googlenet", "inception_v3") else dict(state)
