@@ -23,7 +23,9 @@ PLAN = pdc.Plan.uniform(GRAPH, 0.25, model="resnet20")
 
 
 def spec(epochs: int = 1, seed: int = 0) -> RunSpec:
-    return RunSpec(plan=PLAN, training=Training(epochs=epochs, batch_size=512), seed=seed)
+    hourly = 3600  # so that on a slow machine, too, every checkpoint is that of an epoch
+    training = Training(epochs=epochs, batch_size=512, checkpoint_seconds=hourly)
+    return RunSpec(plan=PLAN, training=training, seed=seed)
 
 
 def wait_for(folder: Path, *states: str, seconds: float = 120) -> pdc.Run:
