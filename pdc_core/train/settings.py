@@ -71,7 +71,7 @@ class Training(BaseModel):
     freeze: float = Field(0.5, ge=0, le=1)
     merges: int = Field(6, ge=1)
     images: int = Field(512, ge=2)
-    gradients: Literal["averaged", "summed"] = "averaged"
+    gradients: Literal["averaged", "summed"] = "summed"
     ramp: float = Field(0.3, gt=0, le=1)
     weights: Literal["norm", "uniform"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)
@@ -100,7 +100,7 @@ class Training(BaseModel):
     @classmethod
     def for_data(cls, data: str, **changes: Any) -> Training:
         """Return the defaults of `distil` for a data set: digits its own, every other one those of CIFAR-10."""
-        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": 1, "gradients": "summed"}
+        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": 1}
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
