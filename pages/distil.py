@@ -13,7 +13,7 @@ from pdc_core.runs import RunSpec, create_run, launch, list_runs
 from pdc_core.train import Training
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
-from ui.runs import cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
+from ui.runs import RUN, cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
 from ui.session import begin, current_plan
 from ui.settings import METHODS, estimate, training_settings
 from ui.watching import go_on, watch, whose
@@ -84,7 +84,7 @@ if shown.report:
         f"(before: {percent(base['test_accuracy'])}) with **{short(folded['macs'])} MACs** "
         f"({cut(base['macs'], folded['macs'])})."
     )
-    st.page_link("pages/compare.py", label="Compare it, and take it away")
+    st.page_link("pages/compare.py", label="Compare it, and take it away", query_params={RUN: shown.id})
 elif has_ended(shown):
     said, button = st.columns([6, 1], vertical_alignment="center")
     said.warning(f"This run is {shown.state}. {shown.status.get('message', '')}")

@@ -223,8 +223,6 @@ def test_a_link_opens_the_run_that_it_names(
     app.selectbox(key="run_choice").set_value(second).run()
     assert not app.warning
     assert app.query_params["run"] in (second, [second])
-    other = "compare" if page == "distil" else "distil"
-    app.switch_page(str(ROOT / "pages" / f"{other}.py")).run()
     assert app.selectbox(key="run_choice").value == second
 
 

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pdc_core.runs import Run
 from ui.network import Network
 
-RUN, _RUN_CHOICE = "run", "run_choice"  # in the address and in the session; the widget
+RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
 
 
 def cannot_train(network: Network) -> str | None:
@@ -28,26 +28,24 @@ def cannot_train(network: Network) -> str | None:
 
 
 def choose_run(names: list[str], default: str, place: DeltaGenerator | None = None) -> str:
-    """Draw the choice of a run and return it: the one looked at last, else the one that the address names.
+    """Draw the choice of a run and return it: the one that the address names, else the default.
 
     A name in the address that is not among them is said until another is chosen, since the link promised it.
     """
-    looked_at, asked = st.session_state.get(RUN), st.query_params.get(RUN)
-    chosen = next(name for name in (looked_at, asked, default) if name in names)
+    asked = st.query_params.get(RUN)
+    chosen = asked if asked in names else default
     st.session_state[_RUN_CHOICE] = chosen
     (place or st).selectbox("Run", names, key=_RUN_CHOICE, on_change=lambda: look_at(st.session_state[_RUN_CHOICE]))
-    if asked is not None and looked_at not in names and asked not in names:
+    if asked is None:
+        look_at(chosen)
+    elif asked != chosen:
         st.warning(f"The link names the run {asked[:60]!r}, which is not here. Another one is shown.")
-        return chosen
-    look_at(chosen)
-    if asked != chosen:
-        st.query_params[RUN] = chosen
     return chosen
 
 
 def look_at(name: str) -> None:
-    """Show this run from the next run of the page on, here and on other pages."""
-    st.session_state[RUN] = name
+    """Show this run from the next run of the page on."""
+    st.query_params[RUN] = name
 
 
 def is_live(run: Run) -> bool:
