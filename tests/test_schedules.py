@@ -14,6 +14,7 @@ import pdc_core as pdc
 from pdc_core.baselines import METHODS, Case, reestimate_norms_, train_baseline
 from pdc_core.data import Split
 from pdc_core.train import Asymptotic, Guide, Recorder, Training
+from pdc_core.train.recorder import Request
 
 DIGITS = pdc.load_data("digits")
 FEW = replace(DIGITS, train=Split(DIGITS.train.images[:130], DIGITS.train.labels[:130]))  # an epoch is four steps
@@ -78,6 +79,26 @@ def test_filters_become_ever_more_identical_under_the_asymptotic_schedule() -> N
         counts.append(len(torch.unique(stage.student.get_submodule(name).weight.detach(), dim=0)))
     sizes = [round(64 * (16 / 64) ** (j / 3)) for j in (1, 2, 3)]  # n (k/n)^(j/m)
     assert counts == [sizes[0], sizes[0], sizes[1], sizes[1], sizes[2], sizes[2]]
+
+
+@pytest.mark.parametrize("schedule", ["asymptotic", "progressive"])
+def test_a_run_ended_before_its_clusters_are_tied_is_a_network_and_not_a_ruin(schedule: str) -> None:
+    class Ends(Recorder):
+        def requested(self) -> Request | None:
+            return "keep" if self.done == 2 else None
+
+        done = 0
+
+        def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
+            self.done = step
+
+    settings = Training(epochs=8, schedule=schedule, ramp=0.9)
+    plan = pdc.Plan.uniform(GRAPH, 0.5)
+    result = pdc.distil(MODEL, plan, FEW, settings=settings, recorder=Ends())
+    assert result.report["ended_early"]["step"] == 2
+    assert result.report["folded"]["test_accuracy"] > {"asymptotic": 0.85, "progressive": 0.8}[schedule]
+    assert result.report["same_predictions"]
+    assert {name: a.max() + 1 for name, a in result.labels.items()} == plan.counts
 
 
 def test_readers_that_are_solved_start_better_than_channel_addition_alone() -> None:

@@ -86,6 +86,12 @@ class Asymptotic(Clustered):
         self.strength = share  # of the way to the plan's counts; what is merged is tied whole
         self._bind()
 
+    def settle_(self) -> None:
+        if not self.settled:  # ended before the last merge: do it now, since averaging alone would lose far more
+            self.merged = self.settings.merges
+            self._merge_(1.0)
+        super().settle_()
+
     def figures(self) -> dict[str, float]:
         """Return the share of the way, and how far the filters are from the clusters of the end."""
         folded = self.wide is not None

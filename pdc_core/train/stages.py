@@ -24,6 +24,7 @@ from pdc_core.train.settings import Training
 from pdc_core.train.soft import Soft
 from pdc_core.train.stage import Clustered, Stage, Taught
 
+RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
 COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
 
 
@@ -188,10 +189,14 @@ def run_stage(
 
 
 def _finished(stage: Stage, loop: Loop) -> tuple[nn.Module, nn.Module]:
-    """Return the stage's networks, their norm statistics estimated anew if that is asked for."""
-    if loop.settings.recalibrate:
+    """Return the stage's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
+
+    What a run that ended before its clusters were tied still has to merge changes what every norm sees.
+    """
+    images = loop.settings.recalibrate or (0 if stage.settled else RECALIBRATED)
+    if images:
         stage.settle_()
-        recalibrate_(stage.student, loop.data, loop.settings.recalibrate, seed=loop.seed)
+        recalibrate_(stage.student, loop.data, images, seed=loop.seed)
     return stage.finish()
 
 
