@@ -31,6 +31,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "merged at once": ({"merges": 1}, {}),
     "merged in 6 goes over 0.3": ({"merges": 6, "ramp": 0.3}, {}),
     "progressive strength over half the run": ({"schedule": "progressive", "ramp": 0.5}, {}),
+    "progressive strength, centroids are plain means": (
+        {"schedule": "progressive", "ramp": 0.5, "weights": "uniform"},
+        {},
+    ),
+    "progressive strength, centroids are medoids": ({"schedule": "progressive", "ramp": 0.5, "weights": "medoid"}, {}),
     "tied from the start, readers added": ({"schedule": "tied"}, {}),
     "soft clusters, strength over half the run": ({"schedule": "soft", "ramp": 0.5}, {}),
     "gradients summed": ({"gradients": "summed"}, {}),
@@ -41,6 +46,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no teacher": ({"matching": 0.0, "alpha": 0.0}, {}),
     "clusters from data": ({}, DATA),
     "Ward instead of k-means": ({}, {"algorithm": "ward"}),
+    "k-medoids instead of k-means": ({}, {"algorithm": "kmedoids"}),
 }
 
 

@@ -116,15 +116,16 @@ view = st.segmented_control(
 with st.expander("How the clusters are found"):
     st.markdown(
         "The filters' vectors, each weighted by its filter's squared norm (our choice), are grouped in the full space "
-        "and never on the map. Both algorithms look for labels $a_i$ and centroids $C_j$ with a small"
+        "and never on the map. All algorithms look for labels $a_i$ and centroids $C_j$ with a small"
     )
     st.latex(
         r"\sum_i \lVert W_i \rVert^2 \, \lVert v_i - C_{a_i} \rVert^2 ,\qquad "
         r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 v_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
     st.markdown(
-        "k-means moves centroids and labels in turns; Ward linkage merges, again and again, the two clusters whose "
-        "union costs least. Training then ties the filters of a cluster exactly, so folding them changes nothing."
+        "k-means moves centroids and labels in turns; k-medoids allows no centroid but one of the filters and swaps "
+        "them as long as that helps; Ward linkage merges, again and again, the two clusters whose union costs least. "
+        "Training then ties the filters of a cluster exactly, so folding them changes nothing."
     )
 frozen = [group for group in network.graph.groups if group.frozen]
 if frozen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.cluster import ALGORITHMS, VECTORS, canonical, cut, moments, ward_linkage
 from pdc_core.cluster.algorithms import eliminations, join
+from pdc_core.cluster.medoids import _swapped
 from pdc_core.cluster.vectors import reader_kernels
 from tests.networks import chain, lively_
 
@@ -51,6 +52,35 @@ def test_kmeans_finds_the_best_of_all_partitions() -> None:
         vectors, weights = random.normal(size=(7, 2)), random.uniform(0.1, 2, 7)
         best = min(inertia(vectors, np.array(a), weights) for a in product(range(3), repeat=7) if len(set(a)) == 3)
         assert inertia(vectors, pdc.cluster(vectors, 3, weights), weights) == pytest.approx(best, rel=1e-9)
+
+
+def spread_around(vectors: np.ndarray, medoids: tuple[int, ...], weights: np.ndarray) -> float:
+    """sum_i D_ii ||w_i - w_(m(a_i))||^2, naively."""
+    return sum(d * min(((w - vectors[m]) ** 2).sum() for m in medoids) for w, d in zip(vectors, weights, strict=True))
+
+
+def test_kmedoids_finds_the_best_of_all_medoids() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        vectors, weights = random.normal(size=(9, 2)), random.uniform(0.1, 2, 9)
+        best = min(combinations(range(9), 3), key=lambda m: spread_around(vectors, m, weights))
+        expected = [min(best, key=lambda m: ((w - vectors[m]) ** 2).sum()) for w in vectors]
+        assert np.array_equal(pdc.cluster(vectors, 3, weights, algorithm="kmedoids"), canonical(np.array(expected)))
+
+
+@pytest.mark.parametrize("n", [12, 70, 300])
+def test_no_swap_of_a_medoid_pays_at_the_end(n: int) -> None:
+    random = np.random.default_rng(n)
+    vectors, weights = random.normal(size=(n, 3)), random.uniform(0.1, 2, n)
+    apart = ((vectors[:, None] - vectors[None]) ** 2).sum(2)
+    start = random.choice(n, 5, replace=False)
+    medoids = _swapped(apart, weights, start)
+    loss = weights @ apart[:, medoids].min(1)
+    assert loss < weights @ apart[:, start].min(1)
+    for m, c in product(range(5), range(n)):
+        other = medoids.copy()
+        other[m] = c
+        assert weights @ apart[:, other].min(1) >= loss * (1 - 1e-9)
 
 
 def test_large_groups_start_on_a_sketch_and_end_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +219,7 @@ def test_every_algorithm_finds_clusters_that_are_far_apart(algorithm: str) -> No
 
 def test_an_unknown_algorithm_or_vector_names_those_that_there_are() -> None:
     net, graph = traced()
-    with pytest.raises(pdc.PDCError, match="kmeans, ward"):
+    with pytest.raises(pdc.PDCError, match="kmeans, kmedoids, ward"):
         pdc.cluster(np.zeros((4, 2)), 2, algorithm="birch")
     with pytest.raises(pdc.PDCError, match="raw, scaled"):
         pdc.filter_vectors(net, graph.group("3"), "colour")

@@ -27,8 +27,21 @@ def projector(a: np.ndarray, d: np.ndarray) -> Tensor:
     return torch.from_numpy(m @ np.linalg.inv(m.T @ big_d @ m) @ m.T @ big_d)
 
 
-@settings(max_examples=30, deadline=None)
-@given(strength=st.floats(0, 1), seed=st.integers(0, 1000), weights=st.sampled_from(["norm", "uniform"]))
+def weighted(flat: Tensor, a: np.ndarray, weights: str) -> np.ndarray:
+    """The diagonal of D, naively."""
+    w, norms = flat.numpy(), flat.square().sum(1).numpy()
+    if weights != "medoid":
+        return norms if weights == "norm" else np.ones(len(w))
+    d = np.zeros(len(w))
+    for c in set(a):
+        members = np.flatnonzero(a == c)
+        cost = [sum(norms[j] * ((w[j] - w[i]) ** 2).sum() for j in members) for i in members]
+        d[members[int(np.argmin(cost))]] = 1
+    return d
+
+
+@settings(max_examples=40, deadline=None)
+@given(strength=st.floats(0, 1), seed=st.integers(0, 1000), weights=st.sampled_from(["norm", "uniform", "medoid"]))
 def test_reconstruct_is_the_formula_for_every_tensor(strength: float, seed: int, weights: str) -> None:
     net = lively_(chain(), seed)
     graph = pdc.trace(net, EXAMPLE)
@@ -36,8 +49,7 @@ def test_reconstruct_is_the_formula_for_every_tensor(strength: float, seed: int,
     moved = pdc.reconstruct_(copy.deepcopy(net), graph, labels, strength, weights=weights)  # type: ignore[arg-type]
     for conv, norm, name in ((0, 1, "0"), (3, 4, "3")):
         flat = net[conv].weight.detach().flatten(1)
-        d = flat.square().sum(1).numpy() if weights == "norm" else np.ones(len(flat))
-        p = projector(labels[name], d)
+        p = projector(labels[name], weighted(flat, labels[name], weights))
         for module, key in (
             (conv, "weight"),
             (conv, "bias"),
@@ -93,6 +105,19 @@ def test_a_cluster_without_weight_counts_as_uniform() -> None:
     t = torch.tensor([[1.0], [3.0], [8.0]], dtype=torch.float64)
     a, d = torch.tensor([0, 0, 1]), torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64)
     assert centroids(t, a, 2, d).tolist() == [[2.0], [8.0]]
+
+
+def test_tied_to_a_medoid_every_filter_is_one_that_was_there_to_the_last_bit() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    labels = {"0": np.array([0, 0, 0, 1, 1, 1])}
+    before = net[0].weight.detach().clone()
+    pdc.reconstruct_(net, graph, labels, weights="medoid")
+    after = net[0].weight.detach()
+    assert len(torch.unique(after.flatten(1), dim=0)) == 2
+    assert all(any(torch.equal(w, old) for old in before) for w in after)
+    with pytest.raises(ValueError, match="gradients summed"):
+        pdc.Training(weights="medoid", gradients="averaged")
 
 
 def test_several_producers_share_one_projector() -> None:

@@ -33,7 +33,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 # Honest names: what is compared, and how. The activations on images need training images and are for the library.
 VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "weights in and out"}
-ALGORITHMS = {"kmeans": "k-means", "ward": "Ward linkage"}
+ALGORITHMS = {"kmeans": "k-means", "kmedoids": "k-medoids", "ward": "Ward linkage"}
 _RATE_IMAGES, _RATE_MACS = 200, 4e9
 
 

@@ -1,6 +1,7 @@
 """Clustering algorithms: n vectors, their weights and k in, labels out. Pure functions on arrays.
 
-All of them lower the same sum, sum_i D_ii ||w_i - c_(a_i)||^2: k-means by alternating, Ward by merging greedily.
+All of them lower the same sum, sum_i D_ii ||w_i - c_(a_i)||^2: k-means by alternating, Ward by merging greedily,
+k-medoids by swapping, with the c_j among the w_i.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pdc_core.cluster.labels import FloatArray, IntArray, canonical, split_to
+from pdc_core.cluster.medoids import kmedoids
 from pdc_core.errors import PDCError
 
 LARGE, SKETCH = 512, 256  # points from which k-means starts on a sketch of them, and its dimensions
@@ -25,7 +27,7 @@ def cluster(
     vectors : (n, d).
     k : clusters, 1 to n. None is empty: where fewer than k vectors differ, equal ones are split.
     weights : the diagonal of D, (n,), not negative; None or all zero means uniform.
-    seed : of k-means++; Ward has no chance in it.
+    seed : of k-means++, from which k-means and k-medoids start; Ward has no chance in it.
     algorithm : a name in ALGORITHMS.
 
     Returns
@@ -111,6 +113,7 @@ def around_representatives(points: FloatArray, k: int, d: FloatArray, seed: int)
 
 ALGORITHMS: dict[str, Callable[[FloatArray, int, FloatArray, int], IntArray]] = {
     "kmeans": kmeans,
+    "kmedoids": kmedoids,
     "ward": ward,
     "representatives": around_representatives,
 }

@@ -7,7 +7,7 @@
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
 from pdc_core.reconstruct.representatives import reader_solution, represent_, take_over_
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
-from pdc_core.reconstruct.tie import Tie, centroids, deviation, reconstruct_, spread, tie
+from pdc_core.reconstruct.tie import Tie, centroids, deviation, medoids, reconstruct_, spread, tie
 
 __all__ = [
     "SCHEDULES",
@@ -15,6 +15,7 @@ __all__ = [
     "Tie",
     "centroids",
     "deviation",
+    "medoids",
     "progressive",
     "reader_solution",
     "reconstruct_",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors
 
-Weights = Literal["norm", "uniform"]
+Weights = Literal["norm", "uniform", "medoid"]
 
 
 def centroids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
@@ -42,6 +42,25 @@ def centroids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
     return t.new_zeros(k, t.shape[1]).index_add_(0, a, share[:, None] * t)
 
 
+def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
+    """Return 1 for the medoid of every cluster and 0 for its other members, (n,): with it, D picks one filter.
+
+    The medoid has the least sum_j d_j ||t_i - t_j||^2 over its cluster, which is to be nearest to the weighted mean.
+    Parameters are those of `centroids`; of equals the first counts.
+
+    Examples
+    --------
+    >>> t, a = torch.tensor([[0.0], [3.0], [4.0], [8.0]]), torch.tensor([0, 0, 0, 1])
+    >>> medoids(t, a, 2, torch.ones(4)).tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    away = (t - centroids(t, a, k, d)[a]).square().sum(dim=1).nan_to_num(torch.inf)
+    least = away.new_full((k,), torch.inf).scatter_reduce_(0, a, away, "amin")
+    position = torch.arange(len(t), device=t.device)
+    first = position.new_full((k,), len(t)).scatter_reduce_(0, a, position.where(away == least[a], len(t)), "amin")
+    return torch.zeros_like(d).index_fill_(0, first, 1.0)
+
+
 class Tie:
     """One group's tensors bound to its labels: what `reconstruct_` does at every step of a run, prepared once.
 
@@ -50,8 +69,11 @@ class Tie:
     """
 
     def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray, weights: Weights = "norm") -> None:
-        if weights not in ("norm", "uniform"):
-            raise PDCError(f"weights={weights!r}: filters are weighted by 'norm' (their squared norms) or 'uniform'.")
+        if weights not in get_args(Weights):
+            raise PDCError(
+                f"weights={weights!r}: filters are weighted by 'norm' (their squared norms), 'uniform', or 'medoid' "
+                "(the one that is nearest to its cluster's mean counts alone)."
+            )
         self.group, self.weights = group, weights
         self.tensors = channel_tensors(model, group)
         device = self.tensors[0].tensor.device
@@ -87,10 +109,12 @@ class Tie:
                 view.index_copy_(0, index, rows)
 
     def d(self, matrix: Tensor) -> Tensor:
-        """Return the diagonal of D, (n,): squared norms of the filters summed over producers, or ones."""
+        """Return the diagonal of D, (n,): squared norms of the filters summed over producers, ones, or the medoids."""
         if self.weights == "uniform":
             return matrix.new_ones(len(matrix))
-        return sum((matrix[:, columns].square().sum(dim=1) for columns in self.filters), matrix.new_zeros(len(matrix)))
+        filters = torch.cat([matrix[:, columns] for columns in self.filters], dim=1)
+        norms = filters.square().sum(dim=1)
+        return medoids(filters, self.a, self.k, norms) if self.weights == "medoid" else norms
 
     def project(self, matrix: Tensor) -> Tensor:
         """Return P t: rows of one cluster are identical to the last bit."""
@@ -132,7 +156,8 @@ def reconstruct_(
     model, graph : the network and its trace. The network is changed.
     labels : {group name: int array (n,)}; groups that are absent are left alone.
     strength : s, 0 (nothing happens) to 1 (tied).
-    weights : D is "norm" (each filter's squared norm, summed over the group's producers) or "uniform".
+    weights : D is "norm" (each filter's squared norm, summed over the group's producers), "uniform", or "medoid": 1 for
+        the filter nearest to its cluster's mean (weighted by norm), which the others then move to, 0 for them.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class Training(BaseModel):
     merges : goes of "asymptotic", the first before the first step, the last at `ramp`.
     images : training images on which channels are measured, where clusters or readers look at data.
     gradients : while filters are tied, "averaged" over a cluster or "summed" as in the folded network.
-    weights : how filters count in a centroid, by their squared norm or uniformly.
+    weights : how filters count in a centroid, by their squared norm, uniformly, or the medoid alone.
     augment : share of the images of a step that are augmented (see `data`). A short distillation on digits does
         better without: 8 epochs are too few to learn the moved images as well.
     fold_when_tied : fold as soon as the filters are tied and train the small network on, with gradients scaled so that
@@ -73,7 +73,7 @@ class Training(BaseModel):
     images: int = Field(512, ge=2)
     gradients: Literal["averaged", "summed"] = "summed"
     ramp: float = Field(0.3, gt=0, le=1)
-    weights: Literal["norm", "uniform"] = "norm"
+    weights: Literal["norm", "uniform", "medoid"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)
     fold_when_tied: bool = False
     recalibrate: int = Field(0, ge=0)
@@ -91,6 +91,8 @@ class Training(BaseModel):
     def _fits_together(self) -> Training:
         if self.fold_when_tied and self.optimizer != "sgd":
             raise ValueError(f"fold_when_tied goes with optimizer sgd, not {self.optimizer}, whose steps would differ")
+        if self.weights == "medoid" and self.gradients == "averaged":
+            raise ValueError("weights medoid goes with gradients summed: a medoid's own gradient is not the average")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup of {self.warmup:g} epochs has to be shorter than the {self.epochs} of the run")
         if not all(0 < a < 1 for a in self.milestones) or list(self.milestones) != sorted(self.milestones):
