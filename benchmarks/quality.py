@@ -116,22 +116,27 @@ TASKS: dict[str, Callable[[Path | None, Path | None], Task]] = {
 }
 
 
+def compressed(task: Task, method: str, keep: float, seed: int) -> nn.Module:
+    """Return the small network that a method makes and trains."""
+    graph = pdc.trace(task.model, torch.zeros(1, *task.data.shape))
+    plan = pdc.Plan.uniform(graph, keep)
+    if method in UNTRAINED:
+        return METHODS[method](Case(task.model, graph, plan, task.data, seed))
+    if method == "pdc":
+        return pdc.distil(task.model, plan, task.data, seed=seed, settings=task.settings).folded
+    if method in OUTSIDE:
+        small = pruned_by_torch_pruning(method, task.model, graph, plan)
+        return train_small(small, task.model, plan, task.data, seed=seed, settings=task.settings).folded
+    alone = {"alpha": 0.0, "matching": 0.0, "attention": 0.0} if method == "l1_alone" else {}
+    settings = task.settings.model_copy(update=alone)
+    name = method.removesuffix("_alone")
+    return train_baseline(name, task.model, plan, task.data, seed=seed, settings=settings).folded
+
+
 def row(task: Task, method: str, keep: float, seed: int) -> dict[str, object]:
     """Compress and train once; return a row of the table."""
-    graph = pdc.trace(task.model, torch.zeros(1, *task.data.shape))
-    plan, began = pdc.Plan.uniform(graph, keep), time.perf_counter()
-    if method in UNTRAINED:
-        small = METHODS[method](Case(task.model, graph, plan, task.data, seed))
-    elif method == "pdc":
-        small = pdc.distil(task.model, plan, task.data, seed=seed, settings=task.settings).folded
-    elif method in OUTSIDE:
-        small = pruned_by_torch_pruning(method, task.model, graph, plan)
-        small = train_small(small, task.model, plan, task.data, seed=seed, settings=task.settings).folded
-    else:
-        alone = {"alpha": 0.0, "matching": 0.0, "attention": 0.0} if method == "l1_alone" else {}
-        settings = task.settings.model_copy(update=alone)
-        name = method.removesuffix("_alone")
-        small = train_baseline(name, task.model, plan, task.data, seed=seed, settings=settings).folded
+    began = time.perf_counter()
+    small = compressed(task, method, keep, seed)
     seconds, price = time.perf_counter() - began, pdc.cost(small, torch.zeros(1, *task.data.shape))
     return {
         "task": task.name,

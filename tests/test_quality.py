@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,16 +16,24 @@ import torch
 import pdc_core as pdc
 
 
-@pytest.fixture(scope="module")
-def quality() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "quality.py"
-    spec = importlib.util.spec_from_file_location("quality", path)
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["quality"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses and the other benchmarks look it up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def quality() -> ModuleType:
+    return benchmark("quality")
+
+
+@pytest.fixture(scope="module")
+def paired(quality: ModuleType) -> ModuleType:
+    return benchmark("paired")
 
 
 def values(task: str, method: str, keep: float, seed: int, accuracy: float) -> dict[str, Any]:
@@ -90,3 +99,46 @@ def test_peers_from_outside_get_the_plans_counts_and_leave_the_trunk(quality: Mo
     small = quality.pruned_by_torch_pruning(method, net, graph, plan)
     assert pdc.cost(small, example).macs == pdc.plan_cost(graph, plan).macs
     assert net.layer1[0].conv1.out_channels == 16
+
+
+def test_a_difference_has_one_error_over_seeds_and_one_over_images(paired: ModuleType) -> None:
+    random = np.random.default_rng(0)
+    first, second = ((random.random((3, 50)) < p).astype(float) for p in (0.9, 0.8))
+    found = paired.difference(first, second)
+    assert found["points"] == pytest.approx(100 * (first.mean() - second.mean()))
+    images = [np.mean([first[s, i] - second[s, i] for s in range(3)]) for i in range(50)]
+    assert found["error_images"] == pytest.approx(100 * np.std(images, ddof=1) / np.sqrt(50))
+    assert found["error_seeds"] == pytest.approx(100 * np.std((first - second).mean(1), ddof=1) / np.sqrt(3))
+    same = paired.difference(first[:2], first[:2])
+    assert same == {"points": 0, "error_seeds": 0, "error_images": 0}
+
+
+def test_a_pair_is_compared_again_in_its_own_line(
+    paired: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "paired.csv"
+    for keep, second in (("0.4", "folding_bn"), ("0.4", "folding_bn"), ("0.2", "folding_bn")):
+        arguments = ["digits", keep, "folding", second, "--seeds", "0", "1", "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", ["paired.py", *arguments])
+        paired.main()
+    rows = pd.read_csv(out)
+    assert list(rows.keep) == [0.4, 0.2]
+    assert (rows.points < -20).all()  # statistics that fit the folded network are worth that much
+    assert "| digits | 0.2 | folding | folding_bn | 2 | -" in out.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("second", "seeds", "said"), [("folding_bn", ["0"], "no deviation"), ("magic", ["0", "1"], "l1")]
+)
+def test_a_pair_that_cannot_be_compared_says_why(
+    paired: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    second: str,
+    seeds: list,
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["paired.py", "digits", "0.4", "folding", second, "--seeds", *seeds])
+    with pytest.raises(SystemExit):
+        paired.main()
+    assert said in capsys.readouterr().err
