@@ -32,7 +32,7 @@ def draw_options(network: Network) -> None:
         key = f"option_{field}"
         st.session_state[key] = getattr(current_plan(), field)
         st.radio(label, list(choices), format_func=choices.get, key=key, on_change=_take, args=(field, network))
-    st.number_input("Seed of k-means and UMAP", 0, 2**31 - 1, SEED, key="cluster_seed", persist_state="session")
+    st.number_input("Seed of clusters and UMAP", 0, 2**31 - 1, SEED, key="cluster_seed", persist_state="session")
     st.caption("Vectors and algorithm belong to the plan and hold for all layers; a run has its own seed.")
 
 
