@@ -334,6 +334,10 @@ def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -
     epochs.press("Tab")
     asked("Start")
     expect(page.get_by_text("Epoch 0.")).to_be_visible()
+    _go(page, "Compare")  # shows the run that is done
+    expect(_metric(page, "MACs, folded")).to_be_visible()
+    _go(page, "Distil")  # and this one still the one under way
+    expect(page.get_by_text("images/s")).to_be_visible()
     asked("Pause")
     expect(page.get_by_text("This run is paused.")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))
@@ -348,6 +352,9 @@ def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -
     expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
     expect(page.get_by_text("Filters on their way into clusters")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))
+    kept = pdc.read_run(run.folder).report
+    assert kept is not None
+    assert kept["folded"]["test_accuracy"] > 0.5  # long before its clusters were tied
     _done(page, "kept")
 
 
