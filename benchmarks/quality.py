@@ -214,12 +214,14 @@ def table(path: Path) -> str:
     ]
     for task, of_task in rows.groupby("task", sort=False):
         keeps = sorted(of_task.keep.unique(), reverse=True)
-        macs = {keep: of_task[of_task.keep == keep].macs.iloc[0] for keep in keeps}
+        sizes = {keep: of_task[of_task.keep == keep].iloc[0] for keep in keeps}
         lines += [
             "",
             f"## {task}",
             "",
-            "| method | " + " | ".join(f"keep {k:g} ({macs[k]:,} MACs)" for k in keeps) + " |",
+            "| method | "
+            + " | ".join(f"keep {k:g} ({size.macs:,} MACs, {size.params:,} parameters)" for k, size in sizes.items())
+            + " |",
         ]
         lines.append("|---|" + "--:|" * len(keeps))
         means = of_task.groupby(["keep", "method"]).test_accuracy.mean()

@@ -87,6 +87,7 @@ def test_the_table_shows_means_marks_the_best_and_says_what_was_not_run(quality:
     text = quality.table(out)
     assert "| pdc | **91.00 ± 1.41 (2)** | **70.00 (1)** |" in text
     assert "| l1 | 88.00 (1) | not run |" in text
+    assert "keep 0.4 (400 MACs, 10 parameters)" in text
 
 
 @pytest.mark.parametrize("method", ["torch_pruning_l1", "torch_pruning_group"])

@@ -37,7 +37,8 @@ class Training(BaseModel):
         better without: 8 epochs are too few to learn the moved images as well.
     fold_when_tied : fold as soon as the filters are tied and train the small network on, with gradients scaled so that
         SGD makes the same steps (`shrink`). Saves work; not with "adamw", whose steps would differ.
-    recalibrate : training images over which norm statistics are estimated anew at the end; 0 leaves them as trained.
+    recalibrate : training images over which norm statistics are estimated anew at the end; 0 leaves them as trained,
+        unless the run ended before its clusters were tied.
     accelerator, devices : where to train and on how many devices of a machine, as Lightning Fabric names them.
     precision : "32", or "bf16-mixed" or "16-mixed" (GPU only) for faster products of less precision.
     teacher_precision : of the teacher alone: "same" as the student, "32", "bf16" or "16" (GPU only).
