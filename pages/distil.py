@@ -79,10 +79,12 @@ how = "" if shown.spec.method == "pdc" else f"{METHODS[shown.spec.method]}: "
 st.caption(f"{how}{shown.spec.model} on {shown.spec.data}, {shown.spec.training.epochs} epochs, {whose(shown)}.")
 if shown.report:
     folded, base = shown.report["folded"], shown.report["before"]
+    early = shown.report.get("ended_early")
+    ended = f" It ended after step {early['step']:,} of {early['steps']:,}, as was asked." if early else ""
     st.success(
         f"Done: the folded network is right on **{percent(folded['test_accuracy'])}** of the test images "
         f"(before: {percent(base['test_accuracy'])}) with **{short(folded['macs'])} MACs** "
-        f"({cut(base['macs'], folded['macs'])})."
+        f"({cut(base['macs'], folded['macs'])}).{ended}"
     )
     st.page_link("pages/compare.py", label="Compare it, and take it away", query_params={RUN: shown.id})
 elif has_ended(shown):

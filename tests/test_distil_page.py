@@ -104,6 +104,18 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     assert launched == [folder]
 
 
+def test_a_run_that_was_kept_early_says_after_which_step(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path / "kept")
+    report = json.loads((finished / "report.json").read_text())
+    assert "as was asked" not in _open(finished.parent, monkeypatch).success[0].value
+    report["ended_early"] = {"step": 139, "steps": 1020}
+    (tmp_path / "kept" / "report.json").write_text(json.dumps(report))
+    app = _open(tmp_path, monkeypatch)
+    assert app.success[0].value.endswith("It ended after step 139 of 1,020, as was asked.")
+
+
 def test_a_run_copied_from_another_machine_appears_and_says_where_it_was(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
