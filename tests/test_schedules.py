@@ -66,8 +66,9 @@ def test_every_schedule_and_guidance_resumes_bit_for_bit(variant: tuple[Training
         assert torch.equal(a, b)
 
 
-def test_filters_become_ever_more_identical_under_the_asymptotic_schedule() -> None:
-    settings = Training(epochs=1, **SCHEDULED["asymptotic"])
+@pytest.mark.parametrize("decay", [0.5, 1.0, 2.0])
+def test_filters_become_ever_more_identical_under_the_asymptotic_schedule(decay: float) -> None:
+    settings = Training(epochs=1, merge_decay=decay, **SCHEDULED["asymptotic"])
     images = FEW.prepare(FEW.train.images[:64])
     stage = Asymptotic(MODEL, GRAPH, pdc.assign(MODEL, GRAPH, PLAN), settings, images)
     stage.optimizer = torch.optim.SGD(stage.student.parameters(), lr=0.1)
@@ -77,7 +78,7 @@ def test_filters_become_ever_more_identical_under_the_asymptotic_schedule() -> N
         if progress:
             stage.after_step(progress)
         counts.append(len(torch.unique(stage.student.get_submodule(name).weight.detach(), dim=0)))
-    sizes = [round(64 * (16 / 64) ** (j / 3)) for j in (1, 2, 3)]  # n (k/n)^(j/m)
+    sizes = [round(64 * (16 / 64) ** ((j / 3) ** decay)) for j in (1, 2, 3)]  # n (k/n)^((j/m)^p)
     assert counts == [sizes[0], sizes[0], sizes[1], sizes[1], sizes[2], sizes[2]]
 
 

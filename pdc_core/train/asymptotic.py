@@ -25,11 +25,12 @@ class Asymptotic(Clustered):
 
     Parameters
     ----------
-    teacher, graph, labels, settings : as for `Clustered`; `merges` and `ramp` say how often, and until when.
+    teacher, graph, labels, settings : as for `Clustered`; `merges`, `ramp` and `merge_decay` say how often, until
+        when, and whether more of it early or late.
     images : prepared images (b, c, h, w) on which the channels are measured at every merge.
 
     Source: gradually more identical filters (PDC, doi 10.1016/j.imavis.2023.104743, abstract). Which filters merge
-    when, and solving the readers, are our choice; so is the decay k_j = n (k/n)^(j/merges).
+    when, and solving the readers, are our choice; so is the decay k_j = n (k/n)^((j/merges)^merge_decay).
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Asymptotic(Clustered):
         due = min(m, 1 + int(progress / self.settings.ramp * (m - 1) + 1e-9))
         if due > self.merged:
             self.merged = due
-            self._merge_(due / m)
+            self._merge_((due / m) ** self.settings.merge_decay)
 
     @torch.no_grad()
     def _merge_(self, share: float) -> None:

@@ -30,6 +30,7 @@ class Training(BaseModel):
         every epoch until `freeze`; "asymptotic": filters merge in `merges` goes, readers solved anew at each.
     freeze : share of the run after which "soft" keeps its clusters.
     merges : goes of "asymptotic", the first before the first step, the last at `ramp`.
+    merge_decay : p of "asymptotic", k_j = n (k/n)^((j/merges)^p) after go j: below 1 more merges early, above 1 late.
     images : training images on which channels are measured, where clusters or readers look at data.
     gradients : while filters are tied, "averaged" over a cluster or "summed" as in the folded network.
     weights : how filters count in a centroid, by their squared norm, uniformly, or the medoid alone.
@@ -71,6 +72,7 @@ class Training(BaseModel):
     schedule: Literal["progressive", "tied", "soft", "asymptotic"] = "asymptotic"
     freeze: float = Field(0.5, ge=0, le=1)
     merges: int = Field(6, ge=1)
+    merge_decay: float = Field(1.0, gt=0)
     images: int = Field(512, ge=2)
     gradients: Literal["averaged", "summed"] = "summed"
     ramp: float = Field(0.3, gt=0, le=1)
