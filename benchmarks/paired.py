@@ -26,10 +26,14 @@ RESULTS = Path(__file__).parent / "results"
 KEY = ["task", "keep", "first", "second"]
 
 
-def right(task: quality.Task, method: str, keep: float, seed: int) -> NDArray[np.float64]:
-    """Return 1 for every test image that the compressed network names rightly, 0 for the others, (n,)."""
-    small = quality.compressed(task, method, keep, seed)
-    return pdc.evaluate(small, task.data, task.data.test).predictions.eq(task.data.test.labels).double().numpy()
+def right(task: quality.Task, method: str, keep: float, seeds: list[int]) -> NDArray[np.float64]:
+    """Return 1 for every test image that a compressed network names rightly, else 0, (seeds, images)."""
+    rows = []
+    for seed in seeds:
+        found = pdc.evaluate(quality.compressed(task, method, keep, seed), task.data, task.data.test)
+        rows.append(found.predictions.eq(task.data.test.labels).double().numpy())
+        print(f"{method}, seed {seed}: {100 * rows[-1].mean():.2f}", flush=True)
+    return np.stack(rows)
 
 
 def difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:
@@ -48,9 +52,9 @@ def difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[
     d = 100 * (first - second)
     seeds, images = d.mean(1), d.mean(0)
     return {
-        "points": d.mean(),
-        "error_seeds": seeds.std(ddof=1) / len(seeds) ** 0.5,
-        "error_images": images.std(ddof=1) / len(images) ** 0.5,
+        "points": float(d.mean()),
+        "error_seeds": float(seeds.std(ddof=1) / len(seeds) ** 0.5),
+        "error_images": float(images.std(ddof=1) / len(images) ** 0.5),
     }
 
 
@@ -89,17 +93,11 @@ def main() -> None:
     if unknown := [m for m in (given.first, given.second) if m not in methods]:
         parser.error(f"there is no method {unknown[0]}; there are {', '.join(methods)}")
     task = quality.TASKS[given.task](given.data, given.checkpoints)
-    found = []
-    for method in (given.first, given.second):
-        found.append([])
-        for seed in given.seeds:
-            found[-1].append(right(task, method, given.keep, seed))
-            print(f"{method}, seed {seed}: {100 * found[-1][-1].mean():.2f}", flush=True)
-    values = [task.name, given.keep, given.first, given.second]
-    line = {**dict(zip(KEY, values, strict=True)), "seeds": len(given.seeds), **difference(*map(np.stack, found))}
-    rows = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame(columns=list(line))
-    rows = rows[(rows[KEY] != values).any(axis=1)]
-    rows = pd.concat([rows, pd.DataFrame([line])]) if len(rows) else pd.DataFrame([line])
+    found = difference(*(right(task, method, given.keep, given.seeds) for method in (given.first, given.second)))
+    key = dict(zip(KEY, (task.name, given.keep, given.first, given.second), strict=True))
+    lines = pd.read_csv(given.out).to_dict("records") if given.out.exists() else []
+    others = [line for line in lines if any(line[name] != value for name, value in key.items())]
+    rows = pd.DataFrame([*others, {**key, "seeds": len(given.seeds), **found}])
     rows.round(4).to_csv(given.out, index=False)
     given.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
 

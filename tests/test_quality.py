@@ -129,7 +129,7 @@ def test_a_pair_is_compared_again_in_its_own_line(
 
 
 @pytest.mark.parametrize(
-    ("second", "seeds", "said"), [("folding_bn", ["0"], "no deviation"), ("magic", ["0", "1"], "l1")]
+    ("second", "seeds", "said"), [("folding_bn", ["0"], "no deviation"), ("magic", ["0", "1"], "no method magic")]
 )
 def test_a_pair_that_cannot_be_compared_says_why(
     paired: ModuleType,
