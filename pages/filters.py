@@ -123,8 +123,8 @@ with st.expander("How the clusters are found"):
         r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 v_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
     st.markdown(
-        "k-means moves centroids and labels in turns; k-medoids allows no centroid but one of the filters and swaps "
-        "them as long as that helps; Ward linkage merges, again and again, the two clusters whose union costs least. "
+        "k-means moves centroids and labels in turns; k-medoids takes filters for centroids, in place of the means, "
+        "and swaps them as long as that helps; Ward linkage merges, again and again, the two clusters whose union costs least. "
         "Training then ties the filters of a cluster exactly, so folding them changes nothing."
     )
 frozen = [group for group in network.graph.groups if group.frozen]
