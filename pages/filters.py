@@ -124,8 +124,8 @@ with st.expander("How the clusters are found"):
     )
     st.markdown(
         "k-means moves centroids and labels in turns; k-medoids takes filters for centroids, in place of the means, "
-        "and swaps them as long as that helps; Ward linkage merges, again and again, the two clusters whose union costs least. "
-        "Training then ties the filters of a cluster exactly, so folding them changes nothing."
+        "and swaps them as long as that helps; Ward linkage merges, again and again, the two clusters whose union "
+        "costs least. Training then ties the filters of a cluster exactly, so folding them changes nothing."
     )
 frozen = [group for group in network.graph.groups if group.frozen]
 if frozen:
