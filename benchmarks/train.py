@@ -25,7 +25,7 @@ from torch import nn
 
 import pdc_core as pdc
 from pdc_core.data import Data, Split
-from pdc_core.distil import one_stage_loss
+from pdc_core.losses import one_stage_loss
 from pdc_core.train import Clustered, Loop, Recorder, Taught, Training
 from pdc_core.train.teacher import Teacher
 

@@ -9,12 +9,12 @@ from pdc_core import charts
 from pdc_core.errors import PDCError
 from pdc_core.runs import list_runs
 from ui.choice import lecture
-from ui.compare_sections import SECTIONS
-from ui.comparing import BEFORE, COSTS, all_runs, stages
 from ui.drawing import cut, figure, percent, short
-from ui.runs import choose_run
-from ui.session import begin, set_plan
-from ui.takeaway import takeaway
+from ui.page import begin, set_plan
+from ui.runs.compare import BEFORE, COSTS, all_runs, stages
+from ui.runs.downloads import takeaway
+from ui.runs.progress import choose_run
+from ui.runs.sections import SECTIONS
 
 network = begin(
     "Compare",

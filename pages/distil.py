@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pdc_core.cost import plan_cost
+from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.runs import RunSpec, create_run, launch, list_runs
 from pdc_core.train import Training
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
-from ui.runs import RUN, cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
-from ui.session import begin, current_plan
-from ui.settings import METHODS, estimate, training_settings
-from ui.watching import go_on, watch, whose
+from ui.page import begin, current_plan
+from ui.runs.progress import RUN, cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
+from ui.runs.settings import METHODS, estimate, training_settings
+from ui.runs.watch import go_on, watch, whose
 
 network = begin(
     "Distil",

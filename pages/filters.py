@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui.by_hand import hand_bar
 from ui.choice import lecture
+from ui.current_plan import current_plan, network_key, undo_buttons
 from ui.drawing import paint_first
-from ui.filter_options import cluster_seed, draw_options, highlighted
-from ui.filter_views import draw_table, draw_views
-from ui.filters import VECTORS, pca_of, shown_group, vectors_of
-from ui.how_many import draw_how_many, set_count
-from ui.maps import background_maps
+from ui.filters.activations import draw_seen
+from ui.filters.cluster_count import draw_how_many, set_count
+from ui.filters.edit_bar import hand_bar
+from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
+from ui.filters.layouts import background_maps
+from ui.filters.linked_views import draw_table, draw_views
+from ui.filters.options import cluster_seed, draw_options, highlighted
 from ui.network import FilterMap, group_kernels
-from ui.plans import current_plan, network_key, undo_buttons
-from ui.sees import draw_seen
-from ui.session import begin
+from ui.page import begin
 
 network = begin(
     "Filters",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from ui.choice import lecture
-from ui.lesson import answered
-from ui.lesson_steps import STEPS
-from ui.session import MACS, open_page
+from ui.learn.questions import answered
+from ui.learn.steps import STEPS
+from ui.page import MACS, open_page
 
 open_page("Learn", "Why does it work? The smallest network by hand: three filters, two of them nearly alike.")
 st.caption(f"Three filters on a handwritten digit · {MACS}")

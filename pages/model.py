@@ -7,13 +7,13 @@ import streamlit as st
 import torch
 
 from pdc_core import charts
-from ui.background import prepare_clustering, show_progress
 from ui.choice import lecture
-from ui.choosing import choosing
 from ui.drawing import figure, gallery, percent, short
-from ui.inputs import show_inputs
+from ui.jobs import prepare_clustering, show_progress
+from ui.model.inputs import show_inputs
+from ui.model.picker import choosing
 from ui.network import Predictions, network_cost, predictions
-from ui.session import begin
+from ui.page import begin
 
 SAMPLES = 11
 

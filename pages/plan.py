@@ -6,17 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
-from pdc_core.cost import plan_cost
+from pdc_core.costs import plan_cost
 from ui.choice import lecture
+from ui.current_plan import current_plan, undo_buttons
 from ui.drawing import cut, figure, numbers_first, percent, short
 from ui.network import network_cost
-from ui.plan_files import draw_named, draw_save
-from ui.plan_preview import draw_preview
-from ui.plan_table import draw_table
-from ui.plan_tools import SHARE, draw_budget, draw_constraints, set_all
-from ui.plans import current_plan, undo_buttons
-from ui.sensitivities import draw_sensitivity, measured
-from ui.session import begin
+from ui.page import begin
+from ui.plan.files import draw_named, draw_save
+from ui.plan.preview import draw_preview
+from ui.plan.sensitivity import draw_sensitivity, measured
+from ui.plan.table import draw_table
+from ui.plan.tools import SHARE, draw_budget, draw_constraints, set_all
 
 network = begin("Plan", "What would it save? Choose how many clusters every layer keeps; nothing is trained yet.")
 plan, graph = current_plan(), network.graph

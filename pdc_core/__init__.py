@@ -14,7 +14,8 @@ import os
 # same cores (the app beside a worker), a training step of ResNet-20 on two threads then takes a fifth of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from pdc_core.cluster import (
+from pdc_core.analysis.trajectories import Trajectory, read_trajectory
+from pdc_core.clustering import (
     ALGORITHMS,
     VECTORS,
     assign,
@@ -25,11 +26,12 @@ from pdc_core.cluster import (
     filter_weights,
     ward_linkage,
 )
-from pdc_core.cost import Cost, LayerCost, cost, latency, plan_cost
+from pdc_core.costs import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
 from pdc_core.errors import PDCError
+from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.export import export_onnx, header, load, save
-from pdc_core.fold import Check, check_equal, fold
+from pdc_core.folding import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
 from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint, register_own
 from pdc_core.plan import History, Plan, difference
@@ -46,10 +48,8 @@ from pdc_core.runs import (
     request_stop,
     resume,
 )
-from pdc_core.sensitivity import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
-from pdc_core.trajectory import Trajectory, read_trajectory
 
 __all__ = [
     "ALGORITHMS",

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from pdc_core.cluster import check_labels
+from pdc_core.clustering import check_labels
 from pdc_core.errors import PDCError
-from pdc_core.fold import Folding, narrow_
+from pdc_core.folding import Folding, narrow_
 from pdc_core.graph import trace
 from pdc_core.models import Card, build_model, card_of
 

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdc_core.cost import cost
+from pdc_core.costs import cost
 from pdc_core.errors import PDCError
-from pdc_core.fold import fold
+from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.reconstruct import reconstruct_
 
@@ -125,7 +125,7 @@ def removal_errors(model: SmallNetwork, image: Tensor) -> dict[str, float]:
     """Return how much three ways to lose filter 1 change the output: "delete", "zero" and "merge".
 
     delete: the filter, its norm and the reader's kernel for it go. zero: its weights become 0, its norm still adds a
-    constant. merge: filters 0 and 1 become their centroid, and `pdc_core.fold` adds the reader's kernels up.
+    constant. merge: filters 0 and 1 become their centroid, and `pdc_core.folding` adds the reader's kernels up.
     """
     deleted = _keep(model, [0, 2])
     zeroed = copy.deepcopy(model)
@@ -181,8 +181,8 @@ def addition(model: SmallNetwork, image: Tensor, row: int, column: int) -> Addit
 def untied_errors(model: SmallNetwork, image: Tensor) -> dict[str, float]:
     """Return the error of channel addition when everything is tied but one tensor; "nothing": all are tied.
 
-    Keys are "nothing" and those of `TIED`. `pdc_core.fold` refuses such networks; here the channels are added all the
-    same, to see what would happen.
+    Keys are "nothing" and those of `TIED`. `fold` refuses such networks; here the channels are added all the same, to
+    see what would happen.
     """
     tied = pull(model, 1.0)
     errors = {"nothing": change(tied, _add_channels(tied), image)}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.activations import activation_maps, activation_rates
+from pdc_core.analysis.activations import activation_maps, activation_rates
 from tests.networks import chain, lively_
 
 NET = lively_(chain())

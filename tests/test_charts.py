@@ -44,7 +44,6 @@ _FIGURES = {
     "loss_curves": lambda: charts.loss_curves(_EPOCHS, 2),
     "accuracy_curve": lambda: charts.accuracy_curve(_ACCURACY, 2, teacher=0.99),
     "tying_curves": lambda: charts.tying_curves(_EPOCHS, 2),
-    "trade_off": lambda: charts.trade_off(_RUNS),
 }
 
 
@@ -81,8 +80,6 @@ def test_accuracies_are_drawn_in_percent() -> None:
     teacher, student = charts.accuracy_curve(_ACCURACY, 2, teacher=0.99).data
     assert list(teacher.y) == [99.0, 99.0]
     assert list(student.y) == [50.0, 75.0]
-    assert list(charts.trade_off(_RUNS).data[0].y) == [99.0, 98.0]
-    assert list(charts.trade_off(_RUNS).data[0].x) == [2.0, 0.5]
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 13, 64])

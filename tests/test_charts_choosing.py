@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pdc_core import charts
-from pdc_core.cluster import curve, dendrogram
+from pdc_core.clustering import curve, dendrogram
 
 VECTORS = np.random.default_rng(0).normal(size=(20, 5))
 FOUND = curve(VECTORS)

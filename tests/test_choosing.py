@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core.models import compare_state, inspect_checkpoint
-from ui.background import Background
 from ui.drawing import percent, short
+from ui.jobs import Background
 from ui.uploads import keep
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
+from pdc_core.estimates import plan_for_budget, preview, removed_share
 from pdc_core.plan import set_clusters
-from pdc_core.sensitivity import plan_for_budget, preview, removed_share
 from tests.test_pages import _metrics, opened  # noqa: F401
 from ui.drawing import percent, short
 
@@ -28,7 +28,7 @@ Open = Callable[..., AppTest]
 
 def _choose(app: AppTest, filters: list[int]) -> AppTest:
     """Choose filters as a click on the map would."""
-    from ui.selection import _CHOSEN
+    from ui.filters.selection import _CHOSEN
 
     key = next(iter(app.session_state["plan_histories"]))
     app.session_state[_CHOSEN] = ((key, LAYER), filters)
@@ -96,7 +96,7 @@ def test_a_refusal_outlives_an_interrupted_run_and_ends_with_time_or_another_pla
     assert len(app.run().error) == 1, "a run that another interrupts has shown nothing yet"
     app.slider(key="plan_share").set_value(50).run()
     assert not app.error
-    monkeypatch.setattr("ui.plans.REFUSAL_SECONDS", -1.0)
+    monkeypatch.setattr("ui.current_plan.REFUSAL_SECONDS", -1.0)
     app = opened("plan", plan="1-2-3")
     assert not app.run().error
 
@@ -161,7 +161,7 @@ def test_vectors_and_algorithm_are_options_of_the_plan(opened: Open) -> None:  #
 
 
 def test_a_budget_makes_the_plan_of_the_library_and_a_locked_layer_stays(opened: Open) -> None:  # noqa: F811
-    from ui.plan_table import locked
+    from ui.plan.table import locked
 
     app = opened("plan")
     key = next(iter(app.session_state["plan_histories"]))
@@ -188,7 +188,7 @@ def test_a_preview_is_that_of_the_library(opened: Open) -> None:  # noqa: F811
 
 
 def test_typed_counts_and_locks_change_the_plan_or_are_refused_whole() -> None:
-    from ui.plan_table import is_locked, locked, typed_count
+    from ui.plan.table import is_locked, locked, typed_count
 
     plan = pdc.Plan.uniform(GRAPH, 0.25)
     on = locked(plan, LAYER, True)
@@ -203,7 +203,7 @@ def test_typed_counts_and_locks_change_the_plan_or_are_refused_whole() -> None:
 
 
 def test_the_table_says_what_each_group_saves_alone(opened: Open) -> None:  # noqa: F811
-    from ui.plan_table import plan_rows
+    from ui.plan.table import plan_rows
 
     app = opened("plan")
     assert not app.exception
@@ -231,7 +231,7 @@ def test_named_plans_are_compared_and_opened_again(opened: Open) -> None:  # noq
 
 def test_the_python_of_a_plan_builds_that_plan(opened: Open) -> None:  # noqa: F811
     from ui.network import load_network
-    from ui.plan_files import command, python
+    from ui.plan.files import command, python
 
     network = load_network("resnet20", "digits")
     plan = set_clusters(pdc.Plan.uniform(GRAPH, 0.25, model="resnet20"), LAYER, [0, 1] * 8)
@@ -244,7 +244,7 @@ def test_the_python_of_a_plan_builds_that_plan(opened: Open) -> None:  # noqa: F
 
 def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_name() -> None:
     from ui.network import load_network
-    from ui.plan_files import command, python
+    from ui.plan.files import command, python
 
     network = load_network("resnet18", "imagenet", "random")
     start = "python -m pdc_core distil --model resnet18 --data folder:IMAGENET"
@@ -255,7 +255,7 @@ def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_n
 def test_a_measurement_is_shared_and_stops_when_the_last_session_cancels() -> None:
     from threading import Event
 
-    from ui.sensitivities import Measurement, Measurements
+    from ui.plan.sensitivity import Measurement, Measurements
 
     jobs, started, release = Measurements(), Event(), Event()
 

@@ -14,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.cluster import ALGORITHMS, VECTORS, canonical, cut, moments, ward_linkage
-from pdc_core.cluster.algorithms import eliminations, join
-from pdc_core.cluster.medoids import _swapped
-from pdc_core.cluster.vectors import reader_kernels
+from pdc_core.clustering import ALGORITHMS, VECTORS, canonical, cut, moments, ward_linkage
+from pdc_core.clustering.algorithms import eliminations, join
+from pdc_core.clustering.medoids import _swapped
+from pdc_core.clustering.vectors import reader_kernels
 from tests.networks import chain, lively_
 
 
@@ -90,7 +90,7 @@ def test_large_groups_start_on_a_sketch_and_end_nearly_as_well(monkeypatch: pyte
     weights = random.uniform(0.1, 2, 520)
     sketched = pdc.cluster(vectors, 60, weights)
     assert np.array_equal(sketched, pdc.cluster(vectors, 60, weights))
-    monkeypatch.setattr(import_module("pdc_core.cluster.algorithms"), "LARGE", 1000)
+    monkeypatch.setattr(import_module("pdc_core.clustering.algorithms"), "LARGE", 1000)
     whole = pdc.cluster(vectors, 60, weights)
     assert not np.array_equal(sketched, whole), "the sketch was not used"
     assert inertia(vectors, sketched, weights) < 1.05 * inertia(vectors, whole, weights)

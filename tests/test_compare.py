@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdc_core.compare import class_accuracy, confusion, disagreement, pareto_front
+from pdc_core.analysis.metrics import class_accuracy, confusion, disagreement, pareto_front
 
 points = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
 

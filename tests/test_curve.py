@@ -7,7 +7,7 @@ import pytest
 from scipy.cluster import hierarchy
 from sklearn.metrics import silhouette_score
 
-from pdc_core.cluster import curve, cut, dendrogram, suggest, ward_linkage
+from pdc_core.clustering import curve, cut, dendrogram, suggest, ward_linkage
 
 
 @pytest.mark.parametrize(("n", "d", "seed"), [(3, 1, 0), (12, 2, 1), (40, 3, 2), (25, 90, 3)])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pdc_core as pdc
-from pdc_core.distil import (
+from pdc_core.losses import (
     FEATURES,
     LOGITS,
     Recording,

@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core import charts
+from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.runs import RunSpec, create_run, read_run, work
 from pdc_core.train import Training
-from pdc_core.trajectory import read_trajectory
-from ui.runs import pace_of, progress_of
+from ui.runs.progress import pace_of, progress_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,7 +83,7 @@ def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(
     app.number_input(key="batch").set_value(64).run()
     app.number_input(key="epochs").set_value(600).run()
     (seconds,) = [e["seconds"] for e in read_run(finished).events if e["kind"] == "evaluation"]
-    from ui.runs import duration
+    from ui.runs.progress import duration
 
     assert any(c.value == f"Takes about {duration(600 * seconds)} on this machine." for c in app.caption)
 
@@ -99,7 +99,7 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     assert not app.exception
     assert f"This run is {state}." in app.warning[0].value
     launched = []
-    monkeypatch.setattr("ui.watching.resume", lambda path: launched.append(path))
+    monkeypatch.setattr("ui.runs.watch.resume", lambda path: launched.append(path))
     next(button for button in app.button if button.label == "Continue").click().run()
     assert launched == [folder]
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from pdc_core.embed import map_quality, pca_map, pca_share, umap_map
+from pdc_core.analysis.maps import map_quality, pca_map, pca_share, umap_map
 from pdc_core.errors import PDCError
 
 

@@ -11,8 +11,8 @@ import streamlit as st
 
 from pdc_core import charts
 from ui import selection
-from ui.filter_views import linked_data
-from ui.filters import Shown, pca_of
+from ui.filters.group_view import Shown, pca_of
+from ui.filters.linked_views import linked_data
 from ui.network import FilterMap, Network, load_network
 
 LAYER = "layer2.0.conv1"
@@ -101,9 +101,9 @@ def test_the_sheet_holds_every_tile_where_the_script_looks_for_it(network: Netwo
 
     from PIL import Image
 
-    from ui.filters import sheet
+    from ui.current_plan import network_key
+    from ui.filters.group_view import sheet
     from ui.network import group_kernels
-    from ui.plans import network_key
 
     found = sheet(network, network_key(network), layer)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["url"].split(",")[1]))))

@@ -244,7 +244,7 @@ def test_folding_copies_what_a_network_holds_and_shares_no_module() -> None:
 
 @pytest.mark.parametrize("sizes", [(5, 1, 2), (1, 1, 6), (3, 3, 2)])
 def test_columns_of_clusters_of_any_size_are_added_up(sizes: tuple[int, ...]) -> None:
-    from pdc_core.fold.addition import _add_columns
+    from pdc_core.folding.addition import _add_columns
 
     random = np.random.default_rng(0)
     a = random.permutation(np.repeat(np.arange(len(sizes)), sizes))

@@ -11,7 +11,7 @@ import pytest
 
 import pdc_core as pdc
 from pdc_core.cli import app
-from pdc_core.html_report import command, html_report
+from pdc_core.report import command, html_report
 from pdc_core.runs import RunSpec, create_run, read_run
 from pdc_core.train import Training
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pdc_core.embed import map_quality, pca_map
-from ui.maps import BackgroundMaps
+from pdc_core.analysis.maps import map_quality, pca_map
+from ui.filters.layouts import BackgroundMaps
 
 WAIT = 180  # seconds
 

@@ -27,7 +27,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"nets_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(NET)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("pdc_core.models.own.MODELS", known := dict(MODELS))
+    monkeypatch.setattr("pdc_core.models.custom.MODELS", known := dict(MODELS))
     monkeypatch.setattr("pdc_core.models.zoo.MODELS", known)
     monkeypatch.setattr("pdc_core.models.load.MODELS", known)
     return name

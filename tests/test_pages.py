@@ -12,11 +12,11 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core import charts
-from pdc_core.cluster import assign
+from pdc_core.clustering import assign
 from pdc_core.runs import RunSpec, create_run, work
 from pdc_core.train import Training
 from ui.drawing import _enlarged, cut, percent, short
-from ui.runs import duration
+from ui.runs.progress import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["model", "filters", "plan", "distil", "compare", "learn"]
@@ -235,7 +235,7 @@ def test_compare_explains_a_run_class_by_class_and_against_a_pinned_one(
     data = pdc.load_data("digits")
     before, folded = pdc.load_model("resnet20", data="digits"), pdc.load(run.folder / "folded.safetensors")
     said = [pdc.evaluate(model, data, data.test).predictions.numpy() for model in (before, folded)]
-    from ui.comparing import image_by_image
+    from ui.runs.compare import image_by_image
 
     image_by_image(run).future.result(timeout=120)
     app = opened("compare", runs=finished, section="Class by class")

@@ -32,7 +32,7 @@ def generated(name: str, count: int) -> pdc.Data:
 @pytest.fixture(autouse=True)
 def _without_latencies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing three networks of 110 layers for the report would take longer than all else here."""
-    monkeypatch.setattr("pdc_core.train.stages.latency", lambda model, example: {1: 0.0})
+    monkeypatch.setattr("pdc_core.train.run.latency", lambda model, example: {1: 0.0})
 
 
 def on_this_machine(training: pdc.Training) -> pdc.Training:

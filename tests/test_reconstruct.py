@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.cluster import canonical, moments
+from pdc_core.clustering import canonical, moments
 from pdc_core.reconstruct import SCHEDULES, centroids, represent_, summed_gradients, tie
 from tests.networks import chain, lively_, random_labels
 

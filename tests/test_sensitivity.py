@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.plan import set_clusters
-from pdc_core.sensitivity import (
+from pdc_core.estimates import (
     Point,
     Sensitivity,
     inertia_damage,
@@ -26,6 +25,7 @@ from pdc_core.sensitivity import (
     sensitivity,
     sensitivity_key,
 )
+from pdc_core.plan import set_clusters
 from tests.networks import chain, lively_
 
 
@@ -210,7 +210,7 @@ def test_a_budget_may_be_any_price(graph) -> None:
 
 
 def test_inertia_damage_is_the_share_of_the_weights_that_centroids_lose() -> None:
-    from pdc_core.cluster import cut, ward_linkage
+    from pdc_core.clustering import cut, ward_linkage
 
     net = lively_(nn.Sequential(nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 3, 1)))
     graph = pdc.trace(net, torch.zeros(1, 2, 6, 6))
@@ -244,7 +244,7 @@ def test_measured_damage_goes_through_the_points_and_never_rises_with_more_clust
 def test_latency_is_measured_on_the_widths_of_the_plan(net, graph, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
-        sys.modules["pdc_core.sensitivity.budget"],
+        sys.modules["pdc_core.estimates.budget"],
         "latency",
         lambda model, example, sizes, repeats: seen.append(pdc.cost(model, example).macs) or {sizes[0]: 0.5},
     )

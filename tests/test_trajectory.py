@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import pdc_core as pdc
-from pdc_core.embed import pca_map, pca_share
-from pdc_core.trajectory import Track, read_trajectory
+from pdc_core.analysis.maps import pca_map, pca_share
+from pdc_core.analysis.trajectories import Track, read_trajectory
 
 
 def _moving(frames: int = 4, n: int = 6, d: int = 20) -> list[np.ndarray]:

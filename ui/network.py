@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pdc_core.cost import Cost, plan_cost
+from pdc_core.costs import Cost, plan_cost
 from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
 from pdc_core.train import evaluate
-from ui.background import Watched, background
 from ui.choice import SHIPPED, Choice
+from ui.jobs import Watched, background
 
 SEED = 0
 DESCRIBED = "imagenet"  # shape and classes are known, images are not

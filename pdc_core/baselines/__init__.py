@@ -5,8 +5,8 @@
 
 from pdc_core.baselines.deletion import delete
 from pdc_core.baselines.methods import METHODS, Case
-from pdc_core.baselines.norms import reestimate_norms_
 from pdc_core.baselines.selection import SCORES, kept
 from pdc_core.baselines.training import train_baseline, train_small
+from pdc_core.norms import reestimate_norms_
 
 __all__ = ["METHODS", "SCORES", "Case", "delete", "kept", "reestimate_norms_", "train_baseline", "train_small"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from pdc_core.baselines.selection import check_kept
-from pdc_core.cluster import IntArray
-from pdc_core.fold import fold
+from pdc_core.clustering import IntArray
+from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis
 from pdc_core.reconstruct import take_over_

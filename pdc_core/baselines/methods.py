@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from pdc_core.baselines.deletion import delete
-from pdc_core.baselines.norms import reestimate_norms_
 from pdc_core.baselines.selection import kept
-from pdc_core.cluster import assign
+from pdc_core.clustering import assign
 from pdc_core.data import Data
-from pdc_core.fold import fold
+from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
+from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 

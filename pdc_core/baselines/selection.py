@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import nn
 
-from pdc_core.cluster import FloatArray, IntArray, filter_vectors
+from pdc_core.clustering import FloatArray, IntArray, filter_vectors
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan

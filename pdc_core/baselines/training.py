@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from pdc_core.baselines.methods import METHODS, Case
 from pdc_core.data import Data
-from pdc_core.distil import comparable_blocks
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
+from pdc_core.losses import comparable_blocks
 from pdc_core.plan import Plan
 from pdc_core.train import Recorder, Result, Stage, Training, run_stage
-from pdc_core.train.guidance import Guide
+from pdc_core.train.loss import Guide
 from pdc_core.train.teacher import Teacher
 
 

@@ -4,15 +4,14 @@ One file an idea; `figure` and `palette` hold what all share. Clusters differ in
 symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
+from pdc_core.charts.cluster_count import every_k, tree_lines
 from pdc_core.charts.comparison import accuracy_against, class_changes, confusion_change, speed_up
-from pdc_core.charts.counting import every_k, tree_lines
 from pdc_core.charts.drawing import Drawing
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import GRID_WIDTH, KERNEL_GAP, KERNEL_LIMIT, grid_columns, kernel_picture
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
-from pdc_core.charts.lessons import curves, over_seeds, tiles
-from pdc_core.charts.motion import motion
+from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
     BLUE,
     COLOURS,
@@ -27,9 +26,9 @@ from pdc_core.charts.palette import (
     short,
     symbol,
 )
-from pdc_core.charts.plans import sensitivity_curves
-from pdc_core.charts.trade_off import trade_off
+from pdc_core.charts.sensitivity import sensitivity_curves
 from pdc_core.charts.training import accuracy_curve, loss_curves, tying_curves
+from pdc_core.charts.trajectories import motion
 
 __all__ = [
     "BLUE",
@@ -72,7 +71,6 @@ __all__ = [
     "symbol",
     "three_filters",
     "tiles",
-    "trade_off",
     "tree_lines",
     "tying_curves",
 ]

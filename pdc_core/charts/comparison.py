@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pdc_core.analysis.metrics import pareto_front
 from pdc_core.charts.figure import blank
 from pdc_core.charts.palette import BLUE, GREY, ORANGE, VERMILION, colour, symbol
-from pdc_core.compare import pareto_front
 
 if TYPE_CHECKING:
     import pandas as pd

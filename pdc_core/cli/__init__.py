@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pdc_core.cli import layers, own, page, planning, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli import custom, layers, planning, report, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli.custom import build_first
 from pdc_core.cli.options import app
-from pdc_core.cli.own import build_first
 from pdc_core.errors import PDCError
 from pdc_core.train import Stopped
 

@@ -26,14 +26,10 @@ from pdc_core.cli.options import (
     print_json,
     stdout,
 )
-from pdc_core.cost import plan_cost
+from pdc_core.costs import plan_cost
 from pdc_core.data import Data, load_data
 from pdc_core.errors import PDCError
-from pdc_core.graph import ChannelGraph, trace
-from pdc_core.models import load_model
-from pdc_core.plan import Plan, difference
-from pdc_core.runs import runs_root
-from pdc_core.sensitivity import (
+from pdc_core.estimates import (
     QUANTITIES,
     Sensitivity,
     inertia_damage,
@@ -43,8 +39,12 @@ from pdc_core.sensitivity import (
     preview,
     removed_share,
 )
-from pdc_core.sensitivity import sensitivity as measure
-from pdc_core.sensitivity.measure import KEEPS
+from pdc_core.estimates import sensitivity as measure
+from pdc_core.estimates.sensitivities import KEEPS
+from pdc_core.graph import ChannelGraph, trace
+from pdc_core.models import load_model
+from pdc_core.plan import Plan, difference
+from pdc_core.runs import runs_root
 
 RULES = ("sensitivity", "inertia", "uniform")
 Images = Annotated[int, typer.Option(help="Validation images to measure on.", min=1)]

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
-from pdc_core.cli.report import print_report, train
+from pdc_core.cli.outcome import print_report, train
 from pdc_core.errors import PDCError
 from pdc_core.runs import (
     Run,

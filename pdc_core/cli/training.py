@@ -26,8 +26,8 @@ from pdc_core.cli.options import (
     app,
     count,
 )
-from pdc_core.cli.report import print_report, train
-from pdc_core.cost import plan_cost
+from pdc_core.cli.outcome import print_report, train
+from pdc_core.costs import plan_cost
 from pdc_core.data import describe_data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace

@@ -6,8 +6,8 @@ Stands between `data`, which says how many channels and classes a network needs,
 from __future__ import annotations
 
 from .checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
+from .custom import register_own
 from .load import Card, card_of, load_model, published_weights, shipped_data
-from .own import register_own
 from .zoo import MODELS, build_model, torchvision_names
 
 __all__ = [

@@ -5,9 +5,9 @@
 """
 
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
+from pdc_core.reconstruct.projection import Tie, centroids, deviation, medoids, reconstruct_, spread, tie
 from pdc_core.reconstruct.representatives import reader_solution, represent_, take_over_
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
-from pdc_core.reconstruct.tie import Tie, centroids, deviation, medoids, reconstruct_, spread, tie
 
 __all__ = [
     "SCHEDULES",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.cluster import IntArray, check_labels
+from pdc_core.clustering import IntArray, check_labels
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis, output_axes
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.cluster import FloatArray, IntArray, Moment, canonical
-from pdc_core.cluster.algorithms import eliminations, join
-from pdc_core.cluster.vectors import reader_kernels
+from pdc_core.clustering import FloatArray, IntArray, Moment, canonical
+from pdc_core.clustering.algorithms import eliminations, join
+from pdc_core.clustering.vectors import reader_kernels
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import channel_tensors, input_axis
 

@@ -11,7 +11,7 @@ from pdc_core.runs.checkpoint import newest_checkpoint, read_checkpoint
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
-from pdc_core.runs.work import launch, mend, remove_run, request_keep, request_pause, request_stop, resume, work
+from pdc_core.runs.worker import launch, mend, remove_run, request_keep, request_pause, request_stop, resume, work
 
 __all__ = [
     "STATES",

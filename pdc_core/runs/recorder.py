@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pdc_core.cluster import FloatArray, Labels
+from pdc_core.analysis.trajectories import Track
+from pdc_core.clustering import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
 from pdc_core.runs.files import append, table, write, write_events, write_labels
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
-from pdc_core.trajectory import Track
 
 HEARTBEAT_EVERY = 0.5  # seconds between writes of status.json
 FRAMES_EVERY = 2.0  # seconds between writes of trajectory.npz, which is written whole

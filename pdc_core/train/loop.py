@@ -25,7 +25,7 @@ from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.rates import rate
 from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
-from pdc_core.train.stage import Stage
+from pdc_core.train.tasks.base import Stage
 
 REQUESTS: tuple[Request | None, ...] = (None, "stop", "pause", "keep")
 POINTS = 100  # records of single steps in a run's history, besides the evaluations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pdc_core.cluster import FloatArray, Labels
+from pdc_core.clustering import FloatArray, Labels
 
 Request = Literal["stop", "pause", "keep"]
 

@@ -1,6 +1,6 @@
 // Map and kernels of one channel group, linked: what is pointed at or chosen in one is marked in both, at once.
 //
-// Python sends what `ui.filter_views.linked_data` describes and hears of every choice as {group, filters, turn}. Turns
+// Python sends what `ui.filters.linked_views.linked_data` describes and hears of every choice as {group, filters, turn}. Turns
 // count up here; an answer to an older turn does not undo what was clicked in the meantime.
 
 const SVG = "http://www.w3.org/2000/svg";

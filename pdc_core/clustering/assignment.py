@@ -1,0 +1,109 @@
+"""Labels for a whole network: the vectors and the algorithm, applied to every group of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from pdc_core.clustering.algorithms import cluster
+from pdc_core.clustering.covariances import Moment, moments
+from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, check_labels
+from pdc_core.clustering.vectors import covariance_factor, filter_vectors, filter_weights
+from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.plan import Plan
+
+
+def assign(
+    model: nn.Module,
+    graph: ChannelGraph,
+    plan: Plan,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    vectors: str | None = None,
+    algorithm: str | None = None,
+    images: Tensor | None = None,
+) -> Labels:
+    """Cluster the filters of every group of a plan; clusters by hand and pinned filters stay as the plan has them.
+
+    Parameters
+    ----------
+    model, graph : a network and its trace; the network is not changed.
+    plan : clusters kept per group; groups that it does not name keep all their filters.
+    seed : of k-means; the same seed gives the same labels.
+    progress : called with (groups done, groups in all).
+    vectors, algorithm : names in VECTORS and ALGORITHMS, in place of the plan's.
+    images : prepared images (b, c, h, w), for vectors that look at data.
+
+    Returns
+    -------
+    {group name: int array (n,)} with labels 0..k-1, for every group that can be clustered.
+
+    Raises
+    ------
+    PDCError
+        The plan does not fit the graph, a weight is not finite, or a name is unknown.
+    """
+    plan.check(graph)
+    kind, how = vectors or plan.vectors, algorithm or plan.algorithm
+    labels: Labels = {}
+    groups = graph.clusterable
+    measured = moments(model, groups, images) if kind == "activations" and images is not None else {}
+    for done, group in enumerate(groups):
+        if group.name in plan.hand:
+            labels |= check_labels(graph, {group.name: np.array(plan.hand[group.name])})
+        else:
+            k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
+            points = _points(model, group, kind, images, measured)
+            labels[group.name] = _assigned(points, filter_weights(model, group, kind), group, k, seed, how, pins)
+        if progress is not None:
+            progress(done + 1, len(groups))
+    return labels
+
+
+def assign_group(
+    model: nn.Module,
+    group: ChannelGroup,
+    k: int,
+    seed: int = 0,
+    *,
+    vectors: str = "raw",
+    algorithm: str = "kmeans",
+    images: Tensor | None = None,
+    pinned: Sequence[int] = (),
+) -> IntArray:
+    """Cluster the filters of one group into k clusters, as `assign` does: labels (n,).
+
+    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own. Each
+    `pinned` filter is a cluster by itself, and the others share the rest of the count.
+    """
+    points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
+    return _assigned(points, d, group, k, seed, algorithm, pinned)
+
+
+def _points(
+    model: nn.Module, group: ChannelGroup, vectors: str, images: Tensor | None, measured: Mapping[str, Moment]
+) -> FloatArray:
+    """Return a group's vectors, from the moments of all groups where they were measured in one pass."""
+    if group.name in measured:
+        return covariance_factor(measured[group.name].covariance)
+    return filter_vectors(model, group, vectors, images)
+
+
+def _assigned(
+    points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
+) -> IntArray:
+    """Cluster block by block, with the pinned filters by themselves."""
+    block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+    alone = np.isin(np.arange(group.size), pinned)
+    labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0
+    for b in range(group.blocks):
+        pins, others = np.flatnonzero(alone & (block == b)), np.flatnonzero(~alone & (block == b))
+        labels[pins] = used + np.arange(len(pins))
+        if len(others):
+            own = cluster(points[others], each - len(pins), d[others], seed, algorithm)
+            labels[others] = used + len(pins) + own
+        used += each
+    return canonical(labels)

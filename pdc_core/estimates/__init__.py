@@ -1,0 +1,30 @@
+"""What clusters cost before anything is trained: one group at a time, a whole plan, and a budget turned into a plan.
+
+`measure` clusters each group alone, `preview` folds a whole plan, `budget` chooses the counts that meet a target.
+"""
+
+from pdc_core.estimates.budget import (
+    QUANTITIES,
+    inertia_damage,
+    measured_damage,
+    plan_for_budget,
+    plan_latency,
+    removed_share,
+)
+from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
+from pdc_core.estimates.untrained import Preview, preview
+
+__all__ = [
+    "QUANTITIES",
+    "Point",
+    "Preview",
+    "Sensitivity",
+    "inertia_damage",
+    "measured_damage",
+    "plan_for_budget",
+    "plan_latency",
+    "preview",
+    "removed_share",
+    "sensitivity",
+    "sensitivity_key",
+]

@@ -1,0 +1,215 @@
+"""Sensitivity: each group alone at several counts, reconstructed without training, its norms re-estimated.
+
+The outcome is plain data, stored under a key made of everything it depends on: weights, images, counts, seed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdc_core.clustering import assign_group
+from pdc_core.data import Data
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.norms import reestimate_norms_
+from pdc_core.plan import Plan
+from pdc_core.reconstruct import Tie
+
+KEEPS = (0.75, 0.5, 0.25, 0.125)
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Point:
+    """One group of n filters alone at k clusters.
+
+    Attributes
+    ----------
+    accuracy : top-1 on the validation subset, 0 to 1.
+    divergence : mean KL(p || q) in nats, at least 0: how far the answers q are from those of the whole network, p.
+    """
+
+    group: str
+    n: int
+    k: int
+    accuracy: float
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What each group costs alone.
+
+    Attributes
+    ----------
+    accuracy : of the whole network on the same images, 0 to 1.
+    images : how many.
+    points : by group in the order of the forward pass, most clusters first.
+    complete : whether every group was measured at every count.
+    """
+
+    accuracy: float
+    images: int
+    points: tuple[Point, ...]
+    complete: bool
+
+    def of(self, group: str) -> tuple[Point, ...]:
+        """Return the points of one group, fewest clusters first."""
+        return tuple(sorted((p for p in self.points if p.group == group), key=lambda p: p.k))
+
+    def drop(self, group: str, k: int) -> float | None:
+        """Return the accuracy lost at k clusters, 0 to 1, linear between the counts that were measured.
+
+        None where the group was not measured. With all its filters a group loses nothing.
+
+        Examples
+        --------
+        >>> points = (Point("a", 8, 4, 0.8, 0.1), Point("a", 8, 2, 0.5, 0.4))
+        >>> found = Sensitivity(0.9, 100, points, True)
+        >>> [round(found.drop("a", k), 3) for k in (8, 6, 4, 3, 1)]
+        [0.0, 0.05, 0.1, 0.25, 0.4]
+        """
+        own = self.of(group)
+        if not own:
+            return None
+        ks = [p.k for p in own] + ([own[0].n] if own[-1].k < own[0].n else [])
+        lost = [self.accuracy - p.accuracy for p in own] + ([0.0] if own[-1].k < own[0].n else [])
+        if k <= ks[0]:
+            return lost[0]
+        i = next(i for i, each in enumerate(ks) if each >= k)
+        share = (k - ks[i - 1]) / (ks[i] - ks[i - 1])
+        return lost[i - 1] + share * (lost[i] - lost[i - 1])
+
+    def to_json(self) -> str:
+        """Return everything as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Sensitivity:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        PDCError
+            The text is something else.
+        """
+        try:
+            raw = json.loads(text)
+            points = tuple(Point(**point) for point in raw["points"])
+            return cls(float(raw["accuracy"]), int(raw["images"]), points, bool(raw["complete"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise PDCError(f"This text is no sensitivity ({error}); measure it anew.") from error
+
+
+@torch.no_grad()
+def sensitivity(
+    model: nn.Module,
+    graph: ChannelGraph,
+    data: Data,
+    *,
+    keeps: Sequence[float] = KEEPS,
+    images: int = 500,
+    norm_images: int = 500,
+    seed: int = 0,
+    progress: Callable[[int, int, Sensitivity], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    cache: str | Path | None = None,
+) -> Sensitivity:
+    """Cluster each group alone at several counts, reconstruct it, re-estimate the norms, and measure.
+
+    Nothing is trained, and the network is not changed. Reconstructed and folded networks are the same function, so
+    these are the accuracies after folding.
+
+    Parameters
+    ----------
+    keeps : keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
+    images : validation images to measure on, the first ones of the split.
+    norm_images : training images from which norm statistics are re-estimated.
+    progress : called after each measurement with (done, in all, what is known so far).
+    stop : asked before each measurement; when it says True, what is known so far is returned, not complete.
+    cache : folder in which results are kept by content (`sensitivity_key`); what was measured before, also by a call
+        that was stopped, is not measured again.
+
+    Raises
+    ------
+    PDCError
+        A keep ratio is out of range, or the data has no validation images.
+    """
+    if not keeps or not all(0 < keep < 1 for keep in keeps):
+        raise PDCError(f"keeps={list(keeps)}: give keep ratios above 0 and below 1, for example 0.5 and 0.25.")
+    if len(data.val) == 0:
+        raise PDCError(f"{data.name} has no validation images to measure the sensitivity on; hold some back.")
+    device = next(model.parameters()).device
+    x, y = data.prepare(data.val.images[:images].to(device)), data.val.labels[:images].to(device)
+    norm_x = data.prepare(data.train.images[:norm_images].to(device))
+    key = sensitivity_key(model, graph, data, keeps=keeps, images=images, norm_images=norm_images, seed=seed)
+    file = None if cache is None else Path(cache) / f"{key}.json"
+    known = Sensitivity.from_json(file.read_text()) if file is not None and file.exists() else None
+    if known is not None and known.complete:
+        return known
+
+    log_p = F.log_softmax(_logits(model, x), dim=1)
+    accuracy = float((log_p.argmax(dim=1) == y).float().mean())
+    wanted = [(group, k) for group in graph.clusterable for k in _counts(Plan(), group, keeps)]
+    points = {(p.group, p.k): p for p in (known.points if known else ())}
+    student, original = copy.deepcopy(model), {name: t.clone() for name, t in model.state_dict().items()}
+    for group, k in wanted:
+        if (group.name, k) not in points:
+            if stop is not None and stop():
+                break
+            Tie(student, group, assign_group(model, group, k, seed)).apply_(1.0)
+            reestimate_norms_(student, norm_x)
+            log_q = F.log_softmax(_logits(student, x), dim=1)
+            student.load_state_dict(original)
+            right = float((log_q.argmax(dim=1) == y).float().mean())
+            far = float((log_p.exp() * (log_p - log_q)).sum(dim=1).mean())
+            points[group.name, k] = Point(group.name, group.size, k, right, max(0.0, far))
+        if progress is not None:
+            progress(len(points), len(wanted), Sensitivity(accuracy, len(y), tuple(points.values()), False))
+    result = Sensitivity(accuracy, len(y), tuple(points.values()), len(points) == len(wanted))
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{id(result)}.part")
+        partial.write_text(result.to_json())
+        partial.replace(file)
+    return result
+
+
+def _counts(plan: Plan, group: ChannelGroup, keeps: Sequence[float]) -> list[int]:
+    """Return the counts to try, most first: the nearest that the network allows to each keep ratio, and the fewest."""
+    tried = {plan.nearest(group, keep * group.size) for keep in keeps} | {group.blocks}
+    return sorted(tried - {group.size}, reverse=True)
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([model(part).float() for part in x.split(_BATCH)])
+
+
+def sensitivity_key(
+    model: nn.Module,
+    graph: ChannelGraph,
+    data: Data,
+    *,
+    keeps: Sequence[float] = KEEPS,
+    images: int = 500,
+    norm_images: int = 500,
+    seed: int = 0,
+) -> str:
+    """Return the sha256 of everything that a sensitivity depends on; the parameters are those of `sensitivity`."""
+    digest = hashlib.sha256()
+    groups = [(g.name, g.size, g.blocks, g.frozen is None) for g in graph.groups]
+    digest.update(repr((groups, graph.residual, tuple(keeps), seed, data.mean, data.std)).encode())
+    tensors = [t for _, t in sorted(model.state_dict().items())]
+    tensors += [data.val.images[:images], data.val.labels[:images], data.train.images[:norm_images]]
+    for t in tensors:
+        digest.update(repr((t.dtype, tuple(t.shape))).encode() + t.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,9 +1,0 @@
-"""Folding: remove tied filters exactly by channel addition, and check that nothing else changed.
-
-`fold` keeps one filter per cluster and adds up every reader's kernels over it, V' = V M. Same function, fewer MACs.
-"""
-
-from pdc_core.fold.addition import Folding, fold, narrow_
-from pdc_core.fold.check import Check, check_equal
-
-__all__ = ["Check", "Folding", "check_equal", "fold", "narrow_"]

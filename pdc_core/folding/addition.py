@@ -1,0 +1,248 @@
+"""Channel addition on a whole network: which channels stay, what every layer becomes, how the forward pass changes.
+
+`narrow_` does the work on modules and never looks at values beyond adding them, so it needs no trained weights: that is
+how `load` rebuilds a folded architecture before its weights arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdc_core.clustering import IntArray, Labels, check_labels
+from pdc_core.errors import PDCError
+from pdc_core.folding.copying import copy_network
+from pdc_core.folding.rewrite import rewrite
+from pdc_core.graph import ChannelGraph
+from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, output_axes
+
+
+@dataclass(frozen=True, eq=False)
+class Folding:
+    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again."""
+
+    residual: str
+    input_shape: tuple[int, ...]
+    labels: Labels
+
+
+def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
+    """Return the network with every cluster of tied filters folded into one: the same function, exactly.
+
+    Keep the first filter of each cluster; every reader's input kernels are summed over the cluster, V' = V M.
+
+    Parameters
+    ----------
+    model : a network whose clusters are tied (the last thing done to it was `reconstruct_` at strength 1). Not changed.
+    graph : its trace.
+    labels : {group name: int array (n,)}; groups that are absent keep all their filters.
+
+    Returns
+    -------
+    A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
+    torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`).
+
+    Raises
+    ------
+    PDCError
+        Filters of one cluster are not tied, or the labels do not fit the graph.
+
+    Source: channel addition (PDC, doi 10.1016/j.imavis.2023.104743; C-SGD, arXiv 1904.03837).
+
+    Examples
+    --------
+    >>> import torch, pdc_core as pdc
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3)).eval()
+    >>> graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    >>> labels = {"0": np.array([0, 1, 0, 1])}
+    >>> small = pdc.fold(pdc.reconstruct_(net, graph, labels), graph, labels)
+    >>> small[0].out_channels, pdc.check_equal(net, small, torch.ones(1, 1, 8, 8)).equal
+    (2, True)
+    """
+    checked = check_labels(graph, labels)
+    _check_tied(model, graph, checked)
+    return narrow_(copy_network(model, map(graph.group, _merged(checked))), graph, checked)
+
+
+def _merged(labels: Labels) -> Labels:
+    """Return the labels of those groups where any two filters share a cluster."""
+    return {name: a for name, a in labels.items() if a.max() + 1 < len(a)}
+
+
+def _firsts(a: IntArray) -> IntArray:
+    """Return the first member of every cluster of canonical labels: the filter that stays for it."""
+    first = np.empty(int(a.max()) + 1, dtype=np.int64)
+    first[a[::-1]] = np.arange(len(a))[::-1]
+    return first
+
+
+@torch.no_grad()
+def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
+    """Compare every filter that would leave with the one that stays for it, in all that they compute with."""
+    for name, a in _merged(labels).items():
+        group, stays = graph.group(name), _firsts(a)[a]
+        leaves = np.flatnonzero(stays != np.arange(len(a)))
+        parts: dict[int, list[ChannelTensor]] = {}
+        for t in channel_tensors(model, group):
+            parts.setdefault(id(t.channels), []).append(t)
+        for tensors in parts.values():
+            channels, device = tensors[0].channels, tensors[0].tensor.device
+            one, other = (torch.from_numpy(channels[rows]).to(device) for rows in (leaves, stays[leaves]))
+            if not all(_same(t, axis, one, other) for t, axis in _stacked(tensors)):
+                for t in tensors:
+                    _check_close(name, t, one, other)
+
+
+def _stacked(tensors: list[ChannelTensor]) -> list[tuple[Tensor, int]]:
+    """Return (tensor, axis of its channels); gamma, beta, mu and var of a norm stand together in one."""
+    if len(tensors) > 1 and all(t.tensor.dim() == 1 and t.tensor.dtype == tensors[0].tensor.dtype for t in tensors):
+        return [(torch.stack([t.tensor for t in tensors]), 1)]
+    return [(t.tensor, t.axis) for t in tensors]
+
+
+def _same(t: Tensor, axis: int, i: Tensor, j: Tensor) -> bool:
+    """Return whether entries i and j along `axis` are the same to the last bit."""
+    step = _rows_at_once(t.numel() // t.shape[axis])  # a piece at a time stays in the processor's cache
+    pieces = ((i[at : at + step], j[at : at + step]) for at in range(0, len(i), step))
+    return all(torch.equal(t.index_select(axis, one), t.index_select(axis, other)) for one, other in pieces)
+
+
+def _check_close(group: str, t: ChannelTensor, i: Tensor, j: Tensor) -> None:
+    """Raise unless channels i and j are the same up to the last bits, which another device may round differently."""
+    one, other = (t.tensor.index_select(t.axis, index) for index in (i, j))
+    away = float((one - other).abs_().amax())
+    if not away <= 8 * torch.finfo(one.dtype).eps * float(one.abs_().amax()):  # also where one is not finite
+        raise PDCError(
+            f"Filters of group {group!r} that share a cluster are not identical (they differ by up to "
+            f"{away:.1e}), so folding them would change the network; run "
+            "reconstruct_(model, graph, labels, strength=1.0) as the last step before fold."
+        )
+
+
+def _rows_at_once(width: int) -> int:
+    """Return how many rows of `width` numbers make a piece of about 1 MiB."""
+    return max(1, 2**18 // width)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which ids of the program stay, and which one stands for each: `keeps[class]`, `stands_for[class]`."""
+
+    keeps: np.ndarray
+    stands_for: np.ndarray
+
+
+def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
+    program = graph.program
+    count = len(program.group)
+    keeps, stands_for = np.ones(count, dtype=bool), np.arange(count)
+    for g, group in enumerate(graph.groups):
+        if group.name not in labels:
+            continue
+        a = labels[group.name]
+        members = np.flatnonzero(program.group == g)
+        members = members[np.argsort(program.position[members])]
+        stands_for[members] = members[_firsts(a)[a]]
+        keeps[members] = stands_for[members] == members
+    return Kept(keeps, stands_for)
+
+
+@torch.no_grad()
+def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
+    """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
+
+    Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to. What comes back
+    knows how it was folded (`folds`), which `save` needs, and keeps its `card`.
+    """
+    merged = _merged(labels)
+    layers = {layer.name: layer for layer in graph.layers}
+    leaves: dict[str, list[IntArray]] = {}  # module -> output channels that leave
+    takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
+    for group in (g for g in graph.groups if g.name in merged):
+        stays = _firsts(merged[group.name])[merged[group.name]]
+        gone = np.flatnonzero(stays != np.arange(group.size))
+        for part in (*group.producers, *group.norms):
+            leaves.setdefault(part.module, []).append(part.channels[gone])
+        for part in group.readers:
+            target = takes_over.setdefault(part.module, np.arange(layers[part.module].in_channels))
+            target[part.channels] = part.channels[stays]
+    for name in {**leaves, **takes_over}:
+        gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
+        _narrow_module_(model.get_submodule(name), gone, takes_over.get(name))
+    small = rewrite(model, graph, _kept(graph, merged))
+    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, labels))  # type: ignore[assignment]
+    if hasattr(model, "card"):
+        small.card = model.card
+    return small
+
+
+_WIDTHS = ("out_features", "out_channels", "num_features", "num_parameters")
+
+
+def _narrow_module_(module: nn.Module, leaves: IntArray, target: IntArray | None) -> None:
+    """Drop output channels of a layer or channels of a norm, and add up the inputs that a layer reads.
+
+    target[i] is the input position that takes over position i, None where no input changes.
+    """
+    width = next(name for name in _WIDTHS if name in module.__dict__)
+    stay = np.delete(np.arange(getattr(module, width)), leaves)
+    groups = getattr(module, "groups", 1)
+    if groups > 1 and groups == module.in_channels == module.out_channels:  # depthwise
+        module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
+    for name, axis in output_axes(module).items():
+        old = getattr(module, name)
+        if name == "weight" and target is not None:
+            new = _added(old.detach(), stay, target, axis, groups)
+            reads = "in_features" if isinstance(module, nn.Linear) else "in_channels"
+            setattr(module, reads, new.shape[input_axis(module)] * groups)
+        else:
+            new = old.detach().index_select(axis, torch.from_numpy(stay).to(old.device))
+        if isinstance(old, nn.Parameter):
+            module._parameters[name] = nn.Parameter(new, old.requires_grad)
+        else:
+            module._buffers[name] = new
+    setattr(module, width, len(stay))
+
+
+def _added(v: Tensor, rows: IntArray, target: IntArray, axis: int, groups: int = 1) -> Tensor:
+    """V' = V M: keep some output channels (along `axis`), add up the kernels of the input positions that are merged.
+
+    A grouped convolution reads its own inputs in every group, and every block kept equally many of them.
+    """
+    per, heights = len(target) // groups, v.shape[axis] // groups
+    parts = []
+    for g in range(groups):
+        own = rows[(rows >= g * heights) & (rows < (g + 1) * heights)]
+        parts.append(_add_columns(v.movedim(axis, 0), own, target[g * per : (g + 1) * per] - g * per))
+    return (parts[0] if groups == 1 else torch.cat(parts)).movedim(0, axis).contiguous()
+
+
+def _add_columns(v: Tensor, rows: IntArray, target: IntArray) -> Tensor:
+    """Return the sum over each cluster's columns, for some rows of v (out, in, ...): (len(rows), k, ...).
+
+    Clusters are taken from the largest to the smallest, so that round r adds the r-th member of the first few.
+    """
+    stay, cluster, sizes = np.unique(target, return_inverse=True, return_counts=True)
+    by_size = np.argsort(-sizes, kind="stable")
+    by_cluster = np.argsort(cluster, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    rounds = [torch.from_numpy(stay[by_size]).to(v.device)]  # the column that stays, then the others in order
+    others = by_cluster[by_cluster != stay[cluster[by_cluster]]]
+    starts = starts - np.arange(len(stay))
+    for r in range(int(sizes.max()) - 1):
+        of = by_size[sizes[by_size] > r + 1]
+        rounds.append(torch.from_numpy(others[starts[of] + r]).to(v.device))
+    index = torch.from_numpy(rows).to(v.device)
+    sums = v.new_empty(len(rows), len(stay), *v.shape[2:])
+    step = _rows_at_once(v[0].numel())
+    for i in range(0, len(rows), step):  # a piece at a time stays in the processor's cache
+        piece, out = v.index_select(0, index[i : i + step]), sums[i : i + step]
+        torch.index_select(piece, 1, rounds[0], out=out)
+        for columns in rounds[1:]:
+            out[:, : len(columns)] += piece.index_select(1, columns)
+    ordered = np.array_equal(by_size, np.arange(len(stay)))
+    return sums if ordered else sums.index_select(1, torch.from_numpy(np.argsort(by_size)).to(v.device))

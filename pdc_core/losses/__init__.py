@@ -1,0 +1,19 @@
+"""The losses of the one stage: cross entropy with the labels, and the teacher's guidance in several forms.
+
+`losses` holds the formulas, `features` finds the blocks whose outputs can be compared and records them.
+"""
+
+from pdc_core.losses.features import Recording, comparable_blocks
+from pdc_core.losses.formulas import FEATURES, LOGITS, attention_transfer, decoupled, guidance, matching, one_stage_loss
+
+__all__ = [
+    "FEATURES",
+    "LOGITS",
+    "Recording",
+    "attention_transfer",
+    "comparable_blocks",
+    "decoupled",
+    "guidance",
+    "matching",
+    "one_stage_loss",
+]

@@ -1,0 +1,83 @@
+"""Features: which blocks of two networks put out the same channels, and their outputs while the networks run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+
+from torch import Tensor, nn
+
+from pdc_core.clustering import IntArray
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph
+
+
+def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> tuple[str, ...]:
+    """Return the blocks whose output channels a folding leaves as they are, in the order of the network.
+
+    A block is a module with layers inside that stands in an nn.Sequential: the residual blocks of the ResNets and
+    MobileNets here and in torchvision. Where its last layer's channels are merged, its output is no longer the
+    teacher's, channel by channel, and it is left out. A chain has no blocks.
+
+    Examples
+    --------
+    >>> import torch, pdc_core as pdc
+    >>> net = pdc.load_model("resnet20", data="digits", weights=False)
+    >>> comparable_blocks(net, pdc.trace(net, torch.zeros(1, 1, 8, 8)), {})[:2]
+    ('layer1.0', 'layer1.1')
+    """
+    merged = {name for name, a in labels.items() if a.max() + 1 < len(a)}
+    found: list[str] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{block}.") for block in found)
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if inside or not isinstance(parent, nn.Sequential) or isinstance(module, nn.Sequential):
+            continue
+        last = next((layer for layer in reversed(graph.layers) if layer.name.startswith(f"{name}.")), None)
+        if last is not None and not any(graph.groups[g].name in merged for g, _ in last.narrows_out):
+            found.append(name)
+    return tuple(found)
+
+
+class Recording:
+    """The outputs of some modules of a network, of its last forward pass.
+
+    Used as a context manager, it stops recording at the end.
+    """
+
+    def __init__(self, model: nn.Module, modules: Sequence[str]) -> None:
+        self._outputs: dict[str, Tensor] = {}
+        self.modules = tuple(modules)
+        self._handles = [model.get_submodule(m).register_forward_hook(partial(self._take, m)) for m in self.modules]
+
+    def _take(self, name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        self._outputs[name] = output
+
+    def outputs(self) -> list[Tensor]:
+        """Return the outputs in the order of the modules, and forget them.
+
+        Raises
+        ------
+        PDCError
+            A module was not called: the network's forward pass has been rewritten around it.
+        """
+        if missing := [name for name in self.modules if name not in self._outputs]:
+            raise PDCError(
+                f"The network does not call its module {missing[0]!r}, so that its output cannot be compared with the "
+                "teacher's; train with feature losses of weight 0."
+            )
+        outputs = [self._outputs[name] for name in self.modules]
+        self._outputs.clear()
+        return outputs
+
+    def close(self) -> None:
+        """Stop recording."""
+        for handle in self._handles:
+            handle.remove()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

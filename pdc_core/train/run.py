@@ -1,0 +1,260 @@
+"""`distil` and `teach`: make the stage, run the loop, fold, measure, report."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from pdc_core.clustering import Labels, assign
+from pdc_core.costs import cost, latency, plan_cost
+from pdc_core.data import Data
+from pdc_core.folding import check_equal
+from pdc_core.graph import ChannelGraph, trace
+from pdc_core.plan import Plan
+from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.loop import Loop
+from pdc_core.train.recalibrate import recalibrate_
+from pdc_core.train.recorder import Recorder
+from pdc_core.train.settings import Training
+from pdc_core.train.tasks.base import Stage
+from pdc_core.train.tasks.merging import Asymptotic
+from pdc_core.train.tasks.pdc import Clustered
+from pdc_core.train.tasks.reclustering import Soft
+from pdc_core.train.tasks.supervised import Taught
+
+RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
+COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    folded : the small network, eval mode. After `teach`, the taught one.
+    reconstructed : the same function at full width, its filters tied.
+    labels : {group name: int array (n,)}.
+    history : one dict per recorded step and per evaluation, in order.
+    report : accuracies, MACs, parameters and latency before, reconstructed and folded, how the last two agree, and
+        accuracies of the best epoch by validation.
+    best : the small network of that epoch, None where it is the last one. `folded` is always the last.
+    """
+
+    folded: nn.Module
+    reconstructed: nn.Module
+    labels: Labels
+    history: list[dict[str, Any]] = field(repr=False)
+    report: dict[str, Any] = field(repr=False)
+    best: nn.Module | None = None
+
+
+def distil(
+    model: nn.Module,
+    plan: Plan,
+    data: Data,
+    *,
+    epochs: int = 8,
+    seed: int = 0,
+    settings: Training | None = None,
+    recorder: Recorder | None = None,
+) -> Result:
+    """Run PDC's single stage: cluster, train under the teacher while filters are pulled together, fold. No fine-tuning.
+
+    Parameters
+    ----------
+    model : the trained network, in eval mode. It is the teacher and the student's start, and is not changed.
+    plan : clusters kept per group.
+    data : training, validation and test images. The test split is looked at once, at the end.
+    epochs : passes over the training images; ignored when `settings` are given.
+    seed : of the clustering, the batch order and the augmentation.
+    settings : everything, see `Training`; by default those for the data set.
+    recorder : told what happens; by default nobody is.
+
+    Raises
+    ------
+    PDCError
+        The plan does not fit the network, the data is empty or has other classes, or the loss stops being finite.
+
+    Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering
+    vectors, schedule, ties of the norms and loss weights are our choice.
+    """
+    settings = settings or Training.for_data(data.name, epochs=epochs)
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    stage = _clustered(teacher, graph, plan, data, settings, seed)
+    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+
+
+def _clustered(
+    teacher: nn.Module, graph: ChannelGraph, plan: Plan, data: Data, settings: Training, seed: int
+) -> Clustered:
+    """Return the stage that the schedule asks for."""
+    images, _ = next(iter(data.train.batches(settings.images)))
+    images = data.prepare(images)
+
+    def cluster(network: nn.Module) -> Labels:
+        return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
+
+    if settings.schedule == "asymptotic":
+        return Asymptotic(teacher, graph, cluster(teacher), settings, images)
+    if settings.schedule == "soft":
+        return Soft(teacher, graph, cluster(teacher), settings, cluster)
+    return Clustered(teacher, graph, cluster(teacher), settings)
+
+
+def teach(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int = 30,
+    seed: int = 0,
+    settings: Training | None = None,
+    recorder: Recorder | None = None,
+) -> Result:
+    """Train a network from its present weights on labels alone; `model` itself is not changed.
+
+    Parameters and errors are those of `distil`, without a plan and a teacher.
+    """
+    settings = settings or Training.for_teaching(epochs=epochs)
+    stage = Taught(copy.deepcopy(model).requires_grad_(True), settings)
+    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder)
+
+
+def run_stage(
+    stage: Stage,
+    model: nn.Module,
+    data: Data,
+    settings: Training,
+    *,
+    seed: int = 0,
+    recorder: Recorder | None = None,
+    graph: ChannelGraph | None = None,
+    plan: Plan | None = None,
+) -> Result:
+    """Run the loop over a stage, finish it and report: what `distil`, `teach` and every other method have in common.
+
+    Parameters
+    ----------
+    stage : what to train, and by which rule.
+    model : the network as it was before, for the report; not changed.
+    graph, plan : of a network that got smaller; the report then names its widths. None where nothing was folded.
+
+    Returns
+    -------
+    With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught". The
+    test split is looked at here, at the end, and nowhere else.
+    """
+    example = torch.zeros(1, *data.shape)
+    loop = Loop(data, settings, seed, recorder or Recorder())
+    before = copy.deepcopy(model).eval().to(loop.device)
+    first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
+    if stage.teacher is not None:
+        loop.teacher = first.predictions
+    loop.run(stage)
+    full, small = _finished(stage, loop)
+    best, epoch = None, loop.done / loop.batches.per_epoch
+    if loop.best is not None and loop.best["epoch"] != epoch:
+        full, small = copy.deepcopy((full, small))
+        stage.student.load_state_dict(loop.best["model"])
+        best = _finished(stage, loop)[1]
+
+    measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
+    test = measure(before, first)
+    report: dict[str, Any] = {}
+    if plan is None or graph is None:
+        report["before"], report["taught"] = test.record, measure(small).record
+        latencies = {"before": small, "taught": small}  # one architecture, so it is measured once
+    else:
+        unfolded = measure(full, teacher=test)
+        folded = measure(small, teacher=test, like=unfolded)
+        report |= {"before": test.record, "reconstructed": unfolded.record, "folded": folded.record}
+        report |= _comparison(full, small, graph, plan, data) | {"same_predictions": folded.like == 1.0}
+        latencies = {"before": before, "reconstructed": full, "folded": small}
+    end = report.get("folded") or report["taught"]
+    report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}
+    report["best"] = report["last"]
+    if best is not None and loop.best is not None:
+        record = measure(best, teacher=test if stage.teacher is not None else None).record
+        report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
+    if loop.done < loop.steps:
+        report["ended_early"] = {"step": loop.done, "steps": loop.steps}
+    for name, network in latencies.items():  # right after one another, so that they meet the same machine
+        seconds = latency(network.to("cpu"), example)
+        report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
+    report["seconds"] = loop.elapsed
+    return Result(small, full, stage.labels, loop.history, report, best)
+
+
+def _finished(stage: Stage, loop: Loop) -> tuple[nn.Module, nn.Module]:
+    """Return the stage's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
+
+    What a run that ended before its clusters were tied still has to merge changes what every norm sees.
+    """
+    images = loop.settings.recalibrate or (0 if stage.settled else RECALIBRATED)
+    if images:
+        stage.settle_()
+        recalibrate_(stage.student, loop.data, images, seed=loop.seed)
+    return stage.finish()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the report says of a network, its predictions, and its share of predictions like another's."""
+
+    record: dict[str, Any]
+    test: Evaluation
+    val: Evaluation
+    like: float | None
+
+
+class _Measure:
+    """Measure networks on the device and in the processes of a run, on the validation and the test split."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.example = loop, torch.zeros(1, *loop.data.shape)
+
+    def __call__(
+        self,
+        network: nn.Module,
+        val: Evaluation | None = None,
+        *,
+        teacher: _Measured | None = None,
+        like: _Measured | None = None,
+    ) -> _Measured:
+        data, fabric = self.loop.data, self.loop.fabric
+        network = network.to(self.loop.device)
+        guide = (teacher.val.predictions, teacher.test.predictions) if teacher else (None, None)
+        val = val or evaluate(network, data, data.val, teacher=guide[0], fabric=fabric)
+        test = evaluate(network, data, data.test, teacher=guide[1], fabric=fabric)
+        network.to("cpu")
+        price = cost(network, self.example)
+        record = {**test.record("test_"), **val.record("val_"), "macs": price.macs, "params": price.params}
+        same = None
+        if like is not None:
+            counts = torch.tensor(
+                [float((test.predictions == like.test.predictions).sum()), float(len(test.predictions))],
+                device=self.loop.device,
+            )
+            right, seen = (fabric.all_reduce(counts, reduce_op="sum") if fabric.world_size > 1 else counts).tolist()
+            same = right / seen
+        return _Measured(record, test, val, same)
+
+
+def _comparison(full: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, data: Data) -> dict[str, Any]:
+    """Return how two networks that ought to be one function agree, and the widths before and after."""
+    images, _ = next(iter(data.test.batches(COMPARED)))
+    check = check_equal(full, small, data.prepare(images))
+    return {
+        "max_abs_diff": check.max_abs_diff,
+        "relative_diff": check.relative,
+        "residual": plan.residual,
+        "widths": [
+            {"name": a.name, "before": a.out_channels, "after": b.out_channels}
+            for a, b in zip(graph.layers, plan_cost(graph, plan).layers, strict=True)
+        ],
+    }

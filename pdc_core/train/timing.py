@@ -1,0 +1,127 @@
+"""What a run would do and cost, from ten of its steps that are timed and thrown away."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pdc_core.clustering import Labels
+from pdc_core.costs import cost, plan_cost
+from pdc_core.data import Data
+from pdc_core.graph import ChannelGraph, trace
+from pdc_core.plan import Plan
+from pdc_core.train.evaluation import evaluate
+from pdc_core.train.loop import Loop
+from pdc_core.train.recorder import Recorder
+from pdc_core.train.settings import Training
+from pdc_core.train.tasks.base import Stage
+from pdc_core.train.tasks.pdc import Clustered
+from pdc_core.train.tasks.supervised import Taught
+
+TIMED = 10  # steps, after two that warm up
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes
+    ----------
+    epochs, steps, images : steps in all and training images, of all processes together.
+    macs_before, macs_after : MACs of one image; the same where nothing is folded.
+    params_before, params_after : numbers of the network.
+    step_seconds : median of the timed steps on this machine, of one process with its share of the images.
+    seconds : of the whole run on this machine, evaluations included, without loading, clustering and folding.
+    memory : most bytes in use at once: of the GPU where there is one, else of this process.
+    device : where the steps were timed.
+    """
+
+    epochs: int
+    steps: int
+    images: int
+    macs_before: int
+    macs_after: int
+    params_before: int
+    params_after: int
+    step_seconds: float
+    seconds: float
+    memory: int
+    device: str
+
+
+def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None = None, seed: int = 0) -> Forecast:
+    """Time ten steps of `distil` (with a plan) or `teach` (without) and say what the whole run would take.
+
+    Nothing is written, and `model` is not changed. Filters are dealt out to clusters in turn rather than clustered,
+    which costs a step the same.
+
+    Raises
+    ------
+    PDCError
+        The plan does not fit, the data cannot be trained on, or the device is not here.
+    """
+    example = torch.zeros(1, *data.shape)
+    before = after = cost(model, example)
+    stage: Stage
+    if plan is None:
+        stage = Taught(copy.deepcopy(model).requires_grad_(True), settings)
+    else:
+        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        graph = trace(teacher, example, residual=plan.residual)
+        after = plan_cost(graph, plan)
+        tied = settings.model_copy(update={"schedule": "tied"})  # what a step costs does not depend on the schedule
+        stage = Clustered(teacher, graph, _dealt(graph, plan), tied)
+    share = max(2, settings.batch_size // settings.devices)  # of each of several processes
+    loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
+    timed = list(loop.trial(stage, TIMED + 2))
+    rest = len(data.train) % settings.batch_size
+    steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
+    each = statistics.median(timed[2:] or timed)
+    split = data.val if len(data.val) else data.test
+    began = time.perf_counter()
+    measured = min(len(split), 512)
+    stage.student.eval()
+    evaluate(stage.student, data, split.first(measured))
+    evaluation = (time.perf_counter() - began) / measured * len(data.val)
+    return Forecast(
+        epochs=settings.epochs,
+        steps=steps,
+        images=len(data.train),
+        macs_before=before.macs,
+        macs_after=after.macs,
+        params_before=before.params,
+        params_after=after.params,
+        step_seconds=each,
+        seconds=steps * each + settings.epochs * evaluation,
+        memory=_memory(loop.device),
+        device=str(loop.device),
+    )
+
+
+def _dealt(graph: ChannelGraph, plan: Plan) -> Labels:
+    """Return clusters of the right number for every group, filled in turn within each block."""
+    labels: Labels = {}
+    plan.check(graph)
+    for group in graph.clusterable:
+        each = plan.counts.get(group.name, group.size) // group.blocks
+        labels[group.name] = np.zeros(group.size, dtype=np.int64)
+        for b in range(group.blocks):
+            members = np.flatnonzero(group.block == b) if group.blocks > 1 else np.arange(group.size)
+            labels[group.name][members] = b * each + np.arange(len(members)) % each
+    return labels
+
+
+def _memory(device: torch.device) -> int:
+    """Return the most bytes that were in use: of the GPU, else of this process since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

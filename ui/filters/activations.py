@@ -1,0 +1,69 @@
+"""What a filter sees: its activation maps on real images beside those of its cluster's centroid."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from ui.drawing import percent, picture
+from ui.filters.group_view import Shown, maps_of
+from ui.filters.selection import chosen
+
+IMAGES, FILTERS, SIDE = 6, 4, 84
+
+
+def draw_seen(shown: Shown) -> None:
+    """Draw a row of images, and for each chosen filter its maps above those of its centroid."""
+    data = shown.network.data
+    if len(data.val) == 0:
+        st.info("There are no images of this data to show to the filters; load some on the page Model.")
+        return
+    if not shown.network.graph.group(shown.name).readers:
+        st.info("No layer reads these filters, so there is nothing to show.")
+        return
+    picked = chosen(shown)[:FILTERS] or [int(np.argmax(np.bincount(shown.labels)[shown.labels] > 1))]
+    count = min(IMAGES, len(data.val))
+    images = data.val.images[:count].numpy()
+    own = maps_of(shown.network, shown.key, shown.name, tuple(picked), None, count)
+    tied = maps_of(shown.network, shown.key, shown.name, tuple(picked), shown.labels.tobytes(), count)
+    rows = [_row("image", [picture_of(image) for image in images])]
+    for i, one, centroid in zip(picked, own, tied, strict=True):
+        top = max(float(np.abs(one).max()), float(np.abs(centroid).max())) or 1.0
+        rows.append(_row(f"filter {i}", [_heat(m, top) for m in one]))
+        away = float(np.linalg.norm(one - centroid) / (np.linalg.norm(one) or 1.0))
+        cluster = int(shown.labels[i])
+        rows.append(
+            _row(
+                f"centroid of {cluster}<br><small>differs by {percent(away, 0)}</small>",
+                [_heat(m, top) for m in centroid],
+            )
+        )
+    st.html(f'<div style="overflow-x:auto"><table style="border-spacing:.5rem .35rem">{"".join(rows)}</table></div>')
+    st.caption(
+        "Activation maps where the next layer reads them, on validation images; darker is more active, one scale for a "
+        "filter and its centroid. The centroid's map is what every filter of the cluster gives once it is tied. "
+        + ("Choose up to four filters on the map to see others." if not chosen(shown) else "")
+    )
+
+
+def picture_of(image: NDArray[np.uint8]) -> str:
+    """Write an image (c, h, w) as an HTML element."""
+    return picture(image[0] if len(image) == 1 else np.moveaxis(image[:3], 0, -1), "validation image", _style())
+
+
+def _heat(values: NDArray[np.float32], top: float) -> str:
+    """Write an activation map as an HTML element: white is 0, dark blue the largest; negative values are orange."""
+    share = np.clip(values / top, -1, 1)[..., None]
+    white, blue, orange = np.array([246.0] * 3), np.array([0, 50, 110.0]), np.array([213, 94, 0.0])
+    pixels = white + np.abs(share) * (np.where(share < 0, orange, blue) - white)
+    return picture(pixels.round().astype(np.uint8), "activation map", _style())
+
+
+def _style() -> str:
+    return f"width:{SIDE}px;height:{SIDE}px;object-fit:contain;border-radius:4px"
+
+
+def _row(head: str, cells: list[str]) -> str:
+    style = "text-align:left;font-weight:600;font-size:.9rem;padding-right:.6rem;min-width:7rem"
+    return f'<tr><th style="{style}">{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

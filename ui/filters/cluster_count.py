@@ -1,0 +1,68 @@
+"""How many clusters? The curve of every k, the dendrogram with its cut, a suggestion; a click chooses k."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pdc_core import charts
+from pdc_core.clustering import dendrogram, suggest
+from pdc_core.errors import PDCError
+from ui.current_plan import current_plan, refuse, set_plan
+from ui.drawing import figure
+from ui.filters.group_view import Shown, curve_of, share_lost
+from ui.network import Network
+
+LEAVES = 64
+
+
+def set_count(network: Network, name: str, k: int) -> None:
+    """Make k the count of a group in the plan, or the nearest that is allowed; say so where it is another."""
+    try:
+        nearest = current_plan().nearest(network.graph.group(name), k)
+        set_plan(current_plan().replace({name: nearest}), network, f"{name}: {nearest} clusters")
+    except PDCError as error:
+        refuse(f"Nothing was changed. {error}")
+        return
+    if nearest != k:
+        st.toast(f"{k} clusters are not allowed here; {nearest} is the nearest count that is.")
+
+
+def draw_how_many(shown: Shown) -> None:
+    """Draw the curve beside the tree."""
+    found = curve_of(shown.network, shown.key, shown.name, shown.vectors)
+    suggestion = suggest(found)
+    said, button = st.columns([5, 1.3], vertical_alignment="center")
+    said.markdown(f"**Suggested: {suggestion.k} clusters.** {suggestion.reason}")
+    button.button(
+        f"Use {suggestion.k}",
+        disabled=suggestion.k == shown.k,
+        on_click=set_count,
+        args=(shown.network, shown.name, suggestion.k),
+        width="stretch",
+    )
+    left, right = st.columns(2, gap="large")
+    rated = pd.DataFrame({"k": found.k, "lost": found.lost, "silhouette": found.silhouette})
+    with left:
+        chart = charts.every_k(rated, shown.k, suggestion.k, share_lost(shown))
+        figure(chart, f"every_k_{shown.name}", on_select=lambda: _take(shown, f"every_k_{shown.name}"))
+    with right:
+        drawn = dendrogram(found.tree, LEAVES)
+        chart = charts.tree_lines(drawn.joints, drawn.members, shown.k)
+        figure(chart, f"tree_{shown.name}", on_select=lambda: _take(shown, f"tree_{shown.name}"))
+    st.caption(
+        "From one Ward linkage of the vectors that are compared, weighted by the filters' squared norms. Spread lost: "
+        "the share of the filters' distances to their mean that centroids do not hold (0 % with all filters kept). "
+        "Silhouette: -100 to 100, above 25 the clusters are clear. Click a point of the curve, or a joint of the tree "
+        "to cut below it."
+    )
+
+
+def _take(shown: Shown, key: str) -> None:
+    state: Any = st.session_state[key]
+    points = [p for p in state["selection"]["points"] if p.get("customdata") is not None]
+    if points:
+        k = points[0]["customdata"]
+        set_count(shown.network, shown.name, int(k[0] if isinstance(k, list) else k))

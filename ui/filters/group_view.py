@@ -1,0 +1,198 @@
+"""What the Filters page shows of one group, computed once per content: labels, curve, pictures, activations."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from pdc_core import charts
+from pdc_core.analysis.activations import activation_maps, activation_rates
+from pdc_core.analysis.maps import map_quality, pca_map, pca_share
+from pdc_core.clustering import (
+    Curve,
+    assign_group,
+    canonical,
+    curve,
+    filter_vectors,
+    filter_weights,
+)
+from pdc_core.plan import Plan
+from pdc_core.reconstruct import reconstruct_
+from ui.current_plan import network_key
+from ui.drawing import png
+from ui.network import FilterMap, Network, group_kernels, network_cost
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+# Honest names: what is compared, and how. The activations on images need training images and are for the library.
+VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "weights in and out"}
+ALGORITHMS = {"kmeans": "k-means", "kmedoids": "k-medoids", "ward": "Ward linkage"}
+_RATE_IMAGES, _RATE_MACS = 200, 4e9
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One group as the page shows it: its labels come from the plan, exactly as `assign` would give them."""
+
+    network: Network
+    name: str
+    vectors: str
+    seed: int
+    labels: IntArray
+
+    @property
+    def key(self) -> str:
+        """What its pictures depend on."""
+        return network_key(self.network)
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return int(self.labels.max()) + 1
+
+
+def shown_group(network: Network, plan: Plan, name: str, seed: int) -> Shown:
+    """Return a group with the labels that the plan gives it."""
+    if name in plan.hand:
+        labels = canonical(np.array(plan.hand[name]))
+    else:
+        pins = plan.pinned.get(name, ())
+        labels = _labels(
+            network, network_key(network), name, plan.counts[name], plan.vectors, plan.algorithm, pins, seed
+        )
+    return Shown(network, name, plan.vectors, seed, labels)
+
+
+@st.cache_data(show_spinner="Clustering", max_entries=2048)
+def _labels(
+    _network: Network, key: str, name: str, k: int, vectors: str, algorithm: str, pins: tuple[int, ...], seed: int
+) -> IntArray:
+    group = _network.graph.group(name)
+    return assign_group(_network.module, group, k, seed, vectors=vectors, algorithm=algorithm, pinned=pins)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def vectors_of(_network: Network, key: str, name: str, kind: str) -> FloatArray:
+    """Return the vectors that are compared, (n, d)."""
+    return filter_vectors(_network.module, _network.graph.group(name), kind)
+
+
+@st.cache_data(show_spinner="Rating every number of clusters", max_entries=256)
+def curve_of(_network: Network, key: str, name: str, kind: str) -> Curve:
+    """Rate every k by one Ward tree."""
+    return curve(vectors_of(_network, key, name, kind), filter_weights(_network.module, _network.graph.group(name)))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def pca_of(_network: Network, key: str, name: str, kind: str) -> FilterMap:
+    """Project a group onto its principal axes."""
+    vectors = vectors_of(_network, key, name, kind)
+    points, (first, second) = pca_map(vectors), pca_share(vectors)
+    axes = (f"1st principal axis ({first:.0%} of the variance)", f"2nd principal axis ({second:.0%})")
+    return FilterMap(points, map_quality(vectors, points), axes)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def sheet(_network: Network, key: str, name: str) -> dict[str, Any]:
+    """Draw all kernels in one picture, filter after filter.
+
+    Returns
+    -------
+    `url` of the picture, `columns` and `rows` of tiles in it, `cell` and `tile` (width, height in pixels, with and
+    without the gap to the next), and `side`: how wide a cell may be in the grid.
+    """
+    kernels = group_kernels(_network, name)
+    columns = min(len(kernels), charts.grid_columns(len(kernels)))
+    rows, side = -(-len(kernels) // columns), charts.GRID_WIDTH / charts.grid_columns(len(kernels))
+    scale = _scale(kernels, side)
+    pixels = charts.kernel_picture(kernels, columns, scale)
+    cell = (pixels.shape[1] // columns, pixels.shape[0] // rows)
+    tile = tuple(pixel - charts.KERNEL_GAP * scale for pixel in cell)
+    return {"url": data_url(pixels), "columns": columns, "rows": rows, "cell": cell, "tile": tile, "side": side}
+
+
+def data_url(pixels: NDArray[np.uint8]) -> str:
+    """Encode an image for a page."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
+
+
+def _scale(kernels: NDArray[np.float32], pixels: float) -> int:
+    """Pixels of a weight so that a filter is about so many pixels wide."""
+    c = min(kernels.shape[1], charts.KERNEL_LIMIT)
+    return max(1, round(pixels / (np.ceil(np.sqrt(c)) * ((kernels.shape[3] if kernels.ndim == 4 else 1) + 1))))
+
+
+@st.cache_data(show_spinner="Looking at validation images", max_entries=16)
+def rates(_network: Network, key: str) -> dict[str, FloatArray]:
+    """Return how often each filter is active on validation images; nothing where there are none."""
+    macs = network_cost(_network, _network.digest).macs
+    count = min(len(_network.data.val), int(np.clip(_RATE_MACS / max(1, macs), 4, _RATE_IMAGES)))
+    if count == 0:
+        return {}
+    images = _network.data.prepare(_network.data.val.images[:count])
+    return activation_rates(copy.deepcopy(_network.module), _network.graph, images)
+
+
+def filter_table(shown: Shown) -> pd.DataFrame:
+    """Describe each filter: its cluster, norm, distance to the centroid, and with images its activation rate."""
+    network, labels, k = shown.network, shown.labels, shown.k
+    w, d = vectors_of(network, shown.key, shown.name, shown.vectors), weights_of(network, shown.key, shown.name)
+    centroids = centres(w, labels, d)
+    table = pd.DataFrame(
+        {
+            "filter": np.arange(len(labels)),
+            "cluster": labels,
+            "members": np.bincount(labels, minlength=k)[labels],
+            "norm": np.sqrt(d),
+            "distance": np.linalg.norm(w - centroids[labels], axis=1),
+        }
+    )
+    own_rates = rates(network, shown.key).get(shown.name)
+    return table if own_rates is None else table.assign(rate=100 * own_rates)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def weights_of(_network: Network, key: str, name: str) -> FloatArray:
+    """Return the diagonal of D, (n,)."""
+    return filter_weights(_network.module, _network.graph.group(name))
+
+
+def centres(points: FloatArray, labels: IntArray, d: FloatArray) -> FloatArray:
+    """Return the weighted mean of every cluster, (k, m)."""
+    k = int(labels.max()) + 1
+    d = np.where(np.bincount(labels, d, minlength=k)[labels] > 0, d, 1.0)  # a cluster of total weight 0 is uniform
+    total = np.zeros((k, points.shape[1]))
+    np.add.at(total, labels, d[:, None] * points)
+    return np.asarray(total / np.bincount(labels, d, minlength=k)[:, None])
+
+
+def share_lost(shown: Shown) -> float:
+    """Return the share of the filters' spread that the shown clusters cannot hold, 0 to 1."""
+    w, d = (
+        vectors_of(shown.network, shown.key, shown.name, shown.vectors),
+        weights_of(shown.network, shown.key, shown.name),
+    )
+    everything = np.zeros(len(w), dtype=np.int64)
+    lost, spread = (float((d * ((w - centres(w, a, d)[a]) ** 2).sum(axis=1)).sum()) for a in (shown.labels, everything))
+    return lost / spread if spread > 0 else 0.0
+
+
+@st.cache_data(show_spinner="Running the network", max_entries=64)
+def maps_of(
+    _network: Network, key: str, name: str, filters: tuple[int, ...], labels: bytes | None, count: int
+) -> NDArray[np.float32]:
+    """Return activation maps of filters on the first validation images, (filters, b, h, w).
+
+    With `labels` (int64 bytes) the group's clusters are tied first: the maps are those of the centroids.
+    """
+    module, group = copy.deepcopy(_network.module), _network.graph.group(name)
+    if labels is not None:
+        reconstruct_(module, _network.graph, {name: np.frombuffer(labels, dtype=np.int64)})
+    return activation_maps(module, group, _network.data.prepare(_network.data.val.images[:count]), filters)

@@ -1,0 +1,80 @@
+"""Map, grid and table of one group's filters, linked: what is chosen in one is marked in all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from pdc_core import charts
+from ui.components import component
+from ui.drawing import picture_format
+from ui.filters.group_view import Shown, centres, filter_table, sheet, weights_of
+from ui.filters.selection import VIEWS, chosen, heard, take_table, take_views, widget_key
+from ui.network import FilterMap
+
+# Written by hand: it needs no charting library, which a browser reads for a second, and a streamlit chart has no lasso
+# beside clicks, no pictures on hover and no keyboard.
+_views = component("linked_views")
+
+
+def draw_views(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> None:
+    """Draw the map beside the kernels, cluster after cluster, the largest first."""
+    data = linked_data(shown, drawn, method, highlight)
+    _views(key=VIEWS, data=data, on_picked_change=lambda: take_views(shown))
+
+
+def linked_data(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
+    """Return what `linked_views.js` draws of a group; `centres` holds (x, y, cluster) of clusters of more than one."""
+    labels, sizes = shown.labels, np.bincount(shown.labels)
+    middle = centres(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
+    title = f"{shown.name}: {len(labels)} filters in {shown.k} clusters, {method}"
+    return {
+        "group": shown.name,
+        "title": title,
+        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys go from "
+        "filter to filter, space chooses.",
+        "axes": drawn.axes,
+        "x": drawn.points[:, 0].tolist(),
+        "y": drawn.points[:, 1].tolist(),
+        "labels": labels.tolist(),
+        "centres": [[*middle[c].tolist(), int(c)] for c in np.flatnonzero(sizes > 1)],
+        "order": np.lexsort((np.arange(len(labels)), labels, -sizes[labels])).tolist(),
+        "sheet": sheet(shown.network, shown.key, shown.name),
+        "colours": charts.COLOURS,
+        "symbols": charts.SYMBOLS,
+        "highlight": highlight,
+        "chosen": chosen(shown),
+        "turn": heard(),
+        "picture": picture_format(),
+    }
+
+
+def draw_table(shown: Shown) -> None:
+    """Draw a row for every filter; ticked rows are the chosen filters."""
+    table = filter_table(shown)
+    st.dataframe(
+        table,
+        key=widget_key(shown),
+        hide_index=True,
+        height=320,
+        on_select=lambda: take_table(shown),
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": chosen(shown)}},
+        column_config={
+            "filter": "filter [index]",
+            "cluster": "cluster [label]",
+            "members": "filters in its cluster",
+            "norm": st.column_config.NumberColumn("norm of its weights", format="%.3f"),
+            "distance": st.column_config.NumberColumn(
+                "distance to its centroid", format="%.3f", help="Between the vectors that are compared."
+            ),
+            "rate": st.column_config.NumberColumn(
+                "active [% of pixels]",
+                format="%.0f %%",
+                help="How often its output is above 0 where the next layer reads it, on validation images.",
+            ),
+        },
+        alt=f"One row for each of the {len(table)} filters of {shown.name}.",
+    )

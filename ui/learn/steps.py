@@ -1,0 +1,217 @@
+"""The six steps of the lesson, each with one picture, one sentence, its formula and a question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from pdc_core import charts, lesson
+from ui.drawing import drawn, figure
+from ui.learn.questions import Choice, Number, ask, lesson_image
+
+NETWORK = lesson.small_network()  # shared by all sessions, never changed
+PIXEL = (0, 2)
+GRID = tuple(i / 20 for i in range(21))
+
+
+@st.cache_data(show_spinner=False)
+def _curves() -> tuple[list[float], list[float]]:
+    """Return how far filters 0 and 1 are apart, and how far the output has moved, at every strength of the grid."""
+    pulled, image = [lesson.pull(NETWORK, s) for s in GRID], lesson_image()
+    return [lesson.distance(p, image) for p in pulled], [lesson.change(NETWORK, p, image) for p in pulled]
+
+
+def _strength(default: float) -> float:
+    """Let the strength be chosen; the address keeps it."""
+    return st.slider(
+        "Strength s: pull filters 0 and 1 together", 0.0, 1.0, default, 0.05, key="strength", bind="query-params"
+    )
+
+
+def _draw(model: lesson.SmallNetwork, title: str) -> None:
+    """Draw what a network's filters and output look like on the lesson's digit."""
+    seen = lesson.look(model, lesson_image())
+    image = lesson_image()[0, 0].numpy()
+    drawn(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
+
+
+def _alike() -> None:
+    """Two filters that do nearly the same."""
+    st.markdown(
+        "Filters 0 and 1 look for nearly the same thing, light to the right of dark, so they answer nearly alike."
+    )
+    _draw(NETWORK, "Three filters on a handwritten digit, and what the next layer makes of them")
+    with st.expander("The formula"):
+        st.latex(
+            r"a_i = \mathrm{ReLU}"
+            r"\Big(\gamma_i\,\frac{W_i * x - \mu_i}{\sqrt{\sigma_i^2 + \varepsilon}} + \beta_i\Big)"
+            r",\qquad y = \sum_i v_i\, a_i,\quad v = (0.8,\ 0.5,\ -0.6)"
+        )
+    first, second = lesson.nearest(NETWORK)
+    ask(
+        "Alike",
+        Choice(
+            "Which two filters have the smallest distance between their weights?",
+            ["0 and 1", "0 and 2", "1 and 2"],
+            f"{first} and {second}",
+            "Clustering puts them together; filter 2 stays alone.",
+            "Compare the nine numbers of each filter, one by one.",
+        ),
+    )
+
+
+def _pull() -> None:
+    """Move them together."""
+    st.markdown("Pulled to their mean, the two become one function, and the output hardly moves.")
+    s = _strength(0.5)
+    _draw(lesson.pull(NETWORK, s), f"The same network at strength {s:.2f}")
+    apart, moved = _curves()
+    figure(charts.pulling_curves(GRID, apart, moved, s), key="pulling")
+    with st.expander("The formula"):
+        st.latex(
+            r"t \leftarrow (1-s)\,t + s\,P t,\quad t \in \{W, \gamma, \beta, \mu, \sigma^2\},\qquad "
+            r"P = \begin{pmatrix} \tfrac12 & \tfrac12 & 0\\ \tfrac12 & \tfrac12 & 0\\ 0 & 0 & 1\end{pmatrix}"
+        )
+    ask(
+        "Pull",
+        Number(
+            "At s = 1, how far apart are the outputs of filters 0 and 1?",
+            apart[-1],
+            0.001,
+            "Identical filters answer identically, on this image and on every other.",
+            "Move the slider to 1.",
+        ),
+    )
+
+
+def _remove() -> None:
+    """Delete, zero or merge one."""
+    st.markdown("Lose filter 1 in three ways: only merging keeps what it contributed.")
+    errors = lesson.removal_errors(lesson.pull(NETWORK, _strength(0.5)), lesson_image())
+    names = {"delete": "delete it", "zero": "set its weights to 0", "merge": "merge it into filter 0"}
+    figure(
+        charts.error_bars({names[k]: e for k, e in errors.items()}, "What losing filter 1 does to the output"),
+        key="removal",
+    )
+    with st.expander("The formula"):
+        st.latex(
+            r"\text{delete: } v_1 a_1 \text{ is missing}\qquad \text{zero: } a_1 = \mathrm{ReLU}"
+            r"\big(\beta_1 - \gamma_1\mu_1/\sqrt{\sigma_1^2+\varepsilon}\big)\qquad "
+            r"\text{merge: } v_0 a_0 + v_1 a_1 \to (v_0 + v_1)\, a_0"
+        )
+        st.markdown("A filter of zeros still adds a constant through its norm, unless its β and μ are 0 too.")
+    ask(
+        "Remove",
+        Choice(
+            "At s = 1, which of the three changes nothing at all?",
+            list(names.values()),
+            names["merge"],
+            "PDC therefore trains until s = 1, and only then removes filters.",
+            "Move the slider to 1 and read the bars.",
+        ),
+    )
+
+
+def _add() -> None:
+    """Channel addition in numbers."""
+    row, column = PIXEL
+    st.markdown("If two channels are equal, one of them is enough: the layer that reads them adds up its two weights.")
+    found = lesson.addition(lesson.pull(NETWORK, 1.0), lesson_image(), row, column)
+    wide = {f"v{i} a{i}": v * a for i, (v, a) in enumerate(zip(found.v, found.a, strict=True))}
+    (v, other), (a, third) = found.merged_v, found.merged_a
+    figure(
+        charts.sum_bars(
+            {"three channels": wide, "two channels": {"(v0 + v1) a0": v * a, "v2 a2": other * third}},
+            f"One output pixel, row {row}, column {column}, before and after",
+        ),
+        key="sum",
+    )
+    with st.expander("The formula"):
+        st.latex(
+            r"V' = V M,\qquad "
+            + " + ".join(f"({v:g})\\cdot {a:.3f}" for v, a in zip(found.v, found.a, strict=True))
+            + f" = {found.before:.3f}"
+        )
+    ask(
+        "Add",
+        Number(
+            f"The reader's weights are {', '.join(f'{v:g}' for v in found.v)}. Which does the merged channel get?",
+            found.merged_v[0],
+            0.005,
+            "The sum of both. Nothing else in the network changes.",
+            "Both copies of the channel were read: what do they get together?",
+        ),
+    )
+
+
+def _norm() -> None:
+    """Why batch norm must be tied."""
+    st.markdown(
+        "Equal weights are not enough: with one number of the norm left as it was, the two channels differ again."
+    )
+    names = {
+        "nothing": "everything tied",
+        "W": "all but W",
+        "gamma": "all but γ",
+        "beta": "all but β",
+        "mu": "all but μ",
+        "var": "all but σ²",
+    }
+    errors = lesson.untied_errors(NETWORK, lesson_image())
+    figure(
+        charts.error_bars({names[k]: e for k, e in errors.items()}, "Adding channels that are not quite equal"),
+        key="untied",
+    )
+    with st.expander("The formula"):
+        st.latex(
+            r"a_0 = a_1 \text{ for every } x \iff W_0 = W_1,\ \gamma_0 = \gamma_1,\ \beta_0 = \beta_1,\ "
+            r"\mu_0 = \mu_1,\ \sigma_0^2 = \sigma_1^2 \quad\text{(or the same scale and shift)}"
+        )
+    ask(
+        "Norm",
+        Choice(
+            "A network's filters were tied but not its norms' running statistics. Is folding exact?",
+            ["yes, they only matter in training", "no, the statistics are part of the function"],
+            "no, the statistics are part of the function",
+            "In use, a norm scales by its running statistics. PDC ties all five and refuses to fold otherwise.",
+            "Look at the bars of μ and σ².",
+        ),
+    )
+
+
+def _residual() -> None:
+    """Why a residual sum needs care."""
+    st.markdown("Where two layers are added, a channel may go only if both agree, or if the sum is left whole.")
+    found = lesson.treatments(lesson_image())
+    names = {
+        "one producer": "one of the two layers alone",
+        "internal": "internal: leave the sum whole",
+        "shared": "shared: both merge the same filters",
+        "gather": "gather: merge each, expand before the sum",
+    }
+    bars = {f"{names[k]}, {t.macs:,} MACs": t.error for k, t in found.items()}
+    figure(charts.error_bars(bars, "Four ways to fold a layer that feeds a residual sum"), key="residual")
+    with st.expander("The formula"):
+        st.latex(r"y = V\,\mathrm{ReLU}(a + b),\qquad a_0 = a_1 \not\Rightarrow a_0 + b_0 = a_1 + b_1")
+        st.markdown("The page Plan names the treatment; at equal keep ratios the MACs cut depends on it.")
+    ask(
+        "Sum",
+        Choice(
+            "In a sum the filters of the first layer are tied, those of the second not. May channel 1 of the sum go?",
+            ["yes, one tied layer is enough", "no, b0 and b1 still differ"],
+            "no, b0 and b1 still differ",
+            "So the labels of all layers of a sum are shared, or the sum stays whole.",
+            "Read the first bar.",
+        ),
+    )
+
+
+STEPS: dict[str, tuple[str, Callable[[], None]]] = {
+    "Alike": ("Nearly alike", _alike),
+    "Pull": ("Pull together", _pull),
+    "Remove": ("Delete, zero, merge", _remove),
+    "Add": ("Add channels", _add),
+    "Norm": ("Tie the norm", _norm),
+    "Sum": ("Residual sums", _residual),
+}

@@ -1,0 +1,125 @@
+"""Plans to keep and to take away: files, names, the difference between two, the commands, the link."""
+
+from __future__ import annotations
+
+import pprint
+import shlex
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from pdc_core.errors import PDCError
+from pdc_core.plan import Plan, difference
+from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
+from ui.network import Network
+
+NAMED_ONLY = "imagenet"  # described, but not to be had by its name
+_FILES, _FOLDER = "plan_files", "IMAGENET"
+NAME_LIMIT = 40
+
+
+def draw_save(network: Network, plan: Plan) -> None:
+    """Draw the downloads, the upload, the commands and the link."""
+    take, load = st.columns([5, 4], gap="large", vertical_alignment="top")
+    with take:
+        with st.container(horizontal=True):
+            for text, name, content, mime in (
+                ("Save the plan (JSON)", "plan.json", plan.to_json(), "application/json"),
+                ("Save the plan (YAML)", "plan.yaml", plan.to_yaml(), "application/yaml"),
+            ):
+                st.download_button(text, content, file_name=name, mime=mime, on_click="ignore")
+        st.markdown("The same without the app, on any machine:")
+        language = st.segmented_control(
+            "Language", ["Command line", "Python"], default="Command line", required=True, key="plan_language",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        if language == "Python":
+            st.code(python(network, plan), language="python")
+        else:
+            st.code(command(network), language="bash", wrap_lines=True)
+        if network.data_name == NAMED_ONLY:
+            st.caption(f"{_FOLDER} stands for the folder that holds train/CLASS and val/CLASS with the images.")
+    with load:
+        file_key = f"plan_file_{st.session_state.setdefault(_FILES, 0)}"
+        st.file_uploader(
+            "Load a plan (JSON or YAML)",
+            type=["json", "yaml", "yml"],
+            key=file_key,
+            on_change=_take_file,
+            args=(network, file_key),
+        )
+        st.markdown("A link that opens this plan:")
+        st.code(f"{st.context.url or ''}?{urlencode(st.query_params.to_dict())}", language=None, wrap_lines=True)
+        if not link_is_whole():
+            st.caption("The clusters made by hand are too long for a link: save the plan to keep them.")
+
+
+def command(network: Network) -> str:
+    """Return the command that distils this network with this plan."""
+    words = [f"python -m pdc_core distil --model {network.model} --data {shlex.quote(_data(network))}"]
+    if network.choice.weights_argument is not True:
+        words.append(f"--weights {shlex.quote(network.choice.weights)}")
+    return " ".join([*words, "--plan plan.json"])
+
+
+def python(network: Network, plan: Plan) -> str:
+    """Return the Python that distils this network with this plan, the plan written out."""
+    weights = network.choice.weights_argument
+    given = "" if weights is True else f", weights={weights!r}"
+    content = pprint.pformat(plan.model_dump(exclude_defaults=True), width=100, sort_dicts=False)
+    return (
+        "import pdc_core as pdc\n\n"
+        f"model = pdc.load_model({network.model!r}, data={_data(network)!r}{given})\n"
+        f"data = pdc.load_data({_data(network)!r})\n"
+        f"plan = pdc.Plan(**{content})\n"
+        "result = pdc.distil(model, plan, data, seed=0)\n"
+        'pdc.save(result.folded, "small.safetensors")\n'
+    )
+
+
+def _data(network: Network) -> str:
+    """Return the data that a command trains on: a folder for those of which only the shape is known here."""
+    return f"folder:{_FOLDER}" if network.data_name == NAMED_ONLY else network.data_name
+
+
+def _take_file(network: Network, key: str) -> None:
+    """Take a plan file, if it is a plan of this network."""
+    file = st.session_state[key]
+    st.session_state[_FILES] += 1  # the next file meets a fresh uploader
+    if file is None:
+        return
+    try:
+        set_plan(Plan.from_json(file.getvalue().decode("utf-8")), network, f"loaded {file.name}")
+    except (PDCError, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, PDCError) else "It is not a text file."
+        refuse(f"{file.name} was not loaded. {reason}")
+
+
+def draw_named(network: Network, plan: Plan) -> None:
+    """Draw the named plans of this session, and how the present plan differs from one."""
+    named = named_plans(network)
+    name_it, keep = st.columns([4, 1.4], vertical_alignment="bottom")
+    name_it.text_input(
+        "Name this plan", max_chars=NAME_LIMIT, key="plan_name", placeholder="for example: half, by hand"
+    )
+    keep.button("Keep it", on_click=_keep, args=(network,), width="stretch", disabled=not st.session_state["plan_name"])
+    if not named:
+        st.caption("Named plans stay in this session; save a file to keep one for longer.")
+        return
+    pick, reopen = st.columns([4, 1.4], vertical_alignment="bottom")
+    chosen = pick.selectbox("Compare with", list(named), key="plan_compared")
+    reopen.button("Open it", on_click=_open, args=(network, chosen), width="stretch", disabled=named[chosen] == plan)
+    changes = difference(named[chosen], plan)
+    if changes:
+        rows = [{"layer or setting": c.what, chosen: c.before, "this plan": c.after} for c in changes]
+        st.dataframe(rows, hide_index=True, alt=f"{len(changes)} differences between {chosen} and this plan.")
+    else:
+        st.caption(f"This plan is «{chosen}».")
+
+
+def _keep(network: Network) -> None:
+    named_plans(network)[st.session_state["plan_name"].strip() or "unnamed"] = current_plan()
+
+
+def _open(network: Network, name: str) -> None:
+    set_plan(named_plans(network)[name], network, f"opened «{name}»")

@@ -1,0 +1,130 @@
+"""What changes a whole plan at once: one keep ratio for all, constraints, the residual treatment, a budget."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pdc_core.costs import plan_cost
+from pdc_core.errors import PDCError
+from pdc_core.estimates import inertia_damage, measured_damage, plan_for_budget, plan_latency, removed_share
+from pdc_core.estimates.budget import Damage
+from pdc_core.graph import RESIDUALS
+from pdc_core.plan import Plan
+from ui.choice import choose, current_choice
+from ui.current_plan import current_plan, network_key, refuse, set_plan
+from ui.network import Network
+from ui.plan.sensitivity import measured
+
+SHARE = "plan_share"
+QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}
+RULES = {"sensitivity": "sensitivity", "inertia": "inertia", "uniform": "the same everywhere"}
+TREATMENTS = {
+    "internal": "internal: summed channels stay whole",
+    "shared": "shared: one labelling for a whole sum",
+    "gather": "gather: an index expands before the sum",
+}
+
+
+def set_all(network: Network) -> None:
+    """Give every group the share of the slider; locked and hand-made groups stay."""
+    share, plan = st.session_state[SHARE] / 100, current_plan()
+    counts = {
+        g.name: plan.nearest(g, g.blocks * max(1, round(share * g.size / g.blocks)))
+        for g in network.graph.clusterable
+        if g.name not in plan.hand
+    }
+    set_plan(plan.replace(counts), network, f"{share:.0%} kept in all layers")
+
+
+def draw_constraints(network: Network) -> None:
+    """Draw what every count has to obey."""
+    plan = current_plan()
+    chosen = current_choice().residual
+    st.selectbox(
+        "Where channels are summed (residual connections)",
+        RESIDUALS,
+        index=RESIDUALS.index(chosen),
+        format_func=TREATMENTS.__getitem__,
+        key="residual_choice",
+        on_change=lambda: choose(residual=st.session_state["residual_choice"]),
+        help="All three are exact. Each has a plan of its own.",
+    )
+    for field, label, tip in (
+        ("round_to", "Counts are multiples of", "8 suits most hardware; 1 allows any count."),
+        ("min", "Every layer keeps at least", "Smaller layers stay whole."),
+    ):
+        key = f"constraint_{field}"
+        st.session_state[key] = getattr(plan, field)
+        st.number_input(label, 1, 512, key=key, help=tip, on_change=_constrain, args=(network, field))
+
+
+def _constrain(network: Network, field: str) -> None:
+    value = int(st.session_state[f"constraint_{field}"])
+    try:
+        plan = current_plan().constrain(network.graph, **{field: value})
+        set_plan(plan, network, f"multiples of {value}" if field == "round_to" else f"at least {value} clusters")
+    except PDCError as error:
+        refuse(f"The plan was not changed. {error}")
+
+
+def draw_budget(network: Network) -> None:
+    """Draw how much is to be saved, of what, and how the layers share it."""
+    st.slider("Save at least [%]", 0, 95, 50, key="budget_cut", persist_state="session")
+    st.selectbox(
+        "of the", list(QUANTITIES), format_func=QUANTITIES.__getitem__, key="budget_of", persist_state="session"
+    )
+    st.radio("Layers share it by", list(RULES), format_func=RULES.__getitem__, key="budget_by", persist_state="session")
+    unknown = st.session_state["budget_by"] == "sensitivity" and measured(network) is None
+    st.button("Make the plan", type="primary", disabled=unknown, on_click=_spend, args=(network,), key="budget_apply")
+    st.caption(
+        "Measure the sensitivity first, on the right."
+        if unknown
+        else "Every layer gives up clusters until each alone would do the same damage. Locked layers stay as they are."
+    )
+
+
+def _spend(network: Network) -> None:
+    cut, of, by = (st.session_state[f"budget_{name}"] for name in ("cut", "of", "by"))
+    try:
+        plan = budget_plan(network, current_plan(), cut / 100, of, by)
+    except PDCError as error:
+        refuse(f"The plan was not changed. {error}")
+        return
+    set_plan(plan, network, f"{cut} % of the {QUANTITIES[of]} saved, by {RULES[by]}")
+
+
+def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> Plan:
+    """Return the plan that meets a budget.
+
+    Raises
+    ------
+    PDCError
+        It cannot be met, or the sensitivity was not measured.
+    """
+    graph = network.graph
+    if of == "latency":
+        return plan_for_budget(
+            graph,
+            _damage(network, by),
+            cut,
+            start,
+            lambda plan: plan_latency(network.module, graph, plan, network.example, batch_size=16),
+            exact=False,
+        )
+    return plan_for_budget(graph, _damage(network, by), cut, start, lambda plan: getattr(plan_cost(graph, plan), of))
+
+
+def _damage(network: Network, by: str) -> Damage:
+    if by == "uniform":
+        return removed_share(network.graph)
+    if by == "inertia":
+        return _inertia(network, network_key(network))
+    found = measured(network)
+    if found is None:
+        raise PDCError("The sensitivity of this network is not measured yet; measure it on the page Plan first.")
+    return measured_damage(found, network.graph)
+
+
+@st.cache_data(show_spinner="Rating every number of clusters of every layer", max_entries=8)
+def _inertia(_network: Network, key: str) -> Damage:
+    return inertia_damage(_network.module, _network.graph)

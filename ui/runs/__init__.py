@@ -1,0 +1,1 @@
+"""The pages Distil and Compare, which show runs."""

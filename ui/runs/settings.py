@@ -1,0 +1,97 @@
+"""The settings of a distillation as controls, with defaults that are right for the data, and what they would take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pdc_core.costs import latency
+from pdc_core.runs import Run
+from pdc_core.train import Training
+from ui.choice import lecture
+from ui.network import Network
+
+# A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
+_PASSES = 4
+_KEEP: dict[str, Any] = {"persist_state": "session"}
+METHODS = {
+    "pdc": "PDC: clusters merged while it trains",
+    "l1": "delete the filters of smallest L1 norm, then train",
+    "fpgm": "delete the filters nearest to the geometric median, then train",
+    "random": "delete filters at random, then train",
+    "folding": "fold clusters at once, then train",
+    "folding_bn": "fold, measure the norms again, then train",
+    "scratch": "the small network from random weights",
+}
+SCHEDULES = ["asymptotic", "progressive", "soft", "tied"]
+
+
+def training_settings(defaults: Training) -> tuple[Training, int, str]:
+    """Draw the controls and return what they say: the settings, the seed and the method."""
+    row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
+    chosen: dict[str, Any] = {
+        "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
+        "lr": row[1].number_input("Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key="lr", **_KEEP),
+    }
+    method: str = "pdc"
+    seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
+    if not lecture():
+        with row[3].popover("More settings", width="stretch"):
+            method = st.selectbox(
+                "Method", list(METHODS), format_func=METHODS.__getitem__, key="method",
+                help="The others are baselines: the same plan, teacher, losses and epochs.", **_KEEP,
+            )  # fmt: skip
+            chosen |= _more(defaults)
+    return defaults.model_copy(update=chosen), int(seed), method
+
+
+def _more(defaults: Training) -> dict[str, Any]:
+    return {
+        "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
+        "temperature": st.number_input(
+            "Temperature T", 0.1, 100.0, defaults.temperature, key="temperature",
+            help="Softens the classes of teacher and student.", **_KEEP,
+        ),
+        "alpha": st.slider(
+            "Weight of the teacher α", 0.0, 1.0, defaults.alpha, key="alpha",
+            help="0 learns from the labels alone, 1 from the teacher alone.", **_KEEP,
+        ),
+        "schedule": st.selectbox(
+            "How filters become alike", SCHEDULES, SCHEDULES.index(defaults.schedule), key="schedule",
+            help="asymptotic: merged a few at a time; progressive: pulled ever harder; soft: as progressive, with new "
+            "clusters on the way; tied: equal from the first step.", **_KEEP,
+        ),
+        "ramp": st.slider(
+            "Filters are tied after this share of the run", 0.05, 1.0, defaults.ramp, 0.05, key="ramp", **_KEEP
+        ),
+        "fold_when_tied": st.toggle(
+            "Fold as soon as the filters are tied", defaults.fold_when_tied, key="fold_when_tied",
+            help="The rest of the run then trains the small network: the same steps, sooner.", **_KEEP,
+        ),
+    }  # fmt: skip
+
+
+def estimate(network: Network, training: Training, method: str, runs: list[Run]) -> float:
+    """Return about how many seconds a run will take: as an earlier run like it did, else from the time of one step."""
+    known = [s for run in runs if _alike(run, network, training, method) for s in _seconds_of_epochs(run)]
+    if known:
+        return training.epochs * sum(known) / len(known)
+    steps = max(1, len(network.data.train) // training.batch_size)
+    return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
+
+
+def _alike(run: Run, network: Network, training: Training, method: str) -> bool:
+    spec = run.spec
+    return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
+        network.model, network.data_name, training.batch_size, "distil", method
+    )  # fmt: skip
+
+
+def _seconds_of_epochs(run: Run) -> list[float]:
+    return [float(e["seconds"]) for e in run.events if e.get("kind") == "evaluation" and "seconds" in e][-3:]
+
+
+@st.cache_data(show_spinner="Timing one step", max_entries=64)
+def _forward(_network: Network, digest: str, batch: int) -> float:
+    return latency(_network.module, _network.example, (batch,), repeats=3)[batch]

@@ -1,0 +1,107 @@
+"""A run as it happens: progress, buttons, curves, and its filters moving; drawn again while its worker is alive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from pdc_core import charts
+from pdc_core.analysis.trajectories import read_trajectory
+from pdc_core.errors import PDCError
+from pdc_core.runs import Run, read_run, request_keep, request_pause, request_stop, resume
+from ui.drawing import figure
+from ui.runs.progress import evaluations, is_live, own_runs, pace_of, progress_of, training_points
+
+REFRESH_SECONDS = 0.7
+
+
+def watch(run: Run, teacher: float | None) -> None:
+    """Draw a run; while it is alive look again and again, and run the page once more when it ends."""
+    live = is_live(run)
+
+    @st.fragment(run_every=REFRESH_SECONDS if live else None)
+    def look(folder: Path) -> None:
+        now = read_run(folder)
+        if live and not is_live(now):
+            st.rerun()
+        if live:
+            _progress(now)
+        curves(now, teacher)
+        filters_moving(now, live)
+
+    look(run.folder)
+
+
+def _progress(run: Run) -> None:
+    share, text = progress_of(run)
+    st.progress(share, text=f"{text}{pace_of(run)}")
+    with st.container(horizontal=True, gap="small"):
+        for name, ask, said in (
+            ("Pause", request_pause, "The run pauses after its current step; Continue goes on from there."),
+            ("Stop and keep", request_keep, "The run ends here: what it has is tied, folded and reported."),
+            ("Stop", request_stop, "The run stops after its current step; it can be continued."),
+        ):
+            if run.id in own_runs():
+                pressed = st.button(name, key=f"ask_{name}", help=said)
+            else:
+                with st.popover(name, help=said):
+                    st.markdown(f"This run was started elsewhere: {whose(run)}.")
+                    pressed = st.button(f"{name} it all the same", key=f"ask_{name}")
+            if pressed:
+                ask(run.folder)
+                st.toast(said)
+
+
+def whose(run: Run) -> str:
+    """Say who started a run, where and when, as far as it is known."""
+    who = "by this session" if run.id in own_runs() else f"on {run.status.get('host', 'another machine')}"
+    return f"started {who} at {(run.spec.created or 'an unknown time').replace('T', ' ').removesuffix('+00:00')} UTC"
+
+
+def go_on(folder: Path) -> None:
+    """Launch a worker for a run that ended early; it starts from the last checkpoint."""
+    try:
+        resume(folder)
+    except (PDCError, OSError) as error:
+        st.error(str(error))
+        return
+    st.rerun()
+
+
+def curves(run: Run, teacher: float | None) -> None:
+    """Draw loss, accuracy, strength and deviation."""
+    points, length = training_points(run), run.spec.training.epochs
+    loss, accuracy = st.columns(2, gap="medium")
+    with loss:
+        figure(charts.loss_curves(points, length), key="loss_curves")
+    with accuracy:
+        figure(charts.accuracy_curve(evaluations(run), length, teacher), key="accuracy_curve")
+    if run.spec.method == "pdc":
+        figure(charts.tying_curves(points, length), key="tying_curves")
+
+
+def filters_moving(run: Run, live: bool) -> None:
+    """Draw one group's filters on their way into their clusters; after the run it can be played again."""
+    path, names = run.folder / "trajectory.npz", run.folder / "labels.npz"
+    if not (path.is_file() and names.is_file()):
+        return
+    try:
+        found = read_trajectory(path)
+        with np.load(names, allow_pickle=False) as file:
+            labels = {name: file[name].astype(np.int64) for name in file.files}
+    except (PDCError, OSError, ValueError, EOFError) as error:
+        st.caption(f"How its filters moved cannot be shown: {error}")
+        return
+    groups = [n for n, p in found.points.items() if n in labels and labels[n].shape == p.shape[1:2]]
+    if not groups:
+        return
+    st.subheader("Filters on their way into clusters")
+    group = st.selectbox("Layer", groups, key="moving", width=320)
+    drawn = charts.motion(found.points[group], labels[group], found.steps, group, found.share[group], animated=not live)
+    figure(drawn, key="motion")
+    st.caption(
+        "The axes are those of the filters before training and never change, so motion is motion. Small rings: where "
+        "the filters began. Filters of one cluster that share a point are equal along these axes."
+    )
