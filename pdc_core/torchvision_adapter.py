@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from .errors import PDCError
+from pdc_core.errors import PDCError
 
 # What torchvision's Python side gives shape functions to at import, whether its binary was loaded or not.
 _OPERATORS = {

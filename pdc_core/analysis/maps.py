@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PDCError
+from pdc_core.errors import PDCError
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ The first module of the flow; nothing here knows a network.
 
 from __future__ import annotations
 
-from .images import Data, DataInfo, Split
-from .load import describe_data, load_data
-from .named import DATASETS
+from pdc_core.data.images import Data, DataInfo, Split
+from pdc_core.data.load import describe_data, load_data
+from pdc_core.data.named import DATASETS
 
 __all__ = ["DATASETS", "Data", "DataInfo", "Split", "describe_data", "load_data"]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import PDCError
-from .images import Data, DataInfo, Split, held_back
+from pdc_core.data.images import Data, DataInfo, Split, held_back
+from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
 SIZE = 224  # pixels a side that a network sees, unless the name says another: folder:PATH@64

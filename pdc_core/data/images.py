@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import PDCError
+from pdc_core.errors import PDCError
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import PDCError
-from ..torchvision_adapter import torchvision
-from .folders import FOLDER, describe_folder, load_folder
-from .images import Data, DataInfo, held_back, to_split
-from .named import named
-from .npz import read_npz
+from pdc_core.data.folders import FOLDER, describe_folder, load_folder
+from pdc_core.data.images import Data, DataInfo, held_back, to_split
+from pdc_core.data.named import named
+from pdc_core.data.npz import read_npz
+from pdc_core.errors import PDCError
+from pdc_core.torchvision_adapter import torchvision
 
 NPZ = "npz:"
 CACHE = Path("~/.cache/pdc")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from ..errors import PDCError
-from ..torchvision_adapter import torchvision
-from .images import DataInfo
+from pdc_core.data.images import DataInfo
+from pdc_core.errors import PDCError
+from pdc_core.torchvision_adapter import torchvision
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _FASHION = "T-shirt/top|Trouser|Pullover|Dress|Coat|Sandal|Shirt|Sneaker|Bag|Ankle boot"

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from ..errors import PDCError
+from pdc_core.errors import PDCError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MAX_BYTES = 8 * 2**30

@@ -5,10 +5,10 @@ Stands between `data`, which says how many channels and classes a network needs,
 
 from __future__ import annotations
 
-from .checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
-from .custom import register_own
-from .load import Card, card_of, load_model, published_weights, shipped_data
-from .zoo import MODELS, build_model, torchvision_names
+from pdc_core.models.checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
+from pdc_core.models.custom import register_own
+from pdc_core.models.load import Card, card_of, load_model, published_weights, shipped_data
+from pdc_core.models.zoo import MODELS, build_model, torchvision_names
 
 __all__ = [
     "MODELS",

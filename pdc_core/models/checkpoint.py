@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import PDCError
+from pdc_core.errors import PDCError
 
 # Where training scripts put the weights inside what they save, and what wrappers put before each name.
 _CONTAINERS = ("state_dict", "model")

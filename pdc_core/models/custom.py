@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import PDCError
-from .zoo import MODELS
+from pdc_core.errors import PDCError
+from pdc_core.models.zoo import MODELS
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..data import describe_data
-from ..errors import PDCError
-from ..torchvision_adapter import torchvision
-from .checkpoint import load_state_, read_checkpoint
-from .zoo import MODELS, build_model, torchvision_names
+from pdc_core.data import describe_data
+from pdc_core.errors import PDCError
+from pdc_core.models.checkpoint import load_state_, read_checkpoint
+from pdc_core.models.zoo import MODELS, build_model, torchvision_names
+from pdc_core.torchvision_adapter import torchvision
 
 PUBLISHED = "torchvision"
 _AUXILIARY = ("aux", "AuxLogits")  # heads that only training reads; they are not built here

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import PDCError
-from ..torchvision_adapter import torchvision
-from .mobilenet import MobileNetV2
-from .resnet import ResNet
-from .vgg import VGG16
+from pdc_core.errors import PDCError
+from pdc_core.models.mobilenet import MobileNetV2
+from pdc_core.models.resnet import ResNet
+from pdc_core.models.vgg import VGG16
+from pdc_core.torchvision_adapter import torchvision
 
 Builder = Callable[[int, int], nn.Module]
 

@@ -18,7 +18,7 @@ from ui.drawing import percent, short
 from ui.jobs import Background
 from ui.uploads import keep
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)

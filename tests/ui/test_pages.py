@@ -18,7 +18,7 @@ from pdc_core.train import Training
 from ui.drawing import _enlarged, cut, percent, short
 from ui.runs.progress import duration
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["model", "filters", "plan", "distil", "compare", "learn"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from tests.test_cli import pdc_command
+from tests.cli.test_commands import pdc_command
 
 
 @pytest.fixture(autouse=True)

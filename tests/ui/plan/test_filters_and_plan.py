@@ -16,10 +16,10 @@ from streamlit.testing.v1 import AppTest
 import pdc_core as pdc
 from pdc_core.estimates import plan_for_budget, preview, removed_share
 from pdc_core.plan import set_clusters
-from tests.test_pages import _metrics, opened  # noqa: F401
+from tests.ui.test_pages import _metrics, opened  # noqa: F401
 from ui.drawing import percent, short
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 LAYER = "layer1.0.conv1"
 MODEL = pdc.load_model("resnet20", data="digits")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))

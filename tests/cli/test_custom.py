@@ -11,7 +11,7 @@ import pytest
 import pdc_core as pdc
 from pdc_core.models import MODELS, register_own
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NET = """
 from torch import nn
 def make(channels, classes):

@@ -15,8 +15,8 @@ import pdc_core as pdc
 from pdc_core.data.folders import ImageFiles
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches, generator
-from tests.test_cli import pdc_command
-from tests.test_train import Interrupted, same_networks
+from tests.cli.test_commands import pdc_command
+from tests.core.train.test_distil import Interrupted, same_networks
 
 CLASSES = ("bee", "cat", "dog")
 
@@ -128,7 +128,7 @@ def test_a_run_over_files_is_resumed_bit_for_bit(root: Path) -> None:
 
 
 def test_the_recipe_for_imagenet_is_accepted_by_a_dry_run(capsys: pytest.CaptureFixture[str], root: Path) -> None:
-    recipe = Path(__file__).parents[1] / "recipes" / "imagenet_resnet50.yaml"
+    recipe = Path(__file__).parents[3] / "recipes" / "imagenet_resnet50.yaml"
     code, out, err = pdc_command(capsys, "run", recipe, "--data", f"folder:{root}@32", "--dry-run", "--json")
     assert code == 0, err
     planned = json.loads(out)

@@ -19,7 +19,7 @@ from pdc_core.runs import RunSpec, create_run, read_run, work
 from pdc_core.train import Training
 from ui.runs.progress import pace_of, progress_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def _plan() -> pdc.Plan:

@@ -17,7 +17,7 @@ import pdc_core as pdc
 from pdc_core.runs import RunSpec, work
 from pdc_core.train import Training
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TRAINING = Training(epochs=2, batch_size=256, ramp=0.5, checkpoint_steps=2)  # ten steps, tied from the fifth on
 
 # What a worker does to itself: SIGKILL after a step, or in the middle of writing its n-th checkpoint.

@@ -61,7 +61,7 @@ def test_a_centroid_lies_among_the_filters_of_its_cluster(network: Network) -> N
 
 
 def test_the_script_knows_every_symbol() -> None:
-    script = (Path(selection.__file__).parent / "components" / "linked_views.js").read_text(encoding="utf-8")
+    script = (Path(selection.__file__).parents[1] / "components" / "linked_views.js").read_text(encoding="utf-8")
     shapes = script[script.index("const SHAPES") : script.index("};", script.index("const SHAPES"))]
     for symbol in charts.SYMBOLS:
         assert f'  "{symbol}": "M' in shapes or f'  {symbol}: "M' in shapes

@@ -80,7 +80,7 @@ def test_the_header_is_read_without_the_weights(file: Path) -> None:
 @settings(max_examples=25, deadline=None)
 @given(share=st.floats(0, 0.999))
 def test_a_truncated_file_is_refused(share: float) -> None:
-    path = Path(__file__).parents[1] / "pdc_core" / "weights" / "resnet20-digits.safetensors"
+    path = Path(__file__).parents[2] / "pdc_core" / "weights" / "resnet20-digits.safetensors"
     content = path.read_bytes()
     import tempfile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 # step, the right answer and a wrong one, as a person would find them from the pictures
 ANSWERS = {
     "Alike": ("0 and 1", "1 and 2"),

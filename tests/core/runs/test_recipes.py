@@ -12,7 +12,7 @@ from pdc_core.data import Split
 from pdc_core.runs import read_spec
 from tests.networks import counted_macs
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 CUT = {"cifar10_resnet56": 0.608, "cifar10_resnet110": 0.615, "cifar100_resnet110": 0.552}  # at least
 
 
