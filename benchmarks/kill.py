@@ -25,7 +25,7 @@ import sklearn.cluster
 import sklearn.datasets  # noqa: F401
 
 from pdc_core.export import load
-from pdc_core.runs import RunSpec, create_run, mend, newest_checkpoint, read_run, work
+from pdc_core.runs import RunSpec, create_run, newest_checkpoint, read_run, repair_run, run_worker
 from pdc_core.train import Training
 
 RESULT = Path(__file__).parent / "results" / "kill.md"
@@ -38,12 +38,12 @@ def spec(kind: str) -> RunSpec:
     """Return a short run on the digits, of the kind "teach", "distil" or "distil, folded when tied"."""
     if kind == "teach":
         return RunSpec(kind="teach", training=Training(**TRAINING))
-    return RunSpec(keep=0.25, training=Training(**TRAINING, ramp=0.5, fold_when_tied="folded" in kind))
+    return RunSpec(keep=0.25, training=Training(**TRAINING, tied_after=0.5, fold_when_tied="folded" in kind))
 
 
 def start(folder: Path) -> Any:
     """Start a worker on a run folder."""
-    worker = FORK.Process(target=work, args=(folder,))
+    worker = FORK.Process(target=run_worker, args=(folder,))
     worker.start()
     return worker
 
@@ -83,7 +83,7 @@ def kill(kind: str, root: Path, moment: float, chance: random.Random, cut: bool)
             (folder / damaged).write_bytes(content[: chance.randrange(max(1, len(content)))])
     state, found = read_run(folder).state, newest_checkpoint(folder)
     if state == "done":
-        mend(folder)  # what `resume` does with a finished run
+        repair_run(folder)  # what `resume` does with a finished run
     else:
         start(folder).join()
     return {

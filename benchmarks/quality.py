@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, Case, train_baseline, train_small
+from pdc_core.baselines import METHODS, PruningInput, train_baseline, train_small
 from pdc_core.data import Split
 
 RESULTS = Path(__file__).parent / "results"
@@ -121,7 +121,7 @@ def compressed(task: Task, method: str, keep: float, seed: int) -> nn.Module:
     graph = pdc.trace(task.model, torch.zeros(1, *task.data.shape))
     plan = pdc.Plan.uniform(graph, keep)
     if method in UNTRAINED:
-        return METHODS[method](Case(task.model, graph, plan, task.data, seed))
+        return METHODS[method](PruningInput(task.model, graph, plan, task.data, seed))
     if method == "pdc":
         return pdc.distil(task.model, plan, task.data, seed=seed, settings=task.settings).folded
     if method in OUTSIDE:

@@ -26,7 +26,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.data import Data, Split
 from pdc_core.losses import one_stage_loss
-from pdc_core.train import Clustered, Loop, Recorder, Taught, Training
+from pdc_core.train import Loop, PDCTask, Recorder, SupervisedTask, Training
 from pdc_core.train.teacher import Teacher
 
 RESULT = Path(__file__).parent / "results" / "train.md"
@@ -53,12 +53,12 @@ def network(name: str = "resnet20") -> nn.Module:
 
 def clustered(data: Data, name: str = "resnet20", **changes: object) -> Iterator[float]:
     """Yield the seconds of each step of PDC's one stage."""
-    plain = {"schedule": "progressive", "ramp": 0.5, "matching": 0.0}  # the loss of the other side
+    plain = {"schedule": "progressive", "tied_after": 0.5, "matching": 0.0}  # the loss of the other side
     settings = Training(epochs=1, batch_size=BATCH, lr=0.02, **(plain | changes))  # type: ignore[arg-type]
     model = network(name)
     graph = pdc.trace(model, torch.zeros(1, 3, 32, 32))
     labels = pdc.assign(model, graph, pdc.Plan.uniform(graph, KEEP))
-    return Loop(data, settings, 0, Recorder()).trial(Clustered(model, graph, labels, settings), 10**9)
+    return Loop(data, settings, 0, Recorder()).trial(PDCTask(model, graph, labels, settings), 10**9)
 
 
 def guided(data: Data, name: str = "resnet20") -> Iterator[float]:
@@ -79,7 +79,7 @@ def guided(data: Data, name: str = "resnet20") -> Iterator[float]:
 def taught(data: Data) -> Iterator[float]:
     """Yield the seconds of each step of `teach`."""
     settings = Training(epochs=1, batch_size=BATCH, lr=0.1)
-    return Loop(data, settings, 0, Recorder()).trial(Taught(network(), settings), 10**9)
+    return Loop(data, settings, 0, Recorder()).trial(SupervisedTask(network(), settings), 10**9)
 
 
 def bare(data: Data) -> Iterator[float]:
@@ -161,7 +161,7 @@ def main() -> None:
     row("a PDC step against a plain teacher-student step", *best_of_turns(clustered(data), guided(data)), 1.05)
     row("the loop against a bare loop of ten lines (`teach`)", *best_of_turns(taught(data), bare(data)), 1.05)
     for ramp, limit in ((0.5, 0.88), (0.3, 0.8)):
-        pair = in_turn(clustered(data, ramp=ramp, fold_when_tied=True), clustered(data, ramp=ramp), skip=0)
+        pair = in_turn(clustered(data, tied_after=ramp, fold_when_tied=True), clustered(data, tied_after=ramp), skip=0)
         row(f"a whole run with `fold_when_tied` against one without, tied after {ramp} of it", *pair, limit)
     row("clustering every layer of ResNet-56 against an epoch of 50,000 images", *reclustering(), 0.02, "s", 1)
     peaks = memory("pdc"), memory("plain")

@@ -91,7 +91,7 @@ def measure(name: str, residual: str) -> dict[str, Any]:
 def reloads(small: nn.Module, name: str, x: torch.Tensor) -> bool:
     """Return whether the network that comes back from its file, built from the header alone, answers the same."""
     classes, zeros, ones = tuple(map(str, range(10))), (0.0,) * 3, (1.0,) * 3
-    small.card = pdc.Card(name, "images", tuple(x.shape[1:]), classes, zeros, ones)  # type: ignore[assignment]
+    small.card = pdc.ModelInfo(name, "images", tuple(x.shape[1:]), classes, zeros, ones)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         pdc.save(small, Path(folder) / "small.safetensors")
         again = pdc.load(Path(folder) / "small.safetensors")

@@ -14,9 +14,9 @@ from pdc_core.train import Training
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
-from ui.runs.progress import RUN, cannot_train, choose_run, duration, has_ended, is_live, look_at, own_runs
+from ui.runs.progress import RUN, cannot_train, choose_run, duration, has_ended, is_live, select_run, session_runs
 from ui.runs.settings import METHODS, estimate, training_settings
-from ui.runs.watch import go_on, watch, whose
+from ui.runs.watch import resume_run, watch, whose
 
 network = begin(
     "Distil",
@@ -43,8 +43,8 @@ def start(training: Training, seed: int, method: str) -> None:
     except (PDCError, OSError) as error:
         st.error(str(error))
         return
-    own_runs().add(folder.name)
-    look_at(folder.name)
+    session_runs().add(folder.name)
+    select_run(folder.name)
     st.rerun()
 
 
@@ -91,7 +91,7 @@ elif has_ended(shown):
     said, button = st.columns([6, 1], vertical_alignment="center")
     said.warning(f"This run is {shown.state}. {shown.status.get('message', '')}")
     if button.button("Continue", width="stretch"):
-        go_on(shown.folder)
+        resume_run(shown.folder)
 same = (shown.spec.model, shown.spec.data) == (network.model, network.data_name)
 watch(shown, teacher if same else None)
 

@@ -7,9 +7,9 @@ import streamlit as st
 from ui.choice import lecture
 from ui.current_plan import current_plan, network_key, undo_buttons
 from ui.drawing import paint_first
-from ui.filters.activations import draw_seen
+from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_how_many, set_count
-from ui.filters.edit_bar import hand_bar
+from ui.filters.edit_bar import draw_edit_bar
 from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
 from ui.filters.layouts import background_maps
 from ui.filters.linked_views import draw_table, draw_views
@@ -102,7 +102,7 @@ elif kind == "UMAP" and layout.exception() is not None:
 
 paint_first()
 if not few:
-    hand_bar(shown)
+    draw_edit_bar(shown)
 view = st.segmented_control(
     "Look closer",
     ["Filter by filter", "How many clusters?", "What the filter sees"],
@@ -111,7 +111,12 @@ view = st.segmented_control(
     key="view",
     bind="query-params",
 )
-{"Filter by filter": draw_table, "How many clusters?": draw_how_many, "What the filter sees": draw_seen}[view](shown)
+if view == "Filter by filter":
+    draw_table(shown)
+elif view == "How many clusters?":
+    draw_how_many(shown)
+else:
+    draw_activation_maps(shown)
 
 with st.expander("How the clusters are found"):
     st.markdown(

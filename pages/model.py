@@ -11,7 +11,7 @@ from ui.choice import lecture
 from ui.drawing import figure, gallery, percent, short
 from ui.jobs import prepare_clustering, show_progress
 from ui.model.inputs import show_inputs
-from ui.model.picker import choosing
+from ui.model.picker import model_picker
 from ui.network import Predictions, network_cost, predictions
 from ui.page import begin
 
@@ -43,7 +43,7 @@ facts[3].metric(
     border=True,
 )
 if not lecture():
-    choosing()
+    model_picker()
 show_inputs(network, measured.value)
 
 

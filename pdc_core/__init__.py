@@ -33,7 +33,7 @@ from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, s
 from pdc_core.export import export_onnx, header, load, save
 from pdc_core.folding import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
-from pdc_core.models import MODELS, Card, build_model, card_of, load_model, read_checkpoint, register_own
+from pdc_core.models import MODELS, ModelInfo, build_model, load_model, model_info, read_checkpoint, register_custom
 from pdc_core.plan import History, Plan, difference
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import (
@@ -43,13 +43,19 @@ from pdc_core.runs import (
     launch,
     list_runs,
     read_run,
-    request_keep,
+    request_finish,
     request_pause,
     request_stop,
     resume,
 )
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
+
+# Names of earlier versions, kept for programs that use them.
+Card = ModelInfo
+card_of = model_info
+register_own = register_custom
+request_keep = request_finish
 
 __all__ = [
     "ALGORITHMS",
@@ -66,6 +72,7 @@ __all__ = [
     "History",
     "Layer",
     "LayerCost",
+    "ModelInfo",
     "PDCError",
     "Plan",
     "Preview",
@@ -103,6 +110,7 @@ __all__ = [
     "load",
     "load_data",
     "load_model",
+    "model_info",
     "plan_cost",
     "plan_for_budget",
     "preview",
@@ -110,7 +118,9 @@ __all__ = [
     "read_run",
     "read_trajectory",
     "reconstruct_",
+    "register_custom",
     "register_own",
+    "request_finish",
     "request_keep",
     "request_pause",
     "request_stop",

@@ -22,9 +22,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.clustering import check_labels
 from pdc_core.errors import PDCError
-from pdc_core.folding import Folding, narrow_
+from pdc_core.folding import Folding, fold_unchecked_
 from pdc_core.graph import trace
-from pdc_core.models import Card, build_model, card_of
+from pdc_core.models import ModelInfo, build_model, model_info
 
 FORMAT = 1
 LARGEST_HEADER = 64 * 2**20
@@ -50,7 +50,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} holds numbers that are not finite; such a network is not saved.")
-    card = card_of(model)
+    card = model_info(model)
     header = {
         "format": FORMAT,
         "card": asdict(card) if card else None,
@@ -173,7 +173,7 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     for f in content["folds"]:
         graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"])
         labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
-        model = narrow_(model, graph, labels)
+        model = fold_unchecked_(model, graph, labels)
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
@@ -194,7 +194,7 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     return model.eval()
 
 
-def _card(content: dict[str, Any]) -> Card | None:
+def _card(content: dict[str, Any]) -> ModelInfo | None:
     raw = content["card"]
     if raw is None:
         return None
@@ -205,7 +205,7 @@ def _card(content: dict[str, Any]) -> Card | None:
             tuple(map(float, raw["mean"])),
             tuple(map(float, raw["std"])),
         )
-        return Card(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
+        return ModelInfo(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
     except (KeyError, TypeError, ValueError) as error:
         raise PDCError(f"The header does not say which network it holds ({error}).") from error
 
@@ -232,7 +232,7 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
         import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
     except ImportError as error:
         raise PDCError(f"ONNX needs a package that is not here ({error.name}); pip install -e '.[onnx]'.") from error
-    path, card = Path(path), card_of(model)
+    path, card = Path(path), model_info(model)
     shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
     if shape is None:
         raise PDCError("The shape of this network's input is not known; give export_onnx(..., shape=(c, h, w)).")

@@ -17,7 +17,7 @@ MOST_BYTES = 4 * 2**30
 CHECKPOINTS = ("safetensors", "pt", "pth", "th")
 
 
-def keep(content: bytes, kind: str) -> Path:
+def store_upload(content: bytes, kind: str) -> Path:
     """Store an uploaded file and return its absolute path; the same content is stored once.
 
     Parameters

@@ -1,6 +1,6 @@
 """Maps of filters in the plane: PCA at once, UMAP when asked. For looking, never for clustering.
 
-A map is drawn from the vectors of `cluster.filter_vectors`; `map_quality` says how far to trust it.
+A map is drawn from the vectors of `cluster.filter_vectors`; `trustworthiness` says how far to trust it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def umap_map(vectors: Array, seed: int = 0) -> Array:
     return points if np.isfinite(points).all() else pca_map(vectors)
 
 
-def map_quality(vectors: Array, points: Array) -> float:
+def trustworthiness(vectors: Array, points: Array) -> float:
     """Return the trustworthiness of a map: 1 if all neighbours on it are neighbours in the full space.
 
     With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the

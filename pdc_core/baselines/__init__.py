@@ -4,9 +4,18 @@
 """
 
 from pdc_core.baselines.deletion import delete
-from pdc_core.baselines.methods import METHODS, Case
-from pdc_core.baselines.selection import SCORES, kept
+from pdc_core.baselines.methods import METHODS, PruningInput
+from pdc_core.baselines.selection import SCORES, select_filters
 from pdc_core.baselines.training import train_baseline, train_small
 from pdc_core.norms import reestimate_norms_
 
-__all__ = ["METHODS", "SCORES", "Case", "delete", "kept", "reestimate_norms_", "train_baseline", "train_small"]
+__all__ = [
+    "METHODS",
+    "SCORES",
+    "PruningInput",
+    "delete",
+    "reestimate_norms_",
+    "select_filters",
+    "train_baseline",
+    "train_small",
+]

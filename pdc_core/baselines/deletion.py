@@ -14,7 +14,7 @@ from pdc_core.clustering import IntArray
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis
-from pdc_core.reconstruct import take_over_
+from pdc_core.reconstruct import copy_filters_
 
 
 def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) -> nn.Module:
@@ -41,7 +41,7 @@ def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) 
     for name, own in kept.items():
         group = graph.group(name)
         labels[name] = _labels(group, own)
-        take_over_(work, group, own[labels[name]])
+        copy_filters_(work, group, own[labels[name]])
         _silence_(work, group, np.setdiff1d(np.arange(group.size), own))
     return fold(work, graph, labels)
 

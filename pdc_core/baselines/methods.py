@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pdc_core.baselines.deletion import delete
-from pdc_core.baselines.selection import kept
+from pdc_core.baselines.selection import select_filters
 from pdc_core.clustering import assign
 from pdc_core.data import Data
 from pdc_core.folding import fold
@@ -21,7 +21,7 @@ from pdc_core.reconstruct import reconstruct_
 
 
 @dataclass(frozen=True)
-class Case:
+class PruningInput:
     """What a method is given: a trained network in eval mode, its trace, a plan, the data and a seed."""
 
     model: nn.Module
@@ -31,39 +31,39 @@ class Case:
     seed: int = 0
 
 
-def l1(case: Case) -> nn.Module:
+def l1(given: PruningInput) -> nn.Module:
     """Delete the filters of smallest L1 norm (arXiv 1608.08710)."""
-    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "l1"))
+    return delete(given.model, given.graph, select_filters(given.model, given.graph, given.plan, "l1"))
 
 
-def fpgm(case: Case) -> nn.Module:
+def fpgm(given: PruningInput) -> nn.Module:
     """Delete the filters nearest to the geometric median (arXiv 1811.00250)."""
-    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "fpgm"))
+    return delete(given.model, given.graph, select_filters(given.model, given.graph, given.plan, "fpgm"))
 
 
-def random(case: Case) -> nn.Module:
+def random(given: PruningInput) -> nn.Module:
     """Delete filters at random (arXiv 1801.10447)."""
-    return delete(case.model, case.graph, kept(case.model, case.graph, case.plan, "random", case.seed))
+    return delete(given.model, given.graph, select_filters(given.model, given.graph, given.plan, "random", given.seed))
 
 
-def folding(case: Case) -> nn.Module:
+def folding(given: PruningInput) -> nn.Module:
     """Cluster raw filters by k-means, average them uniformly, fold: no data (model folding, arXiv 2502.10216)."""
-    labels = assign(case.model, case.graph, case.plan, seed=case.seed)
-    tied = reconstruct_(copy.deepcopy(case.model), case.graph, labels, weights="uniform")
-    return fold(tied, case.graph, labels)
+    labels = assign(given.model, given.graph, given.plan, seed=given.seed)
+    tied = reconstruct_(copy.deepcopy(given.model), given.graph, labels, weights="uniform")
+    return fold(tied, given.graph, labels)
 
 
-def folding_bn(case: Case) -> nn.Module:
+def folding_bn(given: PruningInput) -> nn.Module:
     """Fold without data, then measure the norm statistics again on 2,000 training images."""
-    return reestimate_norms_(folding(case), case.data.prepare(case.data.train.images[:2000]))
+    return reestimate_norms_(folding(given), given.data.prepare(given.data.train.images[:2000]))
 
 
-def scratch(case: Case) -> nn.Module:
+def scratch(given: PruningInput) -> nn.Module:
     """Take the folded architecture with new random weights: is anything of the old network worth keeping?
 
     Convolutions and linear layers are drawn as He et al. (arXiv 1502.01852) for ReLU, norms start at identity.
     """
-    small, generator = l1(case), torch.Generator().manual_seed(case.seed)
+    small, generator = l1(given), torch.Generator().manual_seed(given.seed)
     for module in small.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, generator=generator)
@@ -74,7 +74,7 @@ def scratch(case: Case) -> nn.Module:
     return small
 
 
-METHODS: dict[str, Callable[[Case], nn.Module]] = {
+METHODS: dict[str, Callable[[PruningInput], nn.Module]] = {
     "l1": l1,
     "fpgm": fpgm,
     "random": random,

@@ -34,7 +34,7 @@ def at_random(w: FloatArray, random: np.random.Generator) -> FloatArray:
 SCORES: dict[str, Score] = {"l1": l1, "fpgm": fpgm, "random": at_random}
 
 
-def kept(model: nn.Module, graph: ChannelGraph, plan: Plan, score: str, seed: int = 0) -> dict[str, IntArray]:
+def select_filters(model: nn.Module, graph: ChannelGraph, plan: Plan, score: str, seed: int = 0) -> dict[str, IntArray]:
     """Return the filters with the highest scores, as many of every group as the plan keeps.
 
     Parameters

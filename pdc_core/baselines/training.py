@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdc_core.baselines.methods import METHODS, Case
+from pdc_core.baselines.methods import METHODS, PruningInput
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
 from pdc_core.losses import comparable_blocks
 from pdc_core.plan import Plan
-from pdc_core.train import Recorder, Result, Stage, Training, run_stage
-from pdc_core.train.loss import Guide
+from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
+from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.teacher import Teacher
 
 
-class Small(Stage):
+class PrunedTask(TrainingTask):
     """A small network that learns from labels and from the uncompressed network, as PDC's student does.
 
     Parameters
@@ -28,16 +28,16 @@ class Small(Stage):
     guide : teacher and losses.
     """
 
-    def __init__(self, small: nn.Module, guide: Guide) -> None:
+    def __init__(self, small: nn.Module, distillation: DistillationLoss) -> None:
         super().__init__(copy.deepcopy(small).requires_grad_(True))
-        self.guide, self.teacher, self.progress = guide, guide.teacher, 0.0
+        self.distillation, self.teacher, self.progress = distillation, distillation.teacher, 0.0
 
     def place(self, device: torch.device) -> None:
-        self.guide.teacher.to(device)
-        self.guide.watch(self.student)
+        self.distillation.teacher.to(device)
+        self.distillation.watch(self.student)
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return self.guide.loss(network, x, y, self.progress)
+        return self.distillation.loss(network, x, y, self.progress)
 
     def after_step(self, progress: float) -> None:
         self.progress = progress
@@ -49,7 +49,7 @@ class Small(Stage):
         self.progress = float(state["progress"])
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
-        self.guide.ours.close()
+        self.distillation.ours.close()
         return super().finish()
 
 
@@ -80,7 +80,7 @@ def train_baseline(
     settings = settings or Training.for_data(data.name)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
-    small = METHODS[method](Case(teacher, graph, plan, data, seed))
+    small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
     return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
 
 
@@ -104,5 +104,5 @@ def train_small(
     names = dict(small.named_modules())
     blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)
     guiding = Teacher(teacher, torch.ones(2, *data.shape), settings.teacher_precision)
-    stage = Small(small, Guide(guiding, blocks, settings))
-    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    stage = PrunedTask(small, DistillationLoss(guiding, blocks, settings))
+    return run_task(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)

@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 
 from pdc_core.cli.options import app
-from pdc_core.models import register_own
+from pdc_core.models import register_custom
 
 _HELP = "package.module:function that makes a network of your own from (channels, classes); its name is then its own."
 _OPTION = "--build"
 
 
 @app.callback()
-def own(
+def custom(
     build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
 ) -> None:
     """Import what the person at the keyboard named; a run file or a page can not."""
     for target in build or []:
-        register_own(target)
+        register_custom(target)
 
 
 def build_first(arguments: list[str]) -> list[str]:

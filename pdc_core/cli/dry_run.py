@@ -17,12 +17,12 @@ from pdc_core.train import forecast
 def print_forecast(spec: RunSpec, as_json: bool) -> None:
     """Print steps, MACs, memory and time of a run, from ten timed steps. Nothing is written."""
     data = load_data(spec.data)
-    planned = spec.planned()
+    planned = spec.with_plan()
     try:
-        published = spec.starts_from == "torchvision"  # nothing is downloaded for a dry run
-        model = load_model(spec.model, data=spec.data, weights=not published and spec.starts_from, seed=spec.seed)
+        published = spec.initial_weights == "torchvision"  # nothing is downloaded for a dry run
+        model = load_model(spec.model, data=spec.data, weights=not published and spec.initial_weights, seed=spec.seed)
     except PDCError as error:
-        if spec.starts_from is False:
+        if spec.initial_weights is False:
             raise
         model = load_model(spec.model, data=spec.data, weights=False, seed=spec.seed)
         Console(stderr=True, soft_wrap=True).print(f"Timed with random weights: {error}", markup=False)
@@ -33,7 +33,7 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
     cut = f" to {found.macs_after:,} ({1 - found.macs_after / found.macs_before:.1%} cut)" if planned.plan else ""
     smaller = f" to {found.params_after:,}" if planned.plan else ""
     lines = (
-        f"{spec.named} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
+        f"{spec.title} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
         f"{found.steps:,} steps of {spec.training.batch_size}",
         f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
         f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {_words(found.seconds)}",

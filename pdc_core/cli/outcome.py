@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
-from pdc_core.runs import work
+from pdc_core.runs import run_worker
 from pdc_core.train import Result
 
 
@@ -29,7 +29,7 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         def show(step: int, steps: int) -> None:
             progress.update(task, completed=step, total=steps)
 
-        return work(folder, queue=queue, tensorboard=tensorboard, show=show)
+        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show)
 
 
 def print_report(folder: Path, report: dict[str, Any], as_json: bool) -> None:

@@ -37,7 +37,7 @@ from pdc_core.estimates import (
     plan_for_budget,
     plan_latency,
     preview,
-    removed_share,
+    uniform_damage,
 )
 from pdc_core.estimates import sensitivity as measure
 from pdc_core.estimates.sensitivities import KEEPS
@@ -172,7 +172,7 @@ def _for_budget(
         if by == "sensitivity"
         else inertia_damage(network, graph)
         if by == "inertia"
-        else removed_share(graph)
+        else uniform_damage(graph)
     )
     if of == "latency":
         example = data.prepare(data.val.images[:1])

@@ -20,11 +20,11 @@ from pdc_core.runs import (
     Run,
     create_run,
     list_runs,
-    mend,
     read_run,
     read_spec,
     remove_run,
-    request_keep,
+    repair_run,
+    request_finish,
     request_pause,
     request_stop,
     runs_root,
@@ -68,7 +68,7 @@ def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = F
     """Go on with a run that was paused, stopped or killed, from its last checkpoint."""
     found = read_run(folder)
     if found.state == "done":
-        mended = f" Mended: {', '.join(torn)}." if (torn := mend(folder)) else ""
+        mended = f" Mended: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
         Console(stderr=True, soft_wrap=True).print(
             f"{found.id} is done; there is nothing left to do.{mended}", markup=False
         )
@@ -107,7 +107,7 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Ask a run to stop after its current step; `resume` goes on with it later, unless it was kept as it is."""
-    _ask(folder, "keep" if keep else "stop", request_keep if keep else request_stop, as_json)
+    _ask(folder, "keep" if keep else "stop", request_finish if keep else request_stop, as_json)
 
 
 def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool) -> None:
@@ -161,7 +161,7 @@ def _row(found: Run) -> dict[str, Any]:
     final = (found.report or {}).get("folded") or (found.report or {}).get("taught") or {}
     return {
         "run": found.id,
-        "kind": found.spec.named,
+        "kind": found.spec.title,
         "model": found.spec.model,
         "data": found.spec.data,
         "state": found.state,
@@ -187,7 +187,7 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     counts = asked.pop("plan", {}).get("counts", {})
     spec = found.spec
     console.print(
-        f"{found.id} is {found.state}: {spec.named} {spec.model} on {spec.data}, seed {spec.seed}", markup=False
+        f"{found.id} is {found.state}: {spec.title} {spec.model} on {spec.data}, seed {spec.seed}", markup=False
     )
     console.print("Made " + ", ".join(f"{name} {value}" for name, value in made.items() if value), markup=False)
     settings = asked.get("training", {})

@@ -35,6 +35,7 @@ from pdc_core.models import load_model
 from pdc_core.plan import Plan
 from pdc_core.runs import RunSpec, create_run
 from pdc_core.train import Training
+from pdc_core.train.settings import EARLIER_NAMES
 
 Setting = Annotated[
     list[str] | None,
@@ -84,9 +85,11 @@ def distil(
     alpha: Annotated[float | None, typer.Option(help="The teacher's share of the loss, by default 0.5.")] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help="How filters become alike: asymptotic (the default), progressive, soft, or tied at once."),
+        typer.Option(help="How filters become alike: merge (the default), progressive, recluster, or tied at once."),
     ] = None,
-    ramp: Annotated[float | None, typer.Option(help="Share of the run after which filters are tied.")] = None,
+    tied_after: Annotated[
+        float | None, typer.Option("--tied-after", "--ramp", help="Share of the run after which filters are tied.")
+    ] = None,
     method: Annotated[
         str, typer.Option(help="pdc, or what it is compared with: l1, fpgm, random, folding, folding_bn, scratch.")
     ] = "pdc",
@@ -104,7 +107,7 @@ def distil(
         "temperature": temperature,
         "alpha": alpha,
         "schedule": schedule,
-        "ramp": ramp,
+        "tied_after": tied_after,
     }
     chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     chosen_settings["epochs"] = epochs
@@ -149,6 +152,7 @@ def _valid(make: Callable[..., Training], settings: list[str] | None, **given: A
 
     for text in settings or []:
         name, _, value = text.partition("=")
+        name = EARLIER_NAMES.get(name, name)
         if name not in Training.model_fields or not value:
             raise PDCError(
                 f"--setting {text}: expected NAME=VALUE, with a name of {', '.join(sorted(Training.model_fields))}."

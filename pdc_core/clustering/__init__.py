@@ -5,10 +5,10 @@ holds the numbering and the checks. The default (our choice, DESIGN.md section 2
 weighted by its squared norm, so that filters that do nothing do not pull a centroid away from those that do.
 """
 
-from pdc_core.clustering.algorithms import ALGORITHMS, cluster, cut, ward_linkage
+from pdc_core.clustering.algorithms import ALGORITHMS, cluster, cut_tree, ward_linkage
 from pdc_core.clustering.assignment import assign, assign_group
 from pdc_core.clustering.counts import Curve, Dendrogram, Suggestion, curve, dendrogram, suggest
-from pdc_core.clustering.covariances import Moment, moments
+from pdc_core.clustering.covariances import ReaderCovariances, channel_covariances
 from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, check_labels
 from pdc_core.clustering.vectors import VECTORS, filter_vectors, filter_weights
 
@@ -20,19 +20,19 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "Labels",
-    "Moment",
+    "ReaderCovariances",
     "Suggestion",
     "assign",
     "assign_group",
     "canonical",
+    "channel_covariances",
     "check_labels",
     "cluster",
     "curve",
-    "cut",
+    "cut_tree",
     "dendrogram",
     "filter_vectors",
     "filter_weights",
-    "moments",
     "suggest",
     "ward_linkage",
 ]

@@ -98,28 +98,28 @@ def kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
 
 def ward(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
     """Ward's tree cut at k clusters; see `ward_linkage`. The clusters of k lie within those of k - 1."""
-    return cut(ward_linkage(points, d), k)
+    return cut_tree(ward_linkage(points, d), k)
 
 
-def around_representatives(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
+def column_subset(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
     """Keep the k points that recover all others best by linear combinations; each other joins the nearest in angle.
 
-    What is lowered is sum_i D_ii ||w_i - (R w_S)_i||^2, see `eliminations`. Our choice.
+    What is lowered is sum_i D_ii ||w_i - (R w_S)_i||^2, see `elimination_order`. Our choice.
     """
     c = points @ points.T
-    stays = np.setdiff1d(np.arange(len(points)), eliminations(c, np.diag(d), len(points) - k))
-    return join(c, stays)
+    stays = np.setdiff1d(np.arange(len(points)), elimination_order(c, np.diag(d), len(points) - k))
+    return assign_to_representatives(c, stays)
 
 
 ALGORITHMS: dict[str, Callable[[FloatArray, int, FloatArray, int], IntArray]] = {
     "kmeans": kmeans,
     "kmedoids": kmedoids,
     "ward": ward,
-    "representatives": around_representatives,
+    "representatives": column_subset,
 }
 
 
-def eliminations(c: FloatArray, h: FloatArray, count: int, a: IntArray | None = None) -> IntArray:
+def elimination_order(c: FloatArray, h: FloatArray, count: int, a: IntArray | None = None) -> IntArray:
     """Return which channels to leave out, one by one: those that linear combinations of the others replace best.
 
     Each time the channel goes that raises tr(H E[(x - R x_S)(x - R x_S)^T]) least, with R the least-squares
@@ -141,7 +141,7 @@ def eliminations(c: FloatArray, h: FloatArray, count: int, a: IntArray | None = 
     Examples
     --------
     >>> c = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 2.0]])  # the third is the sum of the others
-    >>> eliminations(c, np.diag([1.0, 1.0, 0.1]), 1)
+    >>> elimination_order(c, np.diag([1.0, 1.0, 0.1]), 1)
     array([2])
     """
     n = len(c)
@@ -161,7 +161,7 @@ def eliminations(c: FloatArray, h: FloatArray, count: int, a: IntArray | None = 
     return np.array(gone, dtype=np.int64)
 
 
-def join(c: FloatArray, stays: IntArray, a: IntArray | None = None) -> IntArray:
+def assign_to_representatives(c: FloatArray, stays: IntArray, a: IntArray | None = None) -> IntArray:
     """Return clusters around the channels that stay: every other joins the one with the largest |correlation|.
 
     Parameters
@@ -257,7 +257,7 @@ def _as_tree(merges: list[tuple[float, int, int]], n: int) -> FloatArray:
     return tree
 
 
-def cut(tree: FloatArray, k: int) -> IntArray:
+def cut_tree(tree: FloatArray, k: int) -> IntArray:
     """Return the labels of a tree cut at k clusters: the first n - k merges are done.
 
     Raises
@@ -267,7 +267,7 @@ def cut(tree: FloatArray, k: int) -> IntArray:
 
     Examples
     --------
-    >>> cut(ward_linkage(np.array([[0.0], [4.0], [1.0]])), 2)
+    >>> cut_tree(ward_linkage(np.array([[0.0], [4.0], [1.0]])), 2)
     array([0, 1, 0])
     """
     n = len(tree) + 1

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from pdc_core.clustering.algorithms import cluster
-from pdc_core.clustering.covariances import Moment, moments
+from pdc_core.clustering.covariances import ReaderCovariances, channel_covariances
 from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, check_labels
 from pdc_core.clustering.vectors import covariance_factor, filter_vectors, filter_weights
 from pdc_core.graph import ChannelGraph, ChannelGroup
@@ -50,7 +50,7 @@ def assign(
     kind, how = vectors or plan.vectors, algorithm or plan.algorithm
     labels: Labels = {}
     groups = graph.clusterable
-    measured = moments(model, groups, images) if kind == "activations" and images is not None else {}
+    measured = channel_covariances(model, groups, images) if kind == "activations" and images is not None else {}
     for done, group in enumerate(groups):
         if group.name in plan.hand:
             labels |= check_labels(graph, {group.name: np.array(plan.hand[group.name])})
@@ -84,7 +84,11 @@ def assign_group(
 
 
 def _points(
-    model: nn.Module, group: ChannelGroup, vectors: str, images: Tensor | None, measured: Mapping[str, Moment]
+    model: nn.Module,
+    group: ChannelGroup,
+    vectors: str,
+    images: Tensor | None,
+    measured: Mapping[str, ReaderCovariances],
 ) -> FloatArray:
     """Return a group's vectors, from the moments of all groups where they were measured in one pass."""
     if group.name in measured:

@@ -13,7 +13,7 @@ from pdc_core.graph import ChannelGroup
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class ReaderCovariances:
     """Covariances of a group's n channels over images and pixels, one (n, n) float64 matrix a reader.
 
     Covariance and not E[x x^T]: a constant shift of a reader's output is taken up by the norm or bias behind it.
@@ -28,7 +28,9 @@ class Moment:
 
 
 @torch.no_grad()
-def moments(model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, batch: int = 250) -> dict[str, Moment]:
+def channel_covariances(
+    model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, batch: int = 250
+) -> dict[str, ReaderCovariances]:
     """Measure the channels of some groups where they are read, after norm and activation function.
 
     Parameters
@@ -59,7 +61,7 @@ def moments(model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, ba
         for own in sums.values():
             for each in own:
                 each.handle.remove()
-    return {name: Moment(tuple(each.covariance() for each in own)) for name, own in sums.items()}
+    return {name: ReaderCovariances(tuple(each.covariance() for each in own)) for name, own in sums.items()}
 
 
 class _Sum:

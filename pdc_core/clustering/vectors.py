@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.clustering.covariances import moments
+from pdc_core.clustering.covariances import channel_covariances
 from pdc_core.clustering.labels import FloatArray
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
@@ -130,7 +130,7 @@ def activations(model: nn.Module, group: ChannelGroup, images: Tensor | None = N
     """
     if images is None:
         raise PDCError("Vectors of 'activations' need images; give images=data.prepare(data.train.images[:500]).")
-    return covariance_factor(moments(model, [group], images)[group.name].covariance)
+    return covariance_factor(channel_covariances(model, [group], images)[group.name].covariance)
 
 
 def covariance_factor(c: Tensor) -> FloatArray:

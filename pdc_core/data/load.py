@@ -146,7 +146,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _load_npz(name: str) -> Data:
     arrays = read_npz(name.removeprefix(NPZ))
     x, y = arrays["x_train"], arrays["y_train"]
-    info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_moments(x))
+    info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_mean_and_std(x))
     return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
 
 
@@ -208,7 +208,7 @@ def _assemble(
     )
 
 
-def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel of uint8 images (n, c, h, w) scaled to 0..1, exactly.
 
     A channel that never varies has a standard deviation of 0; it gets that of one grey level, so that

@@ -9,7 +9,7 @@ from pdc_core.estimates.budget import (
     measured_damage,
     plan_for_budget,
     plan_latency,
-    removed_share,
+    uniform_damage,
 )
 from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
 from pdc_core.estimates.untrained import Preview, preview
@@ -24,7 +24,7 @@ __all__ = [
     "plan_for_budget",
     "plan_latency",
     "preview",
-    "removed_share",
     "sensitivity",
     "sensitivity_key",
+    "uniform_damage",
 ]

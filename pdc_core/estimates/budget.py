@@ -21,16 +21,18 @@ from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 
-Damage = dict[str, list[float]]  # group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
+DamageByCount = dict[
+    str, list[float]
+]  # group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
 QUANTITIES = ("macs", "params", "latency")
 
 
-def removed_share(graph: ChannelGraph) -> Damage:
+def uniform_damage(graph: ChannelGraph) -> DamageByCount:
     """Return 1 - k/n: every group gives up the same share."""
     return {g.name: [1 - k / g.size for k in range(g.size + 1)] for g in graph.clusterable}
 
 
-def inertia_damage(model: nn.Module, graph: ChannelGraph) -> Damage:
+def inertia_damage(model: nn.Module, graph: ChannelGraph) -> DamageByCount:
     """Return the share of a group's weights that k centroids cannot hold, from one Ward tree a group.
 
     sum_i D_ii ||w_i - c_(a_i)||^2 / sum_i D_ii ||w_i||^2, 0 to 1, with D the filters' squared norms.
@@ -52,7 +54,7 @@ def inertia_damage(model: nn.Module, graph: ChannelGraph) -> Damage:
     return damage
 
 
-def measured_damage(found: Sensitivity, graph: ChannelGraph) -> Damage:
+def measured_damage(found: Sensitivity, graph: ChannelGraph) -> DamageByCount:
     """Return the divergence of the network's answers, in nats, linear between the counts that were measured.
 
     Noise is taken out by never letting fewer clusters do less damage than more.
@@ -82,18 +84,18 @@ def plan_for_budget(
     damage: Mapping[str, list[float]],
     cut: float,
     start: Plan | None = None,
-    price: Callable[[Plan], float] | None = None,
+    cost: Callable[[Plan], float] | None = None,
     exact: bool = True,
 ) -> Plan:
     """Return the plan that does the least damage at the worst group while it saves at least `cut`.
 
     Parameters
     ----------
-    damage : of `removed_share`, `inertia_damage` or `measured_damage`.
-    cut : share to save of the price of the whole network, 0 to 1.
+    damage : of `uniform_damage`, `inertia_damage` or `measured_damage`.
+    cut : share to save of the cost of the whole network, 0 to 1.
     start : its constraints hold, locked and hand-made groups stay as they are; left out: no constraint.
-    price : what a plan costs; left out: its MACs. See also `plan_latency`.
-    exact : whether groups take back clusters, the most damaged first, as far as the budget allows. Needs a price that
+    cost : what a plan costs; left out: its MACs. See also `plan_latency`.
+    exact : whether groups take back clusters, the most damaged first, as far as the budget allows. Needs a cost that
         is cheap to compute and does not jitter.
 
     Raises
@@ -106,15 +108,15 @@ def plan_for_budget(
     >>> import torch
     >>> from pdc_core import load_model, trace
     >>> graph = trace(load_model("resnet20", weights=False), torch.zeros(1, 1, 8, 8))
-    >>> plan = plan_for_budget(graph, removed_share(graph), cut=0.5)
+    >>> plan = plan_for_budget(graph, uniform_damage(graph), cut=0.5)
     >>> 0.5 <= 1 - plan_cost(graph, plan).macs / plan_cost(graph, {}).macs < 0.51
     True
     """
     if not 0 <= cut < 1:
         raise PDCError(f"cut={cut}: give the share to save, 0 (nothing) to below 1, for example 0.5.")
     start = start or Plan.uniform(graph, 1.0)
-    price = price or (lambda plan: plan_cost(graph, plan).macs)
-    whole = price(Plan(residual=start.residual))
+    cost = cost or (lambda plan: plan_cost(graph, plan).macs)
+    whole = cost(Plan(residual=start.residual))
     ladders = {g.name: _ladder(g, start, damage[g.name]) for g in graph.clusterable}
     levels = sorted({level for ladder in ladders.values() for level, _ in ladder})
 
@@ -122,7 +124,7 @@ def plan_for_budget(
         return start.replace({name: _lowest(ladder, level) for name, ladder in ladders.items()})
 
     low, high = 0, len(levels) - 1
-    most = 1 - price(at(levels[high])) / whole
+    most = 1 - cost(at(levels[high])) / whole
     if most < cut:
         raise PDCError(
             f"A cut of {cut:.1%} cannot be met: these constraints and locked groups allow {most:.1%} at most; ask for "
@@ -130,14 +132,14 @@ def plan_for_budget(
         )
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if 1 - price(at(levels[middle])) / whole >= cut else (middle + 1, high)
+        low, high = (low, middle) if 1 - cost(at(levels[middle])) / whole >= cut else (middle + 1, high)
     plan = at(levels[low])
     if not exact:
         return plan
     for name in sorted(ladders, key=lambda name: -damage[name][plan.counts[name]]):
         for k in (k for _, k in ladders[name] if k > plan.counts[name]):
             richer = plan.replace({name: k})
-            if 1 - price(richer) / whole < cut:
+            if 1 - cost(richer) / whole < cut:
                 break
             plan = richer
     return plan

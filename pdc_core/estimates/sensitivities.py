@@ -22,7 +22,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
-from pdc_core.reconstruct import Tie
+from pdc_core.reconstruct import GroupProjection
 
 KEEPS = (0.75, 0.5, 0.25, 0.125)
 _BATCH = 500
@@ -166,7 +166,7 @@ def sensitivity(
         if (group.name, k) not in points:
             if stop is not None and stop():
                 break
-            Tie(student, group, assign_group(model, group, k, seed)).apply_(1.0)
+            GroupProjection(student, group, assign_group(model, group, k, seed)).apply_(1.0)
             reestimate_norms_(student, norm_x)
             log_q = F.log_softmax(_logits(student, x), dim=1)
             student.load_state_dict(original)

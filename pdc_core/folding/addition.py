@@ -1,7 +1,7 @@
 """Channel addition on a whole network: which channels stay, what every layer becomes, how the forward pass changes.
 
-`narrow_` does the work on modules and never looks at values beyond adding them, so it needs no trained weights: that is
-how `load` rebuilds a folded architecture before its weights arrive.
+`fold_unchecked_` changes modules and never looks at values beyond adding them, so it needs no trained weights: that
+is how `load` rebuilds a folded architecture before its weights arrive.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     """
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
-    return narrow_(copy_network(model, map(graph.group, _merged(checked))), graph, checked)
+    return fold_unchecked_(copy_network(model, map(graph.group, _merged(checked))), graph, checked)
 
 
 def _merged(labels: Labels) -> Labels:
@@ -129,17 +129,17 @@ def _rows_at_once(width: int) -> int:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Survivors:
     """Which ids of the program stay, and which one stands for each: `keeps[class]`, `stands_for[class]`."""
 
-    keeps: np.ndarray
+    stays: np.ndarray
     stands_for: np.ndarray
 
 
-def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
+def _survivors(graph: ChannelGraph, labels: Labels) -> Survivors:
     program = graph.program
     count = len(program.group)
-    keeps, stands_for = np.ones(count, dtype=bool), np.arange(count)
+    stays, stands_for = np.ones(count, dtype=bool), np.arange(count)
     for g, group in enumerate(graph.groups):
         if group.name not in labels:
             continue
@@ -147,12 +147,12 @@ def _kept(graph: ChannelGraph, labels: Labels) -> Kept:
         members = np.flatnonzero(program.group == g)
         members = members[np.argsort(program.position[members])]
         stands_for[members] = members[_firsts(a)[a]]
-        keeps[members] = stands_for[members] == members
-    return Kept(keeps, stands_for)
+        stays[members] = stands_for[members] == members
+    return Survivors(stays, stands_for)
 
 
 @torch.no_grad()
-def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
+def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
 
     Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to. What comes back
@@ -173,7 +173,7 @@ def narrow_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     for name in {**leaves, **takes_over}:
         gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
         _narrow_module_(model.get_submodule(name), gone, takes_over.get(name))
-    small = rewrite(model, graph, _kept(graph, merged))
+    small = rewrite(model, graph, _survivors(graph, merged))
     small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, labels))  # type: ignore[assignment]
     if hasattr(model, "card"):
         small.card = model.card

@@ -22,7 +22,7 @@ from pdc_core.graph.operations import SHAPE, operation
 from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
 
 if TYPE_CHECKING:
-    from pdc_core.folding.addition import Kept
+    from pdc_core.folding.addition import Survivors
     from pdc_core.graph.tracing import Program
 
 
@@ -50,16 +50,16 @@ class Gather(nn.Module):
         return f"{unique} -> {len(self.index)}, dim={self.dim}"
 
 
-def rewrite(model: nn.Module, graph: ChannelGraph, kept: Kept) -> nn.Module:
+def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.Module:
     """Return the network itself, or a GraphModule of it where its forward pass has to change."""
     program = graph.program
-    changes = _changes(program, kept)
+    changes = _changes(program, survivors)
     expansions = {
         (node, operand): index
         for node in program.graph.nodes
         if node in program.expanded
         for operand in node.all_input_nodes
-        if (index := _expansion(program.values[operand], program.classes, kept)) is not None
+        if (index := _expansion(program.values[operand], program.classes, survivors)) is not None
     }
     if not changes and not expansions:
         return model
@@ -91,18 +91,18 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def _stays(ids: Ids, classes: np.ndarray, kept: Kept) -> np.ndarray:
+def _stays(ids: Ids, classes: np.ndarray, survivors: Survivors) -> np.ndarray:
     """Return which entries along the channel axis of an activation stay, as a mask."""
-    return kept.keeps[classes[ids.channels]]
+    return survivors.stays[classes[ids.channels]]
 
 
-def _expansion(ids: Any, classes: np.ndarray, kept: Kept) -> np.ndarray | None:
+def _expansion(ids: Any, classes: np.ndarray, survivors: Survivors) -> np.ndarray | None:
     """Return the index that expands an activation's unique channels to full width, None if all its channels stay."""
-    if not isinstance(ids, Ids) or _stays(ids, classes, kept).all():
+    if not isinstance(ids, Ids) or _stays(ids, classes, survivors).all():
         return None
     own = classes[ids.channels]
-    place = {c: i for i, c in enumerate(own[kept.keeps[own]])}
-    return np.array([place[c] for c in kept.stands_for[own]], dtype=np.int64)
+    place = {c: i for i, c in enumerate(own[survivors.stays[own]])}
+    return np.array([place[c] for c in survivors.stands_for[own]], dtype=np.int64)
 
 
 # -- literal sizes -----------------------------------------------------------------------------------------
@@ -110,13 +110,13 @@ def _expansion(ids: Any, classes: np.ndarray, kept: Kept) -> np.ndarray | None:
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]  # target, args, kwargs
 
 
-def _changes(program: Program, kept: Kept) -> dict[fx.Node, Call]:
+def _changes(program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
     """Execute the program's shape operations on the ids that stay; return new calls for those that no longer fit."""
 
     def narrowed(value: Any) -> Any:
         if not isinstance(value, Ids):
             return value
-        stay = _stays(value, program.classes, kept)
+        stay = _stays(value, program.classes, survivors)
         if value.at(0) is not None or stay.all():  # constant along every axis, or nothing goes
             shape, channels = list(value.shape), value.channels
         else:
@@ -162,7 +162,7 @@ def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any) ->
     )
     if operation(node) == "pad":  # what it fills in has ids of its own, which no literal execution can make
         return _pads(*literal_args, **literal_kwargs, expected=expected, inner=args[0])
-    if target == "view":  # see rules.py: ids lie in memory otherwise than activations
+    if target == "view":  # see interpreter.py: ids lie in memory otherwise than activations
         target = "reshape"
     try:
         made = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdc_core.graph.ids import IntArray, Notes
+from pdc_core.graph.ids import IntArray, TraceRecord
 from pdc_core.graph.structure import ChannelGroup, Slice
 
 _TWICE = "two channels of one layer meet in it"
@@ -35,7 +35,7 @@ class Grouping:
     position: IntArray
 
 
-def gather_groups(notes: Notes) -> Grouping:
+def build_groups(notes: TraceRecord) -> Grouping:
     """Turn the notes of a walk into channel groups."""
     classes = _classes(notes)
     count = int(classes.max()) + 1
@@ -85,7 +85,7 @@ def gather_groups(notes: Notes) -> Grouping:
     return Grouping(tuple(groups), classes, group, position)
 
 
-def _classes(notes: Notes) -> IntArray:
+def _classes(notes: TraceRecord) -> IntArray:
     """Return for every id the class of ids that it is tied to (connected components of the ties)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -97,7 +97,7 @@ def _classes(notes: Notes) -> IntArray:
 
 
 def _reasons(
-    notes: Notes, classes: IntArray, count: int, producers: list[IntArray]
+    notes: TraceRecord, classes: IntArray, count: int, producers: list[IntArray]
 ) -> tuple[list[str | None], IntArray]:
     """Return the reasons why something is frozen, and for every class the index of its first one (0: none)."""
     reasons: list[str | None] = [None]
@@ -181,7 +181,7 @@ def _by_group(of: IntArray) -> list[tuple[int, IntArray]]:
 
 
 def _blocks(
-    notes: Notes, classes: IntArray, group: IntArray, position: IntArray, sizes: IntArray
+    notes: TraceRecord, classes: IntArray, group: IntArray, position: IntArray, sizes: IntArray
 ) -> list[tuple[IntArray, str | None]]:
     """Return per group the block of each channel, and a reason where blocks cannot stay equal."""
     keys: dict[int, list[IntArray]] = defaultdict(list)

@@ -59,7 +59,7 @@ def compact(literal: Tensor) -> Ids | None:
 
 
 @dataclass
-class Notes:
+class TraceRecord:
     """Everything learnt while the ids flowed through. `tracing` turns it into channel groups at the end.
 
     Attributes

@@ -15,11 +15,11 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.errors import PDCError
-from pdc_core.graph.grouping import gather_groups
+from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import Ids, IntArray
+from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.shapes import ids_in
 from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer
-from pdc_core.graph.walk import Walk
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +107,9 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
     Source: our choice (DESIGN.md section 4).
     """
     _check(model, example, residual)
-    walk = Walk(model, residual)
+    walk = ChannelInterpreter(model, residual)
     program, values = _walk(walk, model, example)
-    found = gather_groups(walk.notes)
+    found = build_groups(walk.notes)
     return ChannelGraph(
         groups=found.groups,
         residual=residual,
@@ -153,7 +153,7 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
             )
 
 
-def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
+def _walk(walk: ChannelInterpreter, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
     """Trace the forward pass and let ids flow through it."""
     try:
         with _TRACING:
@@ -179,7 +179,12 @@ def _walk(walk: Walk, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict
 
 
 def _value(
-    walk: Walk, model: nn.Module, example: Tensor, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+    walk: ChannelInterpreter,
+    model: nn.Module,
+    example: Tensor,
+    node: fx.Node,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     if node.op == "placeholder":
         if sum(n.op == "placeholder" for n in node.graph.nodes if not n.args) > 1:
@@ -200,14 +205,14 @@ def _value(
         for ids in ids_in(args):
             walk.notes.freeze(ids, "is the network's output")
         return args
-    return walk.step(node, args, kwargs)
+    return walk.run_node(node, args, kwargs)
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _layers(walk: Walk, groups: tuple[ChannelGroup, ...]) -> tuple[Layer, ...]:
+def _layers(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> tuple[Layer, ...]:
     out: dict[str, list[tuple[int, int]]] = defaultdict(list)
     into: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for g, channel_group in enumerate(groups):

@@ -4,7 +4,15 @@
 """
 
 from pdc_core.losses.features import Recording, comparable_blocks
-from pdc_core.losses.formulas import FEATURES, LOGITS, attention_transfer, decoupled, guidance, matching, one_stage_loss
+from pdc_core.losses.formulas import (
+    FEATURES,
+    LOGITS,
+    attention_transfer,
+    dkd_loss,
+    feature_loss,
+    kd_loss,
+    one_stage_loss,
+)
 
 __all__ = [
     "FEATURES",
@@ -12,8 +20,8 @@ __all__ = [
     "Recording",
     "attention_transfer",
     "comparable_blocks",
-    "decoupled",
-    "guidance",
-    "matching",
+    "dkd_loss",
+    "feature_loss",
+    "kd_loss",
     "one_stage_loss",
 ]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def guidance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return T^2 KL(softmax(z_t/T) || softmax(z_s/T)), the mean over the batch.
 
     Parameters
@@ -25,7 +25,7 @@ def guidance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     Examples
     --------
     >>> z = torch.tensor([[2.0, 0.0]])
-    >>> float(guidance(z, z, 4.0))
+    >>> float(kd_loss(z, z, 4.0))
     0.0
     """
     log_s = F.log_softmax(student / temperature, dim=1)
@@ -33,7 +33,7 @@ def guidance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
 
 
-def decoupled(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, beta: float = 2.0) -> Tensor:
+def dkd_loss(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, beta: float = 2.0) -> Tensor:
     """Return T^2 (KL(b_t || b_s) + beta KL(q_t || q_s)), the mean over the batch.
 
     b = (p_y, 1 - p_y) is what a network says of the true class against all others, q the softmax over the others alone.
@@ -50,7 +50,7 @@ def decoupled(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, b
     Examples
     --------
     >>> z = torch.tensor([[2.0, 0.0, 1.0]])
-    >>> float(decoupled(z, z, torch.tensor([0]), 4.0))
+    >>> float(dkd_loss(z, z, torch.tensor([0]), 4.0))
     0.0
     """
     log_s = F.log_softmax(student / temperature, dim=1)
@@ -69,12 +69,12 @@ def decoupled(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, b
 
 
 LOGITS: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
-    "kd": lambda student, teacher, y, temperature: guidance(student, teacher, temperature),
-    "dkd": decoupled,
+    "kd": lambda student, teacher, y, temperature: kd_loss(student, teacher, temperature),
+    "dkd": dkd_loss,
 }
 
 
-def matching(student: Tensor, teacher: Tensor) -> Tensor:
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Return ||f_s - f_t||^2 / ||f_t||^2 over the batch: hints without a regressor, since the widths agree.
 
     Parameters
@@ -85,7 +85,7 @@ def matching(student: Tensor, teacher: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> float(matching(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)))
+    >>> float(feature_loss(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)))
     1.0
     """
     target = teacher.detach()
@@ -109,7 +109,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     return (q_s - q_t).square().sum(dim=1).mean()
 
 
-FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"matching": matching, "attention": attention_transfer}
+FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"matching": feature_loss, "attention": attention_transfer}
 
 
 def one_stage_loss(

@@ -5,24 +5,24 @@ Stands between `data`, which says how many channels and classes a network needs,
 
 from __future__ import annotations
 
-from pdc_core.models.checkpoint import Checkpoint, Fit, compare_state, inspect_checkpoint, read_checkpoint
-from pdc_core.models.custom import register_own
-from pdc_core.models.load import Card, card_of, load_model, published_weights, shipped_data
+from pdc_core.models.checkpoint import Checkpoint, StateDictMatch, compare_state, inspect_checkpoint, read_checkpoint
+from pdc_core.models.custom import register_custom
+from pdc_core.models.load import ModelInfo, load_model, model_info, published_weights, shipped_data
 from pdc_core.models.zoo import MODELS, build_model, torchvision_names
 
 __all__ = [
     "MODELS",
-    "Card",
     "Checkpoint",
-    "Fit",
+    "ModelInfo",
+    "StateDictMatch",
     "build_model",
-    "card_of",
     "compare_state",
     "inspect_checkpoint",
     "load_model",
+    "model_info",
     "published_weights",
     "read_checkpoint",
-    "register_own",
+    "register_custom",
     "shipped_data",
     "torchvision_names",
 ]

@@ -72,7 +72,7 @@ def inspect_checkpoint(path: str | Path) -> Checkpoint:
 
 
 @dataclass(frozen=True)
-class Fit:
+class StateDictMatch:
     """How a checkpoint's tensors meet a network's, name by name.
 
     Attributes
@@ -94,7 +94,7 @@ class Fit:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
+def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> StateDictMatch:
     """Compare a checkpoint with a network, without changing either.
 
     Examples
@@ -105,7 +105,7 @@ def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
     """
     own = model.state_dict()
     shared = [name for name in own if name in tensors]
-    return Fit(
+    return StateDictMatch(
         fits=tuple(n for n in shared if tensors[n].shape == own[n].shape),
         missing=tuple(n for n in own if n not in tensors and not n.endswith("num_batches_tracked")),
         unexpected=tuple(n for n in tensors if n not in own),

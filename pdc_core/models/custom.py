@@ -1,7 +1,7 @@
 """A network of the user's own class, by the name of the function that makes it: for people who type commands.
 
-Importing a module runs it. So a name becomes known only through `register_own`, which the command line's `--build` and
-Python programs call; no page, run file or upload ever does.
+Importing a module runs it. So a name becomes known only through `register_custom`, which the command line's `--build`
+and Python programs call; no page, run file or upload ever does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pdc_core.models.zoo import MODELS
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def register_own(target: str) -> str:
+def register_custom(target: str) -> str:
     """Make the function `target`, "package.module:function", a network of this process and return its name.
 
     The function is called with the channels of the images and the number of classes and returns an nn.Module. The name

@@ -23,7 +23,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelInfo:
     """What a network is and what its inputs have to look like.
 
     Attributes
@@ -46,14 +46,14 @@ class Card:
     std: tuple[float, ...]
 
 
-def card_of(model: nn.Module) -> Card | None:
+def model_info(model: nn.Module) -> ModelInfo | None:
     """Return the card that `load_model` attached, or None for a network that came another way."""
     card = getattr(model, "card", None)
-    return card if isinstance(card, Card) else None
+    return card if isinstance(card, ModelInfo) else None
 
 
 def load_model(name: str, data: str | None = None, *, weights: bool | str | Path = True, seed: int = 0) -> nn.Module:
-    """Return the network `name` for the data set `data`, in eval mode, with its `Card` as attribute `card`.
+    """Return the network `name` for the data set `data`, in eval mode, with its `ModelInfo` as attribute `card`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     Examples
     --------
     >>> model = load_model("resnet20", data="digits", weights=False)
-    >>> model.training, card_of(model).shape
+    >>> model.training, model_info(model).shape
     (False, (1, 8, 8))
     """
     info = describe_data(data or ("digits" if name in MODELS else "imagenet"))
@@ -94,7 +94,7 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
         load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
     elif weights is not False:
         load_state_(model, read_checkpoint(weights), str(weights))
-    setattr(model, "card", Card(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
+    setattr(model, "card", ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
     return model.eval()
 
 

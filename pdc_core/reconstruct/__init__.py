@@ -5,24 +5,32 @@
 """
 
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
-from pdc_core.reconstruct.projection import Tie, centroids, deviation, medoids, reconstruct_, spread, tie
-from pdc_core.reconstruct.representatives import reader_solution, represent_, take_over_
+from pdc_core.reconstruct.projection import (
+    GroupProjection,
+    centroids,
+    deviation,
+    deviation_of_bound,
+    medoids,
+    reconstruct_,
+    tie,
+)
+from pdc_core.reconstruct.representatives import copy_filters_, least_squares_readers, merge_filters_
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
 
 __all__ = [
     "SCHEDULES",
+    "GroupProjection",
     "SummedGradients",
-    "Tie",
     "centroids",
+    "copy_filters_",
     "deviation",
+    "deviation_of_bound",
+    "least_squares_readers",
     "medoids",
+    "merge_filters_",
     "progressive",
-    "reader_solution",
     "reconstruct_",
-    "represent_",
-    "spread",
     "summed_gradients",
-    "take_over_",
     "tie",
     "tied",
 ]

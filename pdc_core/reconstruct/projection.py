@@ -61,7 +61,7 @@ def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
     return torch.zeros_like(d).index_fill_(0, first, 1.0)
 
 
-class Tie:
+class GroupProjection:
     """One group's tensors bound to its labels: what `reconstruct_` does at every step of a run, prepared once.
 
     The rows of W, bias, gamma, beta, mu and var of every producer and norm stand side by side in one matrix
@@ -83,10 +83,10 @@ class Tie:
         ends = np.cumsum([t.width for t in self.tensors])
         self.filters = [slice(end - t.width, end) for t, end in zip(self.tensors, ends, strict=True) if t.is_filter]
 
-    def extend(self, companions: list[ChannelTensor]) -> None:
+    def extend(self, optimizer_slots: list[ChannelTensor]) -> None:
         """Tie further tensors of the same layout too, such as momentum; they do not count in D."""
-        self.tensors += companions
-        self.index += [_index(t) for t in companions]
+        self.tensors += optimizer_slots
+        self.index += [_index(t) for t in optimizer_slots]
 
     def pack(self) -> Tensor:
         """Return the group's tensors as one matrix (n, m)."""
@@ -134,10 +134,14 @@ def _index(t: ChannelTensor) -> Tensor | None:
     return None if whole else torch.as_tensor(t.channels, device=t.tensor.device)
 
 
-def tie(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm") -> list[Tie]:
+def tie(
+    model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm"
+) -> list[GroupProjection]:
     """Bind labels to a network, for many reconstructions in a row. Groups that merge nothing are left out."""
     checked = check_labels(graph, labels)
-    return [Tie(model, graph.group(name), a, weights) for name, a in checked.items() if a.max() + 1 < len(a)]
+    return [
+        GroupProjection(model, graph.group(name), a, weights) for name, a in checked.items() if a.max() + 1 < len(a)
+    ]
 
 
 def reconstruct_(
@@ -182,11 +186,11 @@ def deviation(
 
     0 when every cluster is tied, 1 when the centroids are all zero. Parameters are those of `reconstruct_`.
     """
-    return spread(tie(model, graph, labels, weights))
+    return deviation_of_bound(tie(model, graph, labels, weights))
 
 
 @torch.no_grad()
-def spread(ties: list[Tie]) -> float:
+def deviation_of_bound(ties: list[GroupProjection]) -> float:
     """Return the `deviation` of groups that are bound to their labels already."""
     away = total = 0.0
     for each in ties:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.clustering import FloatArray, IntArray, Moment, canonical
-from pdc_core.clustering.algorithms import eliminations, join
+from pdc_core.clustering import FloatArray, IntArray, ReaderCovariances, canonical
+from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
 from pdc_core.clustering.vectors import reader_kernels
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import channel_tensors, input_axis
 
 
-def reader_solution(c: Tensor, stays: Tensor) -> Tensor:
+def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
     """Return R (n, k) with the least E||x - R x_S||^2: R = C_(:,S) C_(S,S)^-1.
 
     Parameters
@@ -29,7 +29,7 @@ def reader_solution(c: Tensor, stays: Tensor) -> Tensor:
     Examples
     --------
     >>> c = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64)  # the second is twice the first
-    >>> reader_solution(c, torch.tensor([0])).round(decimals=3).tolist()
+    >>> least_squares_readers(c, torch.tensor([0])).round(decimals=3).tolist()
     [[1.0], [2.0]]
     """
     own = c[stays][:, stays]
@@ -38,13 +38,18 @@ def reader_solution(c: Tensor, stays: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def represent_(
-    model: nn.Module, group: ChannelGroup, moment: Moment, labels: IntArray, k: int, now: IntArray | None = None
+def merge_filters_(
+    model: nn.Module,
+    group: ChannelGroup,
+    moment: ReaderCovariances,
+    labels: IntArray,
+    k: int,
+    now: IntArray | None = None,
 ) -> tuple[IntArray, IntArray]:
     """Merge a group's filters down to k within their clusters, and solve the readers for those that stay. In place.
 
-    Filters go one by one, those that the others replace best (`eliminations`); the tensors of each become those of the
-    one that it joins, and readers V become V' = V R, shared out equally over the columns of a cluster.
+    Filters go one by one, those that the others replace best first (`elimination_order`); the tensors of each become
+    those of the one that it joins, and readers V become V' = V R, shared out equally over the columns of a cluster.
 
     Parameters
     ----------
@@ -67,12 +72,12 @@ def represent_(
     np.add.at(v, now, reader_kernels(model, group))
     c = [each[first][:, first] for each in moment.covariances]
     stays = _stays(c[0].numpy(), v @ v.T, labels[first], _block(group)[first], k)
-    joins = join(c[0].numpy(), stays, labels[first])
+    joins = assign_to_representatives(c[0].numpy(), stays, labels[first])
     for part, own in zip(group.readers, c, strict=True):
         solution = _within_blocks(own, stays, _block(group)[first])
         _solve_reader_(model.get_submodule(part.module), part.channels, now, joins[now], solution)
     merged = joins[now]
-    take_over_(model, group, first[stays][merged])
+    copy_filters_(model, group, first[stays][merged])
     labels_now = canonical(merged)
     order = np.argsort(labels_now[first[stays]])
     return labels_now, first[stays][order]
@@ -88,7 +93,7 @@ def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -
     stays = []
     for b in range(blocks):
         own = np.flatnonzero(block == b)
-        gone = eliminations(c[np.ix_(own, own)], h[np.ix_(own, own)], len(own) - k // blocks, canonical(a[own]))
+        gone = elimination_order(c[np.ix_(own, own)], h[np.ix_(own, own)], len(own) - k // blocks, canonical(a[own]))
         stays.append(np.setdiff1d(own, own[gone]))
     return np.concatenate(stays)
 
@@ -96,7 +101,7 @@ def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -
 def _within_blocks(c: Tensor, stays: IntArray, block: IntArray) -> Tensor:
     """Return R where channels of a block are recovered from those of the same block alone."""
     same = torch.from_numpy(block[:, None] == block)
-    return reader_solution(torch.where(same, c, torch.zeros_like(c)), torch.from_numpy(stays))
+    return least_squares_readers(torch.where(same, c, torch.zeros_like(c)), torch.from_numpy(stays))
 
 
 def _solve_reader_(module: nn.Module, channels: IntArray, now: IntArray, merged: IntArray, solution: Tensor) -> None:
@@ -134,7 +139,7 @@ def _solve_reader_(module: nn.Module, channels: IntArray, now: IntArray, merged:
 
 
 @torch.no_grad()
-def take_over_(model: nn.Module, group: ChannelGroup, source: IntArray) -> None:
+def copy_filters_(model: nn.Module, group: ChannelGroup, source: IntArray) -> None:
     """Make channel i of a group a copy of channel source[i], in all that it computes with. In place."""
     for t in channel_tensors(model, group):
         rows = t.tensor.index_select(t.axis, torch.from_numpy(t.channels[source]).to(t.tensor.device))

@@ -7,11 +7,20 @@ labels.npz, folded.safetensors, best.safetensors, report.json      what came out
 request       what somebody asks of the worker ("pause", "stop", "keep")      worker.lock, worker.log
 """
 
-from pdc_core.runs.checkpoint import newest_checkpoint, read_checkpoint
+from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
-from pdc_core.runs.worker import launch, mend, remove_run, request_keep, request_pause, request_stop, resume, work
+from pdc_core.runs.worker import (
+    launch,
+    remove_run,
+    repair_run,
+    request_finish,
+    request_pause,
+    request_stop,
+    resume,
+    run_worker,
+)
 
 __all__ = [
     "STATES",
@@ -21,17 +30,17 @@ __all__ = [
     "create_run",
     "launch",
     "list_runs",
-    "mend",
     "newest_checkpoint",
-    "read_checkpoint",
     "read_run",
+    "read_run_checkpoint",
     "read_spec",
     "remove_run",
-    "request_keep",
+    "repair_run",
+    "request_finish",
     "request_pause",
     "request_stop",
     "resume",
+    "run_worker",
     "runs_root",
     "unreadable_runs",
-    "work",
 ]

@@ -43,7 +43,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         raise cannot_write(last, error) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Any] | None:
+def read_run_checkpoint(path: Path) -> dict[str, Any] | None:
     """Return the state in one checkpoint file, on the CPU, or None where it is missing, torn or not ours."""
     import torch
 
@@ -63,7 +63,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     for path in (folder / f".{LAST}.part", folder / LAST, folder / PREVIOUS):
         if path.name.startswith(".") and (folder / LAST).exists():
             continue  # half written beside a whole one; it counts only where a kill fell between two renames
-        state = read_checkpoint(path)
+        state = read_run_checkpoint(path)
         if state is not None:
             return path, state
     return None

@@ -58,7 +58,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     spec = read_spec(folder)
     status, report = read_json(folder / "status.json") or {}, read_json(folder / "report.json")
-    alive = held(folder / "worker.lock")
+    alive = is_locked(folder / "worker.lock")
     state = str(status.get("state", "done" if report is not None else "interrupted"))
     if state not in STATES:
         state = "failed"
@@ -106,7 +106,7 @@ def _starting(status: dict[str, Any]) -> bool:
     return True
 
 
-def held(lock: Path) -> bool:
+def is_locked(lock: Path) -> bool:
     """Return whether a living process holds the lock; a killed one cannot leave it behind."""
     from filelock import FileLock, Timeout
 

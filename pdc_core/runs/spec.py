@@ -19,7 +19,7 @@ from pdc_core.plan import Plan
 from pdc_core.runs.files import write
 from pdc_core.train import Training
 
-FORMAT = 1  # of run folders; a reader refuses those of a later one
+FORMAT = 2  # of run folders; a reader refuses those of a later one
 _HEAD = "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n"
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
 
@@ -65,16 +65,16 @@ class RunSpec(BaseModel):
         return self
 
     @property
-    def named(self) -> str:
+    def title(self) -> str:
         """What a list calls it: its kind, or the method where that is another than PDC."""
         return self.kind if self.method == "pdc" else self.method
 
     @property
-    def starts_from(self) -> bool | str:
+    def initial_weights(self) -> bool | str:
         """The weights to load: `teach` begins with random ones unless a file is named."""
         return self.weights if self.kind == "distil" or isinstance(self.weights, str) else False
 
-    def planned(self) -> RunSpec:
+    def with_plan(self) -> RunSpec:
         """Return the same run with `keep` spelt out as a plan, which needs the network but no weights."""
         if self.kind != "distil" or self.plan is not None:
             return self
@@ -110,9 +110,9 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     """
     import torch
 
-    spec = spec.planned()
+    spec = spec.with_plan()
     created = datetime.now(UTC)
-    name = f"{created:%Y%m%d-%H%M%S}-{spec.named}-{secrets.token_hex(2)}"  # never made from what a user typed
+    name = f"{created:%Y%m%d-%H%M%S}-{spec.title}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
     if (path / "run.yaml").exists():
         raise PDCError(

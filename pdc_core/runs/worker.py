@@ -20,7 +20,7 @@ import numpy as np
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
-from pdc_core.runs.read import held, list_runs, read_run
+from pdc_core.runs.read import is_locked, list_runs, read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec
 from pdc_core.train import Recorder, Result, Stopped, distil, teach
@@ -36,7 +36,7 @@ def launch(folder: str | Path) -> int:
     is one. Requests that were made before are forgotten.
     """
     folder = Path(folder)
-    withdraw(folder)
+    clear_request(folder)
     with (folder / "worker.log").open("ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "pdc_core", "run", "--queue", str(folder.resolve())],
@@ -47,7 +47,7 @@ def launch(folder: str | Path) -> int:
         )
     threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
     waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
-    if not held(folder / "worker.lock"):  # it may have been quick
+    if not is_locked(folder / "worker.lock"):  # it may have been quick
         before = read_json(folder / "status.json") or {}  # how far it was stays on show
         write(folder / "status.json", json.dumps({**before, **waiting, "pid": worker.pid, "host": platform.node()}))
     return worker.pid
@@ -79,7 +79,7 @@ def request_pause(folder: str | Path) -> None:
     _request(folder, "pause")
 
 
-def request_keep(folder: str | Path) -> None:
+def request_finish(folder: str | Path) -> None:
     """Ask the worker of a run to end after its current step, and to tie, fold and report what there is."""
     _request(folder, "keep")
 
@@ -88,7 +88,7 @@ def _request(folder: str | Path, what: Request) -> None:
     write(Path(folder) / "request", what)
 
 
-def withdraw(folder: str | Path) -> None:
+def clear_request(folder: str | Path) -> None:
     """Forget what was asked of the worker."""
     (Path(folder) / "request").unlink(missing_ok=True)
 
@@ -110,7 +110,9 @@ def remove_run(folder: str | Path) -> None:
         raise PDCError(f"{folder} cannot be deleted: {error.strerror}.") from error
 
 
-def work(folder: str | Path, *, queue: bool = False, show: Show | None = None, tensorboard: bool = False) -> Result:
+def run_worker(
+    folder: str | Path, *, queue: bool = False, show: Show | None = None, tensorboard: bool = False
+) -> Result:
     """Do what a run folder asks, in this process: train, fold, write the report.
 
     Under torchrun every process calls this; the first writes the folder.
@@ -135,7 +137,7 @@ def work(folder: str | Path, *, queue: bool = False, show: Show | None = None, t
     if int(os.environ.get("RANK", 0)) > 0:
         return _train(spec, Recorder())
     if _finished(folder):
-        mend(folder)
+        repair_run(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
     lock = FileLock(folder / "worker.lock", timeout=2)
     try:
@@ -152,13 +154,13 @@ def work(folder: str | Path, *, queue: bool = False, show: Show | None = None, t
     )
     try:
         if not queue:
-            withdraw(folder)  # a worker that waits for its turn was launched, and may be asked something already
+            clear_request(folder)  # a worker that waits for its turn was launched, and may be asked something already
             return _work(folder, spec, recorder)
         with _Turn(folder, recorder):
             return _work(folder, spec, recorder)
     except Stopped as stop:
         _say(recorder, stop.state, str(stop))
-        withdraw(folder)
+        clear_request(folder)
         raise
     except PDCError as error:
         _say(recorder, "failed", str(error))
@@ -193,7 +195,7 @@ def _finished(folder: Path) -> bool:
     return True
 
 
-def mend(folder: str | Path) -> list[str]:
+def repair_run(folder: str | Path) -> list[str]:
     """Write those files of a finished run again that a power cut tore; return their names.
 
     The history comes from the last whole checkpoint, the labels from the header of the folded network.
@@ -266,7 +268,7 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder) -> Result:
     recorder.close()
     write(folder / "report.json", json.dumps(result.report, indent=2), durable=True)
     recorder.state("done", "done", eta_seconds=0.0)
-    withdraw(folder)
+    clear_request(folder)
     return result
 
 
@@ -275,10 +277,10 @@ def _train(spec: RunSpec, recorder: Recorder) -> Result:
     from pdc_core.models import load_model
 
     data = load_data(spec.data)
-    model = load_model(spec.model, data=spec.data, weights=spec.starts_from, seed=spec.seed)
+    model = load_model(spec.model, data=spec.data, weights=spec.initial_weights, seed=spec.seed)
     if spec.kind == "teach":
         return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
-    plan = spec.planned().plan
+    plan = spec.with_plan().plan
     assert plan is not None
     if spec.method != "pdc":
         from pdc_core.baselines import train_baseline

@@ -25,7 +25,7 @@ from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.rates import rate
 from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.base import Stage
+from pdc_core.train.tasks.base import TrainingTask
 
 REQUESTS: tuple[Request | None, ...] = (None, "stop", "pause", "keep")
 POINTS = 100  # records of single steps in a run's history, besides the evaluations
@@ -67,7 +67,7 @@ class Loop:
         """Seconds that the run has taken so far, those before its last checkpoint included."""
         return self.earlier + time.perf_counter() - self.began
 
-    def run(self, stage: Stage) -> None:
+    def run(self, stage: TrainingTask) -> None:
         """Train for all epochs, from the recorder's checkpoint if it has one.
 
         Raises
@@ -94,7 +94,7 @@ class Loop:
                 if not self._epoch(epoch):
                     break
 
-    def trial(self, stage: Stage, steps: int) -> Iterator[float]:
+    def trial(self, stage: TrainingTask, steps: int) -> Iterator[float]:
         """Make the first steps of a run and yield the seconds that each takes, reading its images included.
 
         Nothing is recorded. Two trials can be interleaved, so that they meet the same machine.
@@ -188,13 +188,13 @@ class Loop:
             raise self._not_finite(f"The loss is {values['loss']}", self.done + 1)
         self.fabric.backward(parts["loss"])
         self.stage.before_step()
-        if self.settings.clip is not None:
-            self.fabric.clip_gradients(self.stage.student, self.optimizer, max_norm=self.settings.clip)
+        if self.settings.clip_grad_norm is not None:
+            self.fabric.clip_gradients(self.stage.student, self.optimizer, max_norm=self.settings.clip_grad_norm)
         self.optimizer.step()
         if self.fabric.world_size > 1:
             self._share_statistics()
         self.stage.after_step((self.done + 1) / self.steps)
-        momentum = self.stage.shrink()
+        momentum = self.stage.fold_mid_run()
         if momentum is not None:
             self._set_up(momentum)
         return values

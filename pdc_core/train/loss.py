@@ -9,7 +9,7 @@ from pdc_core.losses import FEATURES, Recording, one_stage_loss
 from pdc_core.train.settings import Training
 
 
-class Guide:
+class DistillationLoss:
     """The loss of a student under a teacher, the same for PDC and for everything that it is compared with.
 
     (1-alpha) CE + alpha KD + (1-p)^d sum_f w_f mean over blocks of f(student's block, teacher's block), with p the
@@ -39,7 +39,7 @@ class Guide:
         s = self.settings
         with torch.no_grad():
             z_t = self.teacher(x)
-        total, ce, kd = one_stage_loss(network(x), z_t, y, s.temperature, s.alpha, s.logits, s.label_smoothing)
+        total, ce, kd = one_stage_loss(network(x), z_t, y, s.temperature, s.alpha, s.kd_form, s.label_smoothing)
         parts = {"loss": total, "ce": ce, "kd": kd}
         if self.blocks:
             pairs = [

@@ -37,7 +37,7 @@ def rate(settings: Training, step: int, steps: int) -> float:
     if settings.lr_schedule == "cosine":
         return settings.lr * _half_cosine(progress)
     if settings.lr_schedule == "step":
-        return settings.lr * settings.decay ** sum(step / steps >= share for share in settings.milestones)
+        return settings.lr * settings.lr_gamma ** sum(step / steps >= share for share in settings.milestones)
     return settings.lr
 
 

@@ -20,11 +20,11 @@ from pdc_core.train.loop import Loop
 from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.base import Stage
-from pdc_core.train.tasks.merging import Asymptotic
-from pdc_core.train.tasks.pdc import Clustered
-from pdc_core.train.tasks.reclustering import Soft
-from pdc_core.train.tasks.supervised import Taught
+from pdc_core.train.tasks.base import TrainingTask
+from pdc_core.train.tasks.merging import StepwiseMerge
+from pdc_core.train.tasks.pdc import PDCTask
+from pdc_core.train.tasks.reclustering import Recluster
+from pdc_core.train.tasks.supervised import SupervisedTask
 
 RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
 COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
@@ -87,24 +87,24 @@ def distil(
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
     stage = _clustered(teacher, graph, plan, data, settings, seed)
-    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    return run_task(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
 
 
 def _clustered(
     teacher: nn.Module, graph: ChannelGraph, plan: Plan, data: Data, settings: Training, seed: int
-) -> Clustered:
+) -> PDCTask:
     """Return the stage that the schedule asks for."""
-    images, _ = next(iter(data.train.batches(settings.images)))
+    images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
-    if settings.schedule == "asymptotic":
-        return Asymptotic(teacher, graph, cluster(teacher), settings, images)
-    if settings.schedule == "soft":
-        return Soft(teacher, graph, cluster(teacher), settings, cluster)
-    return Clustered(teacher, graph, cluster(teacher), settings)
+    if settings.schedule == "merge":
+        return StepwiseMerge(teacher, graph, cluster(teacher), settings, images)
+    if settings.schedule == "recluster":
+        return Recluster(teacher, graph, cluster(teacher), settings, cluster)
+    return PDCTask(teacher, graph, cluster(teacher), settings)
 
 
 def teach(
@@ -121,12 +121,12 @@ def teach(
     Parameters and errors are those of `distil`, without a plan and a teacher.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
-    stage = Taught(copy.deepcopy(model).requires_grad_(True), settings)
-    return run_stage(stage, model, data, settings, seed=seed, recorder=recorder)
+    stage = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
+    return run_task(stage, model, data, settings, seed=seed, recorder=recorder)
 
 
-def run_stage(
-    stage: Stage,
+def run_task(
+    stage: TrainingTask,
     model: nn.Module,
     data: Data,
     settings: Training,
@@ -190,7 +190,7 @@ def run_stage(
     return Result(small, full, stage.labels, loop.history, report, best)
 
 
-def _finished(stage: Stage, loop: Loop) -> tuple[nn.Module, nn.Module]:
+def _finished(stage: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:
     """Return the stage's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
 
     What a run that ended before its clusters were tied still has to merge changes what every norm sees.

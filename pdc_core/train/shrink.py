@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
-from pdc_core.folding import narrow_
+from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import ChannelTensor, input_axis, output_axes
-from pdc_core.reconstruct import Tie, tie
+from pdc_core.reconstruct import GroupProjection, tie
 
-KEPT = ("momentum_buffer", "exp_avg", "exp_avg_sq")  # what SGD and AdamW keep with the shape of a weight
+SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")  # what SGD and AdamW keep with the shape of a weight
 
 
 @torch.no_grad()
@@ -44,11 +44,13 @@ def gradient_scales(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, 
         members = torch.bincount(each.a, minlength=each.k)[each.a].to(torch.float32)  # (n,), m of each filter's cluster
         matrix = each.pack()
         each.unpack_(matrix / members.to(matrix.device, matrix.dtype)[:, None])
-    return {name: p.detach() for name, p in narrow_(ones, graph, check_labels(graph, labels)).named_parameters()}
+    return {
+        name: p.detach() for name, p in fold_unchecked_(ones, graph, check_labels(graph, labels)).named_parameters()
+    }
 
 
 @torch.no_grad()
-def widen(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
+def unfold(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
     """Return the network at full width that computes what a folded one does: rows repeated, columns shared out equally.
 
     Parameters
@@ -114,7 +116,7 @@ def _spread_columns(v: Tensor, target: IntArray, axis: int, groups: int) -> Tens
     return v.index_select(axis, index) * share.reshape(shape)
 
 
-def companions(model: nn.Module, tie: Tie, optimizer: torch.optim.Optimizer) -> list[ChannelTensor]:
+def optimizer_slots(model: nn.Module, tie: GroupProjection, optimizer: torch.optim.Optimizer) -> list[ChannelTensor]:
     """Return what the optimiser keeps of a group's tensors, laid out as they are; empty before its first step."""
     found = []
     for part in (*tie.group.producers, *tie.group.norms):
@@ -123,13 +125,13 @@ def companions(model: nn.Module, tie: Tie, optimizer: torch.optim.Optimizer) -> 
             kept: dict[str, Any] = optimizer.state.get(getattr(module, name), {})
             found += [
                 ChannelTensor(kept[key], axis, part.channels, is_filter=False)
-                for key in KEPT
+                for key in SLOTS
                 if isinstance(kept.get(key), Tensor)
             ]
     return found
 
 
-def folded_state(
+def folded_momentum(
     model: nn.Module,
     graph: ChannelGraph,
     labels: Mapping[str, IntArray],
@@ -141,5 +143,5 @@ def folded_state(
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
         kept = optimizer.state.get(p, {}).get("momentum_buffer")
         q.data = torch.zeros_like(p) if kept is None else kept.clone()
-    folded = dict(narrow_(shadow, graph, check_labels(graph, labels)).named_parameters())
+    folded = dict(fold_unchecked_(shadow, graph, check_labels(graph, labels)).named_parameters())
     return {p: folded[name].detach() for name, p in small.named_parameters()}

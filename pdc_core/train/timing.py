@@ -20,9 +20,9 @@ from pdc_core.train.evaluation import evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.base import Stage
-from pdc_core.train.tasks.pdc import Clustered
-from pdc_core.train.tasks.supervised import Taught
+from pdc_core.train.tasks.base import TrainingTask
+from pdc_core.train.tasks.pdc import PDCTask
+from pdc_core.train.tasks.supervised import SupervisedTask
 
 TIMED = 10  # steps, after two that warm up
 
@@ -68,15 +68,15 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     """
     example = torch.zeros(1, *data.shape)
     before = after = cost(model, example)
-    stage: Stage
+    stage: TrainingTask
     if plan is None:
-        stage = Taught(copy.deepcopy(model).requires_grad_(True), settings)
+        stage = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
     else:
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # what a step costs does not depend on the schedule
-        stage = Clustered(teacher, graph, _dealt(graph, plan), tied)
+        stage = PDCTask(teacher, graph, _dealt(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
     timed = list(loop.trial(stage, TIMED + 2))

@@ -251,10 +251,10 @@ def test_a_folder_of_a_newer_version_is_named_and_not_listed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = pdc.create_run(pdc.RunSpec(kind="teach"), root=tmp_path)
-    (folder / "run.yaml").write_text("kind: teach\nformat: 2\nfuture: 1\n")
+    (folder / "run.yaml").write_text("kind: teach\nformat: 3\nfuture: 1\n")
     code, _out, err = pdc_command(capsys, "list", "--root", tmp_path)
     assert code == 0
-    assert "newer version of PDC (format 2" in " ".join(err.split())
+    assert "newer version of PDC (format 3" in " ".join(err.split())
     code, _, err = pdc_command(capsys, "run", folder)
     assert code == 1
     assert "upgrade" in err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pdc_core as pdc
-from pdc_core.models import MODELS, register_own
+from pdc_core.models import MODELS, register_custom
 
 ROOT = Path(__file__).resolve().parents[2]
 NET = """
@@ -34,11 +34,11 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_registered_function_is_a_network_by_its_own_name(nets: str) -> None:
-    name = register_own(f"{nets}:make")
+    name = register_custom(f"{nets}:make")
     model = pdc.load_model(name, data="digits", weights=False)
     assert model[0].in_channels == 1
     assert model[5].out_features == 10
-    assert pdc.card_of(model).model == name
+    assert pdc.model_info(model).model == name
 
 
 def test_a_name_that_nobody_registered_is_never_imported(nets: str) -> None:
@@ -50,15 +50,15 @@ def test_a_name_that_nobody_registered_is_never_imported(nets: str) -> None:
 @pytest.mark.parametrize("target", ["nets", "a.b", "os;x:y", "../x:y", "os:", ":make", "no_such_module_here:make"])
 def test_targets_that_name_nothing_are_refused(target: str) -> None:
     with pytest.raises(pdc.PDCError, match=r"does not name a function|cannot be imported"):
-        register_own(target)
+        register_custom(target)
 
 
 def test_what_returns_no_network_is_refused(nets: str) -> None:
-    register_own(f"{nets}:broken")
+    register_custom(f"{nets}:broken")
     with pytest.raises(pdc.PDCError, match=r"not a torch\.nn\.Module"):
         pdc.load_model(f"{nets}:broken", data="digits", weights=False)
     with pytest.raises(pdc.PDCError, match="not a function"):
-        register_own("sys:path")
+        register_custom("sys:path")
 
 
 def test_the_option_stands_anywhere_on_the_command_line(nets: str, tmp_path: Path) -> None:

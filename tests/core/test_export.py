@@ -36,7 +36,7 @@ def test_a_saved_network_answers_the_same(folded: nn.Module, file: Path) -> None
     loaded = pdc.load(file)
     x = torch.randn(4, 1, 8, 8)
     assert torch.equal(folded(x), loaded(x))
-    assert pdc.card_of(loaded) == pdc.card_of(folded)
+    assert pdc.model_info(loaded) == pdc.model_info(folded)
     assert not loaded.training
 
 

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 import pdc_core as pdc
 from pdc_core import charts
 from pdc_core.clustering import assign
-from pdc_core.runs import RunSpec, create_run, work
+from pdc_core.runs import RunSpec, create_run, run_worker
 from pdc_core.train import Training
 from ui.drawing import _enlarged, cut, percent, short
 from ui.runs.progress import duration
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     plan = pdc.Plan.uniform(pdc.trace(model, torch.zeros(1, *data.shape)), keep=0.25)
-    work(create_run(RunSpec(plan=plan, training=Training(epochs=1)), root=root))
+    run_worker(create_run(RunSpec(plan=plan, training=Training(epochs=1)), root=root))
     return root
 
 

@@ -7,13 +7,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ui.drawing import percent, picture
-from ui.filters.group_view import Shown, maps_of
+from ui.filters.group_view import GroupView, maps_of
 from ui.filters.selection import chosen
 
 IMAGES, FILTERS, SIDE = 6, 4, 84
 
 
-def draw_seen(shown: Shown) -> None:
+def draw_activation_maps(shown: GroupView) -> None:
     """Draw a row of images, and for each chosen filter its maps above those of its centroid."""
     data = shown.network.data
     if len(data.val) == 0:

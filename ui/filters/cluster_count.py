@@ -12,7 +12,7 @@ from pdc_core.clustering import dendrogram, suggest
 from pdc_core.errors import PDCError
 from ui.current_plan import current_plan, refuse, set_plan
 from ui.drawing import figure
-from ui.filters.group_view import Shown, curve_of, share_lost
+from ui.filters.group_view import GroupView, curve_of, share_lost
 from ui.network import Network
 
 LEAVES = 64
@@ -30,7 +30,7 @@ def set_count(network: Network, name: str, k: int) -> None:
         st.toast(f"{k} clusters are not allowed here; {nearest} is the nearest count that is.")
 
 
-def draw_how_many(shown: Shown) -> None:
+def draw_how_many(shown: GroupView) -> None:
     """Draw the curve beside the tree."""
     found = curve_of(shown.network, shown.key, shown.name, shown.vectors)
     suggestion = suggest(found)
@@ -60,7 +60,7 @@ def draw_how_many(shown: Shown) -> None:
     )
 
 
-def _take(shown: Shown, key: str) -> None:
+def _take(shown: GroupView, key: str) -> None:
     state: Any = st.session_state[key]
     points = [p for p in state["selection"]["points"] if p.get("customdata") is not None]
     if points:

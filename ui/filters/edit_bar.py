@@ -11,13 +11,13 @@ from pdc_core.clustering import check_labels
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan, merge, move, pin, split, unpin
 from ui.current_plan import current_plan, set_plan
-from ui.filters.group_view import Shown
+from ui.filters.group_view import GroupView
 from ui.filters.selection import choose, chosen
 
 REFUSED = "hand_refused"
 
 
-def hand_bar(shown: Shown) -> None:
+def draw_edit_bar(shown: GroupView) -> None:
     """Draw the row of edits for the chosen filters."""
     plan, name, labels, picked = current_plan(), shown.name, shown.labels.tolist(), chosen(shown)
     pinned = set(plan.pinned.get(name, ()))
@@ -58,11 +58,11 @@ def hand_bar(shown: Shown) -> None:
         st.error(refusal)
 
 
-def _button(label: str, disabled: bool, shown: Shown, what: str, edit: Callable[[], Plan], tip: str) -> None:
+def _button(label: str, disabled: bool, shown: GroupView, what: str, edit: Callable[[], Plan], tip: str) -> None:
     st.button(label, disabled=disabled, help=tip, key=f"hand_{label}", on_click=_apply, args=(shown, what, edit))
 
 
-def _apply(shown: Shown, what: str, edit: Callable[[], Plan]) -> None:
+def _apply(shown: GroupView, what: str, edit: Callable[[], Plan]) -> None:
     try:
         plan = edit()
         check_labels(shown.network.graph, {n: np.array(a) for n, a in plan.hand.items() if n == shown.name})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pdc_core import charts
 from pdc_core.analysis.activations import activation_maps, activation_rates
-from pdc_core.analysis.maps import map_quality, pca_map, pca_share
+from pdc_core.analysis.maps import pca_map, pca_share, trustworthiness
 from pdc_core.clustering import (
     Curve,
     assign_group,
@@ -38,7 +38,7 @@ _RATE_IMAGES, _RATE_MACS = 200, 4e9
 
 
 @dataclass(frozen=True)
-class Shown:
+class GroupView:
     """One group as the page shows it: its labels come from the plan, exactly as `assign` would give them."""
 
     network: Network
@@ -58,7 +58,7 @@ class Shown:
         return int(self.labels.max()) + 1
 
 
-def shown_group(network: Network, plan: Plan, name: str, seed: int) -> Shown:
+def shown_group(network: Network, plan: Plan, name: str, seed: int) -> GroupView:
     """Return a group with the labels that the plan gives it."""
     if name in plan.hand:
         labels = canonical(np.array(plan.hand[name]))
@@ -67,7 +67,7 @@ def shown_group(network: Network, plan: Plan, name: str, seed: int) -> Shown:
         labels = _labels(
             network, network_key(network), name, plan.counts[name], plan.vectors, plan.algorithm, pins, seed
         )
-    return Shown(network, name, plan.vectors, seed, labels)
+    return GroupView(network, name, plan.vectors, seed, labels)
 
 
 @st.cache_data(show_spinner="Clustering", max_entries=2048)
@@ -96,7 +96,7 @@ def pca_of(_network: Network, key: str, name: str, kind: str) -> FilterMap:
     vectors = vectors_of(_network, key, name, kind)
     points, (first, second) = pca_map(vectors), pca_share(vectors)
     axes = (f"1st principal axis ({first:.0%} of the variance)", f"2nd principal axis ({second:.0%})")
-    return FilterMap(points, map_quality(vectors, points), axes)
+    return FilterMap(points, trustworthiness(vectors, points), axes)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -140,7 +140,7 @@ def rates(_network: Network, key: str) -> dict[str, FloatArray]:
     return activation_rates(copy.deepcopy(_network.module), _network.graph, images)
 
 
-def filter_table(shown: Shown) -> pd.DataFrame:
+def filter_table(shown: GroupView) -> pd.DataFrame:
     """Describe each filter: its cluster, norm, distance to the centroid, and with images its activation rate."""
     network, labels, k = shown.network, shown.labels, shown.k
     w, d = vectors_of(network, shown.key, shown.name, shown.vectors), weights_of(network, shown.key, shown.name)
@@ -173,7 +173,7 @@ def centres(points: FloatArray, labels: IntArray, d: FloatArray) -> FloatArray:
     return np.asarray(total / np.bincount(labels, d, minlength=k)[:, None])
 
 
-def share_lost(shown: Shown) -> float:
+def share_lost(shown: GroupView) -> float:
     """Return the share of the filters' spread that the shown clusters cannot hold, 0 to 1."""
     w, d = (
         vectors_of(shown.network, shown.key, shown.name, shown.vectors),

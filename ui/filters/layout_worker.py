@@ -15,7 +15,10 @@ _NICE = 15  # a page comes first where both want the same core
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Answer (vectors, seed) with (points, trustworthiness) or with the error, until nobody asks any more."""
-    from pdc_core.analysis.maps import map_quality, umap_map  # here: importing takes seconds, and is to be nice as well
+    from pdc_core.analysis.maps import (  # here: importing takes seconds, and is to be nice as well
+        trustworthiness,
+        umap_map,
+    )
 
     while True:
         try:
@@ -24,7 +27,7 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
             return
         try:
             points = umap_map(vectors, seed=seed)
-            answer: object = (points, map_quality(vectors, points))
+            answer: object = (points, trustworthiness(vectors, points))
         except Exception as error:  # handed on to whoever asked
             answer = error
         pickle.dump(answer, answers)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ui.network import FilterMap
 
 _REMEMBERED = 512
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _AXES = ("UMAP, first axis (no unit)", "UMAP, second axis (no unit)")
 
 

@@ -10,8 +10,8 @@ import streamlit as st
 from pdc_core import charts
 from ui.components import component
 from ui.drawing import picture_format
-from ui.filters.group_view import Shown, centres, filter_table, sheet, weights_of
-from ui.filters.selection import VIEWS, chosen, heard, take_table, take_views, widget_key
+from ui.filters.group_view import GroupView, centres, filter_table, sheet, weights_of
+from ui.filters.selection import VIEWS, chosen, last_turn, take_table, take_views, widget_key
 from ui.network import FilterMap
 
 # Written by hand: it needs no charting library, which a browser reads for a second, and a streamlit chart has no lasso
@@ -19,13 +19,13 @@ from ui.network import FilterMap
 _views = component("linked_views")
 
 
-def draw_views(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> None:
+def draw_views(shown: GroupView, drawn: FilterMap, method: str, highlight: int | None) -> None:
     """Draw the map beside the kernels, cluster after cluster, the largest first."""
     data = linked_data(shown, drawn, method, highlight)
     _views(key=VIEWS, data=data, on_picked_change=lambda: take_views(shown))
 
 
-def linked_data(shown: Shown, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
+def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
     """Return what `linked_views.js` draws of a group; `centres` holds (x, y, cluster) of clusters of more than one."""
     labels, sizes = shown.labels, np.bincount(shown.labels)
     middle = centres(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
@@ -46,12 +46,12 @@ def linked_data(shown: Shown, drawn: FilterMap, method: str, highlight: int | No
         "symbols": charts.SYMBOLS,
         "highlight": highlight,
         "chosen": chosen(shown),
-        "turn": heard(),
+        "turn": last_turn(),
         "picture": picture_format(),
     }
 
 
-def draw_table(shown: Shown) -> None:
+def draw_table(shown: GroupView) -> None:
     """Draw a row for every filter; ticked rows are the chosen filters."""
     table = filter_table(shown)
     st.dataframe(

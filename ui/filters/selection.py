@@ -6,13 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from ui.filters.group_view import Shown
+from ui.filters.group_view import GroupView
 
 VIEWS = "linked_views"
 _CHOSEN, _TABLE, _HEARD = "chosen_filters", "chosen_table", "chosen_heard"
 
 
-def chosen(shown: Shown) -> list[int]:
+def chosen(shown: GroupView) -> list[int]:
     """Return the chosen filters of the group on screen, ascending; empty when another group is opened."""
     kept = st.session_state.get(_CHOSEN)
     if kept is None or kept[0] != (shown.key, shown.name):
@@ -20,7 +20,7 @@ def chosen(shown: Shown) -> list[int]:
     return [i for i in kept[1] if i < len(shown.labels)]
 
 
-def choose(shown: Shown, filters: list[int], by: str) -> None:
+def choose(shown: GroupView, filters: list[int], by: str) -> None:
     """Make these the chosen filters; the table is drawn anew unless they were ticked there."""
     filters = sorted({i for i in filters if 0 <= i < len(shown.labels)})
     if filters == chosen(shown):
@@ -30,17 +30,17 @@ def choose(shown: Shown, filters: list[int], by: str) -> None:
         st.session_state[_TABLE] = st.session_state.get(_TABLE, 0) + 1
 
 
-def widget_key(shown: Shown) -> str:
+def widget_key(shown: GroupView) -> str:
     """Return the key of the table: a new one whenever something else changed what is chosen."""
     return f"table_{shown.name}_{st.session_state.get(_TABLE, 0)}"
 
 
-def heard() -> int:
+def last_turn() -> int:
     """Return the last turn of the linked views that was heard of."""
     return int(st.session_state.get(_HEARD, 0))
 
 
-def take_views(shown: Shown) -> None:
+def take_views(shown: GroupView) -> None:
     """Choose what was clicked or circled on the map or among the kernels."""
     state: Any = st.session_state[VIEWS]
     picked = state.get("picked")
@@ -51,7 +51,7 @@ def take_views(shown: Shown) -> None:
         choose(shown, [int(i) for i in picked["filters"]], "views")
 
 
-def take_table(shown: Shown) -> None:
+def take_table(shown: GroupView) -> None:
     """Choose the rows that were ticked."""
     state: Any = st.session_state[widget_key(shown)]
     choose(shown, [int(i) for i in state["selection"]["rows"]], "table")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pdc_core.data import Data
-from pdc_core.models import card_of
+from pdc_core.models import model_info
 from ui.choice import RANDOM
 from ui.model.picker import show_fit
 from ui.network import Network, Predictions
@@ -25,13 +25,13 @@ def show_inputs(network: Network, said: Predictions | None) -> None:
             f"std {_numbers(data.std)}."
         )
         show_fit(network.choice)
-    for sentence in misfits(network, said):
+    for sentence in fit_warnings(network, said):
         st.warning(sentence)
 
 
-def misfits(network: Network, said: Predictions | None) -> list[str]:
+def fit_warnings(network: Network, said: Predictions | None) -> list[str]:
     """Return in sentences what does not fit between a network and its data, as far as anybody can tell."""
-    found, data, card = [], network.data, card_of(network.module)
+    found, data, card = [], network.data, model_info(network.module)
     if card is not None and (card.mean, card.std) != (data.mean, data.std):
         found.append(
             f"The weights were made for {card.data}: mean {_numbers(card.mean)}, std {_numbers(card.std)}; these "

@@ -14,7 +14,7 @@ from pdc_core.data import DATASETS
 from pdc_core.errors import PDCError
 from pdc_core.models import (
     MODELS,
-    Fit,
+    StateDictMatch,
     build_model,
     compare_state,
     inspect_checkpoint,
@@ -23,7 +23,7 @@ from pdc_core.models import (
 )
 from ui.choice import PUBLISHED, RANDOM, SHIPPED, Choice, choose, current_choice
 from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
-from ui.uploads import CHECKPOINTS, keep
+from ui.uploads import CHECKPOINTS, store_upload
 
 _UPLOAD_NPZ, _PATH_NPZ, _FOLDER = "upload an .npz file", "path of an .npz file", "path of an image folder"
 _UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
@@ -35,7 +35,7 @@ _SENTENCES = {
 }
 
 
-def choosing() -> None:
+def model_picker() -> None:
     """Draw the form; a choice that loads becomes the session's and the page runs again."""
     with st.expander("Choose another network, other weights or other data", icon=":material/tune:"):
         network, data, weights = st.columns(3, gap="medium")
@@ -95,7 +95,7 @@ def _weights(model: str, data_name: str | None) -> str | None:
 
 def _kept(name: str, content: bytes, kind: str, prefix: str) -> str | None:
     try:
-        path = keep(content, kind)
+        path = store_upload(content, kind)
     except PDCError as error:
         st.error(str(error))
         return None
@@ -146,7 +146,7 @@ def show_fit(choice: Choice) -> None:
 @st.cache_data(show_spinner=False, max_entries=16)
 def _fit(
     model: str, weights: str, shape: tuple[int, int, int], classes: int, stamp: Stamp
-) -> tuple[Fit, int, str] | None:
+) -> tuple[StateDictMatch, int, str] | None:
     """Return how a checkpoint fits, its number of tensors, and the prefix dropped; None where it cannot be read."""
     try:
         checkpoint, network = inspect_checkpoint(weights), build_model(model, shape[0], classes, shape[1])

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
-from pdc_core.estimates import inertia_damage, measured_damage, plan_for_budget, plan_latency, removed_share
-from pdc_core.estimates.budget import Damage
+from pdc_core.estimates import inertia_damage, measured_damage, plan_for_budget, plan_latency, uniform_damage
+from pdc_core.estimates.budget import DamageByCount
 from pdc_core.graph import RESIDUALS
 from pdc_core.plan import Plan
 from ui.choice import choose, current_choice
@@ -114,9 +114,9 @@ def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> 
     return plan_for_budget(graph, _damage(network, by), cut, start, lambda plan: getattr(plan_cost(graph, plan), of))
 
 
-def _damage(network: Network, by: str) -> Damage:
+def _damage(network: Network, by: str) -> DamageByCount:
     if by == "uniform":
-        return removed_share(network.graph)
+        return uniform_damage(network.graph)
     if by == "inertia":
         return _inertia(network, network_key(network))
     found = measured(network)
@@ -126,5 +126,5 @@ def _damage(network: Network, by: str) -> Damage:
 
 
 @st.cache_data(show_spinner="Rating every number of clusters of every layer", max_entries=8)
-def _inertia(_network: Network, key: str) -> Damage:
+def _inertia(_network: Network, key: str) -> DamageByCount:
     return inertia_damage(_network.module, _network.graph)

@@ -35,15 +35,15 @@ def choose_run(names: list[str], default: str, place: DeltaGenerator | None = No
     asked = st.query_params.get(RUN)
     chosen = asked if asked in names else default
     st.session_state[_RUN_CHOICE] = chosen
-    (place or st).selectbox("Run", names, key=_RUN_CHOICE, on_change=lambda: look_at(st.session_state[_RUN_CHOICE]))
+    (place or st).selectbox("Run", names, key=_RUN_CHOICE, on_change=lambda: select_run(st.session_state[_RUN_CHOICE]))
     if asked is None:
-        look_at(chosen)
+        select_run(chosen)
     elif asked != chosen:
         st.warning(f"The link names the run {asked[:60]!r}, which is not here. Another one is shown.")
     return chosen
 
 
-def look_at(name: str) -> None:
+def select_run(name: str) -> None:
     """Show this run from the next run of the page on."""
     st.query_params[RUN] = name
 
@@ -78,7 +78,7 @@ def pace_of(run: Run) -> str:
     return f" · {steps * run.spec.training.batch_size / float(left):,.0f} images/s"
 
 
-def own_runs() -> set[str]:
+def session_runs() -> set[str]:
     """Return the names of the runs that this session started."""
     found: set[str] = st.session_state.setdefault("own_runs", set())
     return found

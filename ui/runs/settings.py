@@ -24,7 +24,7 @@ METHODS = {
     "folding_bn": "fold, measure the norms again, then train",
     "scratch": "the small network from random weights",
 }
-SCHEDULES = ["asymptotic", "progressive", "soft", "tied"]
+SCHEDULES = ["merge", "progressive", "recluster", "tied"]
 
 
 def training_settings(defaults: Training) -> tuple[Training, int, str]:
@@ -59,11 +59,12 @@ def _more(defaults: Training) -> dict[str, Any]:
         ),
         "schedule": st.selectbox(
             "How filters become alike", SCHEDULES, SCHEDULES.index(defaults.schedule), key="schedule",
-            help="asymptotic: merged a few at a time; progressive: pulled ever harder; soft: as progressive, with new "
+            help="merge: merged a few at a time; progressive: pulled ever harder; recluster: as progressive, with new "
             "clusters on the way; tied: equal from the first step.", **_KEEP,
         ),
-        "ramp": st.slider(
-            "Filters are tied after this share of the run", 0.05, 1.0, defaults.ramp, 0.05, key="ramp", **_KEEP
+        "tied_after": st.slider(
+            "Filters are tied after this share of the run", 0.05, 1.0, defaults.tied_after, 0.05, key="tied_after",
+            **_KEEP,
         ),
         "fold_when_tied": st.toggle(
             "Fold as soon as the filters are tied", defaults.fold_when_tied, key="fold_when_tied",

@@ -10,9 +10,9 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.errors import PDCError
-from pdc_core.runs import Run, read_run, request_keep, request_pause, request_stop, resume
+from pdc_core.runs import Run, read_run, request_finish, request_pause, request_stop, resume
 from ui.drawing import figure
-from ui.runs.progress import evaluations, is_live, own_runs, pace_of, progress_of, training_points
+from ui.runs.progress import evaluations, is_live, pace_of, progress_of, session_runs, training_points
 
 REFRESH_SECONDS = 0.7
 
@@ -40,10 +40,10 @@ def _progress(run: Run) -> None:
     with st.container(horizontal=True, gap="small"):
         for name, ask, said in (
             ("Pause", request_pause, "The run pauses after its current step; Continue goes on from there."),
-            ("Stop and keep", request_keep, "The run ends here: what it has is tied, folded and reported."),
+            ("Stop and keep", request_finish, "The run ends here: what it has is tied, folded and reported."),
             ("Stop", request_stop, "The run stops after its current step; it can be continued."),
         ):
-            if run.id in own_runs():
+            if run.id in session_runs():
                 pressed = st.button(name, key=f"ask_{name}", help=said)
             else:
                 with st.popover(name, help=said):
@@ -56,11 +56,11 @@ def _progress(run: Run) -> None:
 
 def whose(run: Run) -> str:
     """Say who started a run, where and when, as far as it is known."""
-    who = "by this session" if run.id in own_runs() else f"on {run.status.get('host', 'another machine')}"
+    who = "by this session" if run.id in session_runs() else f"on {run.status.get('host', 'another machine')}"
     return f"started {who} at {(run.spec.created or 'an unknown time').replace('T', ' ').removesuffix('+00:00')} UTC"
 
 
-def go_on(folder: Path) -> None:
+def resume_run(folder: Path) -> None:
     """Launch a worker for a run that ended early; it starts from the last checkpoint."""
     try:
         resume(folder)

@@ -1,4 +1,4 @@
-"""What a run trains and by which rule: the one object in which methods differ. The loop knows nothing but `Stage`.
+"""What a run trains and by which rule: the one object in which methods differ. The loop knows only `TrainingTask`.
 
 A new method is a subclass: a loss, and what happens after a step.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import FloatArray, Labels
 
 
-class Stage:
+class TrainingTask:
     """What a run trains, and by which rule; subclasses say which `loss`.
 
     The loop calls `place` once, `before_epoch` in front of every epoch, and for every step `loss`, `before_step` (the
@@ -58,7 +58,7 @@ class Stage:
     def after_step(self, progress: float) -> None:
         """Do what the method does to the weights after each step; `progress` of the run is above 0 and at most 1."""
 
-    def shrink(self) -> dict[nn.Parameter, Tensor] | None:
+    def fold_mid_run(self) -> dict[nn.Parameter, Tensor] | None:
         """Replace `self.student` by a smaller network, if it is time, and return its momentum; else None."""
         return None
 

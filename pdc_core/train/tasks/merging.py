@@ -1,7 +1,7 @@
 """Ever more identical filters: k falls from n to the plan's value while training goes on, and readers are solved anew.
 
-At a few moments of the ramp, in every cluster, the filters that the others replace best are merged into those
-(`represent_`). Between two moments the filters that are merged stay tied.
+At a few moments until `tied_after`, in every cluster, the filters that the others replace best are merged into
+those (`merge_filters_`). Between two moments the filters that are merged stay tied.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.clustering import IntArray, Labels, check_labels, moments
+from pdc_core.clustering import IntArray, Labels, channel_covariances, check_labels
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.reconstruct import deviation, represent_
+from pdc_core.reconstruct import deviation, merge_filters_
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.pdc import Clustered
+from pdc_core.train.tasks.pdc import PDCTask
 
 
-class Asymptotic(Clustered):
+class StepwiseMerge(PDCTask):
     """PDC's one stage where clusters form by merging, a few filters at a time.
 
     Parameters
     ----------
-    teacher, graph, labels, settings : as for `Clustered`; `merges`, `ramp` and `merge_decay` say how often, until
+    teacher, graph, labels, settings : as for `PDCTask`; `merges`, `tied_after` and `merge_decay` say how often, until
         when, and whether more of it early or late.
     images : prepared images (b, c, h, w) on which the channels are measured at every merge.
 
@@ -66,9 +66,9 @@ class Asymptotic(Clustered):
         self._tie_(1.0)
 
     def _merge_until(self, progress: float) -> None:
-        """Do the merges that are due: merge j of m at ramp (j-1)/(m-1) of the run, the first before the first step."""
+        """Do the merges that are due: merge j of m at (j-1)/(m-1) of `tied_after`, the first before the first step."""
         m = self.settings.merges
-        due = min(m, 1 + int(progress / self.settings.ramp * (m - 1) + 1e-9))
+        due = min(m, 1 + int(progress / self.settings.tied_after * (m - 1) + 1e-9))
         if due > self.merged:
             self.merged = due
             self._merge_((due / m) ** self.settings.merge_decay)
@@ -77,12 +77,12 @@ class Asymptotic(Clustered):
     def _merge_(self, share: float) -> None:
         """Merge every group down to n (k/n)^share filters."""
         training, groups = self.student.training, [self.graph.group(name) for name in self.final]
-        measured = moments(self.student.eval(), groups, self.images)
+        measured = channel_covariances(self.student.eval(), groups, self.images)
         for group in groups:
             a, now = self.final[group.name], self.now[group.name]
             k = _count(group, int(a.max()) + 1, share)
             if k <= now.max():
-                self.now[group.name], _ = represent_(self.student, group, measured[group.name], a, k, now)
+                self.now[group.name], _ = merge_filters_(self.student, group, measured[group.name], a, k, now)
         self.student.train(training)
         self.strength = share  # of the way to the plan's counts; what is merged is tied whole
         self._bind()
@@ -96,7 +96,7 @@ class Asymptotic(Clustered):
     def figures(self) -> dict[str, float]:
         """Return the share of the way, and how far the filters are from the clusters of the end."""
         folded = self.wide is not None
-        away = 0.0 if folded else deviation(self.student, self.graph, self.labels, self.settings.weights)
+        away = 0.0 if folded else deviation(self.student, self.graph, self.labels, self.settings.centroid)
         return {"strength": self.strength, "deviation": away}
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import FloatArray, IntArray, Labels, check_labels, filter_vectors
-from pdc_core.folding import fold, narrow_
+from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.losses import comparable_blocks
-from pdc_core.reconstruct import SCHEDULES, SummedGradients, Tie, spread, summed_gradients, tie
-from pdc_core.train.loss import Guide
+from pdc_core.reconstruct import SCHEDULES, GroupProjection, SummedGradients, deviation_of_bound, summed_gradients, tie
+from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.settings import Training
-from pdc_core.train.shrink import companions, folded_state, gradient_scales, widen
-from pdc_core.train.tasks.base import Stage
+from pdc_core.train.shrink import folded_momentum, gradient_scales, optimizer_slots, unfold
+from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.teacher import Teacher
 
 
-class Clustered(Stage):
+class PDCTask(TrainingTask):
     """PDC's one stage: a student whose clusters are pulled together while a teacher guides it.
 
     Parameters
     ----------
     teacher : the uncompressed network, in eval mode; the student starts as its copy.
     graph, labels : its trace, and the clusters.
-    settings : see `Training`; the losses, schedule, ramp, weights, gradients and fold_when_tied are read here.
+    settings : losses, schedule, tied_after, centroid, tied_gradients and fold_when_tied are read here.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class Clustered(Stage):
         self.graph, self.settings = graph, settings
         self.teacher = Teacher(teacher, torch.ones(2, *graph.input_shape), settings.teacher_precision)
         self.labels = dict(labels)
-        self.guide = Guide(self.teacher, comparable_blocks(teacher, graph, self.labels), settings)
+        self.distillation = DistillationLoss(self.teacher, comparable_blocks(teacher, graph, self.labels), settings)
         self.strength = self.progress = 0.0
-        self.ties: list[Tie] = []
+        self.ties: list[GroupProjection] = []
         self.gradients: list[SummedGradients] = []
         self.momentum_bound = False
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
@@ -50,7 +50,7 @@ class Clustered(Stage):
     def place(self, device: torch.device) -> None:
         assert self.teacher is not None
         self.teacher.to(device)
-        self.guide.watch(self.student)
+        self.distillation.watch(self.student)
         if self.wide is None:
             self.relabel(self.labels)
 
@@ -65,8 +65,8 @@ class Clustered(Stage):
         return self.labels
 
     def _bind(self) -> None:
-        self.ties = tie(self.student, self.graph, self.tied, self.settings.weights)
-        summed = self.settings.gradients == "summed"
+        self.ties = tie(self.student, self.graph, self.tied, self.settings.centroid)
+        summed = self.settings.tied_gradients == "summed"
         self.gradients = summed_gradients(self.student, self.graph, self.tied) if summed else []
         self._bind_momentum()
 
@@ -75,10 +75,10 @@ class Clustered(Stage):
         self.momentum_bound = bool(self.optimizer.state)
         if self.momentum_bound:
             for each in self.ties:
-                each.extend(companions(self.student, each, self.optimizer))
+                each.extend(optimizer_slots(self.student, each, self.optimizer))
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return self.guide.loss(network, x, y, self.progress)
+        return self.distillation.loss(network, x, y, self.progress)
 
     def before_step(self) -> None:
         self._scale_gradients_()
@@ -93,7 +93,7 @@ class Clustered(Stage):
 
     def after_step(self, progress: float) -> None:
         self.progress = progress
-        self.strength = SCHEDULES[self.settings.schedule](progress, self.settings.ramp)
+        self.strength = SCHEDULES[self.settings.schedule](progress, self.settings.tied_after)
         self._tie_(self.strength)
 
     def _tie_(self, strength: float) -> None:
@@ -102,20 +102,20 @@ class Clustered(Stage):
         for each in self.ties:
             each.apply_(strength)
 
-    def shrink(self) -> dict[nn.Parameter, Tensor] | None:
+    def fold_mid_run(self) -> dict[nn.Parameter, Tensor] | None:
         if not self.settings.fold_when_tied or self.wide is not None or self.strength < 1 or not self.ties:
             return None
         wide = self.student
-        self.guide.ours.close()  # a folded copy shall not carry the hooks
+        self.distillation.ours.close()  # a folded copy shall not carry the hooks
         small = fold(wide, self.graph, self.labels).train(wide.training)
-        momentum = folded_state(wide, self.graph, self.labels, self.optimizer, small)
+        momentum = folded_momentum(wide, self.graph, self.labels, self.optimizer, small)
         self._go_on_with(small, wide)
         return momentum
 
     def _go_on_with(self, small: nn.Module, wide: nn.Module) -> None:
         self.student, self.wide, self.ties, self.gradients = small, wide, [], []
-        self.guide.watch(small)
-        if self.settings.gradients == "averaged":  # summed gradients are the folded network's own
+        self.distillation.watch(small)
+        if self.settings.tied_gradients == "averaged":  # summed gradients are the folded network's own
             scales = gradient_scales(wide, self.graph, self.labels)
             self.scales = {p: scales[name] for name, p in small.named_parameters()}
 
@@ -124,7 +124,7 @@ class Clustered(Stage):
         return self.strength >= 1
 
     def figures(self) -> dict[str, float]:
-        return {"strength": self.strength, "deviation": spread(self.ties)}
+        return {"strength": self.strength, "deviation": deviation_of_bound(self.ties)}
 
     def vectors(self) -> dict[str, FloatArray]:
         if self.wide is not None:  # folded: there is nothing left that moves apart
@@ -141,17 +141,17 @@ class Clustered(Stage):
         self.strength, self.progress = float(state["strength"]), float(state["progress"])
         if state["folded"] and self.wide is None:
             small = copy.deepcopy(self.student)
-            small = narrow_(small, self.graph, check_labels(self.graph, self.labels))
+            small = fold_unchecked_(small, self.graph, check_labels(self.graph, self.labels))
             self._go_on_with(small, self.student)
 
     def settle_(self) -> None:
-        for each in tie(self.student, self.graph, self.labels, self.settings.weights) if self.wide is None else []:
+        for each in tie(self.student, self.graph, self.labels, self.settings.centroid) if self.wide is None else []:
             each.apply_(1.0)
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
-        self.guide.ours.close()
+        self.distillation.ours.close()
         student = self.student.to("cpu").eval()
         if self.wide is not None:
-            return widen(student, self.wide.to("cpu"), self.graph, self.labels).eval(), student
+            return unfold(student, self.wide.to("cpu"), self.graph, self.labels).eval(), student
         self.settle_()  # the last operation before folding is always a hard reconstruct
         return student, fold(student, self.graph, self.labels)

@@ -10,15 +10,15 @@ from torch import nn
 from pdc_core.clustering import IntArray, Labels
 from pdc_core.graph import ChannelGraph
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.pdc import Clustered
+from pdc_core.train.tasks.pdc import PDCTask
 
 
-class Soft(Clustered):
+class Recluster(PDCTask):
     """PDC's one stage with clusters made anew from the student as it is, at the start of every epoch until `freeze`.
 
     Parameters
     ----------
-    teacher, graph, labels, settings : as for `Clustered`.
+    teacher, graph, labels, settings : as for `PDCTask`.
     cluster : makes labels from a network in eval mode.
 
     Source: in the manner of ASCP (arXiv 2206.08186, abstract: clusters that change while training goes on); our choice.
@@ -36,7 +36,7 @@ class Soft(Clustered):
         self.cluster = cluster
 
     def before_epoch(self, epoch: int, progress: float) -> None:
-        if epoch > 0 and progress < self.settings.freeze:
+        if epoch > 0 and progress < self.settings.recluster_until:
             training = self.student.training
             with torch.no_grad():
                 self.relabel(self.cluster(self.student.eval()))

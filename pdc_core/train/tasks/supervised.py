@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.base import Stage
+from pdc_core.train.tasks.base import TrainingTask
 
 
-class Taught(Stage):
+class SupervisedTask(TrainingTask):
     """A network that learns from labels alone: `teach`."""
 
     def __init__(self, student: nn.Module, settings: Training) -> None:

@@ -6,10 +6,10 @@ import threading
 
 import numpy as np
 import pytest
+from sklearn import manifold
 from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness
 
-from pdc_core.analysis.maps import map_quality, pca_map, pca_share, umap_map
+from pdc_core.analysis.maps import pca_map, pca_share, trustworthiness, umap_map
 from pdc_core.errors import PDCError
 
 
@@ -69,7 +69,7 @@ def test_umap_of_two_threads_gives_what_one_gives() -> None:
 def test_vectors_are_not_mutated() -> None:
     vectors = _vectors(12, 9)
     before = vectors.copy()
-    pca_map(vectors), umap_map(vectors), map_quality(vectors, pca_map(vectors))
+    pca_map(vectors), umap_map(vectors), trustworthiness(vectors, pca_map(vectors))
     assert np.array_equal(vectors, before)
 
 
@@ -77,8 +77,8 @@ def test_vectors_are_not_mutated() -> None:
 def test_map_quality_agrees_with_scikit_learn(n: int) -> None:
     vectors, points = _vectors(n, 30), _vectors(n, 2, seed=1)
     m = min(5, (n - 1) // 2)
-    assert map_quality(vectors, points) == pytest.approx(trustworthiness(vectors, points, n_neighbors=m))
-    assert map_quality(vectors[:, :2], vectors[:, :2]) == 1.0
+    assert trustworthiness(vectors, points) == pytest.approx(manifold.trustworthiness(vectors, points, n_neighbors=m))
+    assert trustworthiness(vectors[:, :2], vectors[:, :2]) == 1.0
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 4)), np.full((2, 2), np.nan)])
@@ -89,7 +89,7 @@ def test_vectors_that_cannot_be_mapped_are_refused_in_a_sentence(bad: np.ndarray
 
 def test_a_map_of_other_vectors_is_refused() -> None:
     with pytest.raises(PDCError, match="needs 5 points"):
-        map_quality(np.zeros((5, 3)), np.zeros((4, 2)))
+        trustworthiness(np.zeros((5, 3)), np.zeros((4, 2)))
 
 
 @pytest.mark.parametrize("shape", [(530, 700), (700, 530)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, SCORES, Case, delete, kept, reestimate_norms_, train_baseline
+from pdc_core.baselines import METHODS, SCORES, PruningInput, delete, reestimate_norms_, select_filters, train_baseline
 from pdc_core.train import Stopped
 from tests.core.train.test_distil import FEW, MODEL, Interrupted, same_networks
 from tests.networks import chain, counted_macs, lively_
@@ -65,7 +65,7 @@ def test_deletion_in_a_grouped_convolution_keeps_equally_many_of_every_block() -
             super().__init__(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Conv2d(8, 6, 3, groups=2, bias=False))
 
     net, graph = traced(Grouped())
-    own = kept(net, graph, pdc.Plan.uniform(graph, 0.5), "l1")
+    own = select_filters(net, graph, pdc.Plan.uniform(graph, 0.5), "l1")
     assert np.bincount(own["0"] // 4).tolist() == [2, 2]
     assert torch.allclose(delete(net, graph, own)(X), masked(net, {1: own["0"]}, X), atol=1e-12)
 
@@ -74,7 +74,7 @@ def test_a_residual_network_keeps_its_trunk_and_the_plans_macs() -> None:
     net = pdc.load_model("resnet20")
     graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
     plan = pdc.Plan.uniform(graph, 0.4)
-    small = delete(net, graph, kept(net, graph, plan, "fpgm"))
+    small = delete(net, graph, select_filters(net, graph, plan, "fpgm"))
     assert counted_macs(small, torch.zeros(1, 1, 8, 8)) == pdc.plan_cost(graph, plan).macs
     assert small.layer1[0].conv2.out_channels == 16
 
@@ -91,8 +91,8 @@ def test_the_largest_stay_and_chance_follows_the_seed() -> None:
     net, graph = traced()
     plan = pdc.Plan.uniform(graph, 0.5)
     sizes = net[3].weight.detach().abs().sum(dim=(1, 2, 3))
-    assert set(kept(net, graph, plan, "l1")["3"]) == set(sizes.topk(6).indices.tolist())
-    chosen = [kept(net, graph, plan, "random", seed)["3"].tolist() for seed in (0, 0, 1)]
+    assert set(select_filters(net, graph, plan, "l1")["3"]) == set(sizes.topk(6).indices.tolist())
+    chosen = [select_filters(net, graph, plan, "random", seed)["3"].tolist() for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
 
 
@@ -123,17 +123,17 @@ def test_every_method_gives_the_plans_widths_and_leaves_the_network_alone(method
     net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
     graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
     plan, before = pdc.Plan.uniform(graph, 0.25), copy.deepcopy(net.state_dict())
-    small = METHODS[method](Case(net, graph, plan, data, seed=1))
+    small = METHODS[method](PruningInput(net, graph, plan, data, seed=1))
     assert pdc.cost(small, torch.zeros(1, 1, 8, 8)).params == pdc.plan_cost(graph, plan).params
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
-    again = METHODS[method](Case(net, graph, plan, data, seed=1))
+    again = METHODS[method](PruningInput(net, graph, plan, data, seed=1))
     assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True))
 
 
 def test_measuring_the_norms_again_helps_a_folded_network() -> None:
     net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
     graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
-    case = Case(net, graph, pdc.Plan.uniform(graph, 0.5), data)
+    case = PruningInput(net, graph, pdc.Plan.uniform(graph, 0.5), data)
     without, measured = (pdc.evaluate(METHODS[m](case), data, data.val).loss for m in ("folding", "folding_bn"))
     assert measured < without
 

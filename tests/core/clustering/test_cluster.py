@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.clustering import ALGORITHMS, VECTORS, canonical, cut, moments, ward_linkage
-from pdc_core.clustering.algorithms import eliminations, join
+from pdc_core.clustering import ALGORITHMS, VECTORS, canonical, channel_covariances, cut_tree, ward_linkage
+from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
 from pdc_core.clustering.medoids import _swapped
 from pdc_core.clustering.vectors import reader_kernels
 from tests.networks import chain, lively_
@@ -186,7 +186,7 @@ def test_ward_with_equal_weights_is_scipys(seed: int, n: int, d: int) -> None:
     tree, theirs = ward_linkage(vectors), linkage(vectors, "ward")
     assert np.allclose(tree, theirs)
     for k in range(1, n + 1):
-        assert np.array_equal(cut(tree, k), canonical(cut_tree(theirs, k)[:, 0].astype(np.int64)))
+        assert np.array_equal(cut_tree(tree, k), canonical(cut_tree(theirs, k)[:, 0].astype(np.int64)))
 
 
 def test_in_ward_a_weight_is_a_number_of_equal_vectors() -> None:
@@ -205,7 +205,9 @@ def test_heights_of_ward_add_up_to_the_inertia() -> None:
     weights /= weights.max()
     tree = ward_linkage(vectors, weights)
     for k in (1, 3, 7, 12):
-        assert inertia(vectors, cut(tree, k), weights) == pytest.approx((tree[: 12 - k, 2] ** 2 / 2).sum(), abs=1e-12)
+        assert inertia(vectors, cut_tree(tree, k), weights) == pytest.approx(
+            (tree[: 12 - k, 2] ** 2 / 2).sum(), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
@@ -309,7 +311,7 @@ def test_each_elimination_is_the_cheapest_of_all(seed: int, n: int) -> None:
     c, h = x @ x.T, v @ v.T
     a = np.r_[np.arange(2), random.integers(0, 2, n - 2)]
     left = list(range(n))
-    for j in eliminations(c, h, n - 2, a):
+    for j in elimination_order(c, h, n - 2, a):
         allowed = [i for i in left if sum(a[o] == a[i] for o in left) > 1]
         costs = {i: naive_loss(c, h, [o for o in left if o != i]) for i in allowed}
         assert costs[j] == pytest.approx(min(costs.values()), rel=1e-3)
@@ -320,10 +322,10 @@ def test_each_elimination_is_the_cheapest_of_all(seed: int, n: int) -> None:
 def test_silent_channels_and_doubles_are_eliminated_first() -> None:
     x = np.random.default_rng(0).normal(size=(5, 100))
     x[1], x[4] = 0, 3 * x[2]
-    gone = eliminations(x @ x.T, np.eye(5), 2)
+    gone = elimination_order(x @ x.T, np.eye(5), 2)
     assert gone[0] == 1
     assert gone[1] in (2, 4)
-    assert join(x @ x.T, np.array([0, 3, 4])).tolist()[2:] == [2, 1, 2]
+    assert assign_to_representatives(x @ x.T, np.array([0, 3, 4])).tolist()[2:] == [2, 1, 2]
 
 
 def test_the_moments_of_all_groups_come_from_one_pass_and_are_each_readers_own() -> None:
@@ -340,10 +342,10 @@ def test_the_moments_of_all_groups_come_from_one_pass_and_are_each_readers_own()
     net = lively_(Read())
     x = torch.randn(300, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     group = pdc.trace(net, torch.zeros(1, 2, 3, 3)).group("a")
-    found = moments(net, [group], x)["a"].covariances
+    found = channel_covariances(net, [group], x)["a"].covariances
     seen = net.a(x).detach().transpose(0, 1).flatten(1)
     for c, values in zip(found, (seen, seen.relu()), strict=True):
         assert np.allclose(c, np.cov(values.numpy(), bias=True))
     assert not net.b._forward_pre_hooks
     with pytest.raises(pdc.PDCError, match="without images"):
-        moments(net, [group], x[:0])
+        channel_covariances(net, [group], x[:0])

@@ -7,7 +7,7 @@ import pytest
 from scipy.cluster import hierarchy
 from sklearn.metrics import silhouette_score
 
-from pdc_core.clustering import curve, cut, dendrogram, suggest, ward_linkage
+from pdc_core.clustering import curve, cut_tree, dendrogram, suggest, ward_linkage
 
 
 @pytest.mark.parametrize(("n", "d", "seed"), [(3, 1, 0), (12, 2, 1), (40, 3, 2), (25, 90, 3)])
@@ -17,7 +17,7 @@ def test_inertia_and_silhouette_of_every_k_are_those_of_the_cut(n: int, d: int, 
     weights /= weights.max()
     found = curve(vectors, weights)
     for k in range(1, n + 1):
-        labels = cut(found.tree, k)
+        labels = cut_tree(found.tree, k)
         inertia = sum(
             (weights[a] * ((vectors[a] - np.average(vectors[a], axis=0, weights=weights[a])) ** 2).sum(axis=1)).sum()
             for a in (labels == c for c in range(k))
@@ -81,7 +81,7 @@ def test_a_joint_names_the_clusters_that_keep_it_apart(leaves: int) -> None:
     assert sorted(np.concatenate(drawn.members)) == list(range(17))
     assert len(drawn.members) == min(leaves, 17)
     for left, right, _, _, height, k in drawn.joints:
-        before, after = cut(tree, int(k)), cut(tree, int(k) - 1)
+        before, after = cut_tree(tree, int(k)), cut_tree(tree, int(k) - 1)
         a, b = (drawn.members[round(x)][0] for x in (left - 1e-9, right + 1e-9))
         assert after[a] == after[b]
         assert len(set(before)) == k

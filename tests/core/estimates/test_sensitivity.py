@@ -21,9 +21,9 @@ from pdc_core.estimates import (
     plan_for_budget,
     plan_latency,
     preview,
-    removed_share,
     sensitivity,
     sensitivity_key,
+    uniform_damage,
 )
 from pdc_core.plan import set_clusters
 from tests.networks import chain, lively_
@@ -184,12 +184,12 @@ def test_no_other_counts_meet_the_budget_with_less_damage_at_the_worst_group(gra
 
 def test_constraints_locks_and_clusters_by_hand_hold_in_a_plan_for_a_budget(graph) -> None:
     start = pdc.Plan.uniform(graph, 1.0, round_to=2, bounds={"8": (6, 6)})
-    plan = plan_for_budget(graph, removed_share(graph), 0.5, start)
+    plan = plan_for_budget(graph, uniform_damage(graph), 0.5, start)
     assert plan.counts["8"] == 6
     assert all(k % 2 == 0 for k in plan.counts.values())
     assert plan.check(graph) is plan
     hand = set_clusters(pdc.Plan.uniform(graph, 1.0), "3", [0] * 10 + [1, 2])
-    plan = plan_for_budget(graph, removed_share(graph), 0.8, hand)
+    plan = plan_for_budget(graph, uniform_damage(graph), 0.8, hand)
     assert plan.counts["3"] == 3
     assert plan.hand == hand.hand
 
@@ -198,19 +198,19 @@ def test_a_budget_that_cannot_be_met_says_what_can(graph) -> None:
     start = pdc.Plan.uniform(graph, 1.0, min=4)
     least = 1 - pdc.plan_cost(graph, {"0": 4, "3": 4, "8": 4}).macs / pdc.plan_cost(graph, {}).macs
     with pytest.raises(pdc.PDCError, match=f"allow {least:.1%} at most"):
-        plan_for_budget(graph, removed_share(graph), 0.95, start)
+        plan_for_budget(graph, uniform_damage(graph), 0.95, start)
     with pytest.raises(pdc.PDCError, match=r"0 \(nothing\) to below 1"):
-        plan_for_budget(graph, removed_share(graph), 1.0)
+        plan_for_budget(graph, uniform_damage(graph), 1.0)
 
 
-def test_a_budget_may_be_any_price(graph) -> None:
-    plan = plan_for_budget(graph, removed_share(graph), 0.5, price=lambda plan: pdc.plan_cost(graph, plan).params)
+def test_a_budget_may_be_of_any_cost(graph) -> None:
+    plan = plan_for_budget(graph, uniform_damage(graph), 0.5, cost=lambda plan: pdc.plan_cost(graph, plan).params)
     saved = 1 - pdc.plan_cost(graph, plan).params / pdc.plan_cost(graph, {}).params
     assert 0.5 <= saved < 0.6
 
 
 def test_inertia_damage_is_the_share_of_the_weights_that_centroids_lose() -> None:
-    from pdc_core.clustering import cut, ward_linkage
+    from pdc_core.clustering import cut_tree, ward_linkage
 
     net = lively_(nn.Sequential(nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 3, 1)))
     graph = pdc.trace(net, torch.zeros(1, 2, 6, 6))
@@ -220,7 +220,7 @@ def test_inertia_damage_is_the_share_of_the_weights_that_centroids_lose() -> Non
         for each in (1, 2, 3, 4):
             lost = 0.0
             for own in (slice(0, 4), slice(4, 8)):
-                labels = cut(ward_linkage(w[own], d[own]), each)
+                labels = cut_tree(ward_linkage(w[own], d[own]), each)
                 for c in range(each):
                     rows = labels == c
                     centre = np.average(w[own][rows], axis=0, weights=d[own][rows])

@@ -127,7 +127,7 @@ def test_fold_and_trace_leave_their_arguments_alone(net: nn.Module) -> None:
     before = copy.deepcopy(net.state_dict())
     graph = pdc.trace(net, X[:1])
     labels = random_labels(graph, 0.5)
-    kept = {name: a.copy() for name, a in labels.items()}
+    survivors = {name: a.copy() for name, a in labels.items()}
     pdc.assign(net, graph, pdc.Plan.uniform(graph, 0.5))
     pdc.cost(net, X)
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
@@ -135,7 +135,7 @@ def test_fold_and_trace_leave_their_arguments_alone(net: nn.Module) -> None:
     before_tied = copy.deepcopy(tied.state_dict())
     pdc.fold(tied, graph, labels)
     assert all(torch.equal(a, b) for a, b in zip(before_tied.values(), tied.state_dict().values(), strict=True))
-    assert all(np.array_equal(kept[name], labels[name]) for name in labels)
+    assert all(np.array_equal(survivors[name], labels[name]) for name in labels)
 
 
 def test_groups_without_labels_keep_all_filters(net: nn.Module) -> None:

@@ -45,7 +45,7 @@ def test_torchvisions_networks_fold_exactly(network: tuple[str, nn.Module], resi
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "mnasnet0_5"])  # a rewritten forward pass; a versioned state
 def test_torchvisions_networks_come_back_from_disk(name: str, tmp_path: Path) -> None:
     model = lively_(pdc.build_model(name, 3, 10))
-    model.card = pdc.Card(name, "images", (3, 64, 64), tuple("0123456789"), (0.0,) * 3, (1.0,) * 3)  # type: ignore[assignment]
+    model.card = pdc.ModelInfo(name, "images", (3, 64, 64), tuple("0123456789"), (0.0,) * 3, (1.0,) * 3)  # type: ignore[assignment]
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     graph = pdc.trace(model, x[:1], "gather")
     _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.5))

@@ -17,9 +17,9 @@ from pdc_core.losses import (
     Recording,
     attention_transfer,
     comparable_blocks,
-    decoupled,
-    guidance,
-    matching,
+    dkd_loss,
+    feature_loss,
+    kd_loss,
     one_stage_loss,
 )
 from tests.networks import chain
@@ -37,12 +37,12 @@ def test_guidance_is_the_divergence_written_out(temperature: float) -> None:
         p_s, p_t = [v / sum(p_s) for v in p_s], [v / sum(p_t) for v in p_t]
         total += sum(t * math.log(t / s) for s, t in zip(p_s, p_t, strict=True))
     expected = temperature**2 * total / len(STUDENT)
-    assert float(guidance(STUDENT, TEACHER, temperature)) == pytest.approx(expected)
+    assert float(kd_loss(STUDENT, TEACHER, temperature)) == pytest.approx(expected)
 
 
 def test_equal_logits_cost_nothing_and_no_gradient_reaches_the_teacher() -> None:
     student, teacher = STUDENT.clone().requires_grad_(), STUDENT.clone().requires_grad_()
-    loss = guidance(student, teacher, 4.0)
+    loss = kd_loss(student, teacher, 4.0)
     loss.backward()
     assert float(loss) == pytest.approx(0)
     assert teacher.grad is None
@@ -59,7 +59,7 @@ def test_the_gradient_hardly_depends_on_the_temperature() -> None:
     grads = []
     for temperature in (50.0, 100.0):
         student = STUDENT.clone().requires_grad_()
-        guidance(student, TEACHER, temperature).backward()
+        kd_loss(student, TEACHER, temperature).backward()
         assert student.grad is not None
         grads.append(student.grad)
     assert torch.allclose(grads[0], grads[1], rtol=0.1, atol=1e-3)
@@ -69,14 +69,14 @@ def test_guidance_splits_into_the_two_parts_of_the_decoupled_form() -> None:
     """KL = KL(b) + (1 - p_t,y) KL(q): with one image, beta = 1 - p_t,y gives ordinary guidance back."""
     for z_s, z_t, y in zip(STUDENT, TEACHER, Y, strict=True):
         beta = 1 - float(F.softmax(z_t / 4, dim=0)[y])
-        whole = guidance(z_s[None], z_t[None], 4.0)
-        assert float(decoupled(z_s[None], z_t[None], y[None], 4.0, beta)) == pytest.approx(float(whole))
+        whole = kd_loss(z_s[None], z_t[None], 4.0)
+        assert float(dkd_loss(z_s[None], z_t[None], y[None], 4.0, beta)) == pytest.approx(float(whole))
 
 
 def test_matching_is_the_error_relative_to_the_teacher() -> None:
     f_s, f_t = torch.randn(2, 3, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     error = sum((a - b) ** 2 for a, b in zip(f_s.flatten().tolist(), f_t.flatten().tolist(), strict=True))
-    assert float(matching(f_s, f_t)) == pytest.approx(error / sum(b**2 for b in f_t.flatten().tolist()))
+    assert float(feature_loss(f_s, f_t)) == pytest.approx(error / sum(b**2 for b in f_t.flatten().tolist()))
 
 
 def test_attention_sees_where_a_block_is_active_and_not_how_many_channels_it_has() -> None:

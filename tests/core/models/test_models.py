@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pdc_core.data import describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import header
-from pdc_core.models import MODELS, build_model, card_of, load_model, read_checkpoint, shipped_data
+from pdc_core.models import MODELS, build_model, load_model, model_info, read_checkpoint, shipped_data
 from pdc_core.models.checkpoint import load_state_
 from pdc_core.models.load import WEIGHTS
 from pdc_core.models.resnet import PadShortcut
@@ -157,7 +157,7 @@ def test_shipped_network_is_ready_and_good():
 
 
 def test_card_says_what_the_network_is(random20):
-    card, info = card_of(random20), describe_data("digits")
+    card, info = model_info(random20), describe_data("digits")
     assert (card.model, card.data, card.shape, card.classes) == (
         "resnet20",
         "digits",
@@ -165,11 +165,11 @@ def test_card_says_what_the_network_is(random20):
         info.classes,
     )
     assert (card.mean, card.std) == (info.mean, info.std)
-    assert card_of(nn.Linear(2, 2)) is None
+    assert model_info(nn.Linear(2, 2)) is None
 
 
 def test_torchvisions_networks_are_imagenets_by_default():
-    card = card_of(load_model("mobilenet_v2", weights=False))
+    card = model_info(load_model("mobilenet_v2", weights=False))
     assert (card.data, card.shape, len(card.classes)) == ("imagenet", (3, 224, 224), 1000)
 
 
@@ -189,10 +189,10 @@ def test_threads_that_load_at_once_get_the_weights_of_their_seed():
     expected = [load_model("resnet20", weights=False, seed=seed).conv1.weight for seed in range(4)]
     found: dict[int, torch.Tensor] = {}
 
-    def work(seed: int) -> None:
+    def run_worker(seed: int) -> None:
         found[seed] = load_model("resnet20", weights=False, seed=seed).conv1.weight
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    threads = [threading.Thread(target=run_worker, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

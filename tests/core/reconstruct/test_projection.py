@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.clustering import canonical, moments
-from pdc_core.reconstruct import SCHEDULES, centroids, represent_, summed_gradients, tie
+from pdc_core.clustering import canonical, channel_covariances
+from pdc_core.reconstruct import SCHEDULES, centroids, merge_filters_, summed_gradients, tie
 from tests.networks import chain, lively_, random_labels
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
@@ -117,7 +117,7 @@ def test_tied_to_a_medoid_every_filter_is_one_that_was_there_to_the_last_bit() -
     assert len(torch.unique(after.flatten(1), dim=0)) == 2
     assert all(any(torch.equal(w, old) for old in before) for w in after)
     with pytest.raises(ValueError, match="gradients summed"):
-        pdc.Training(weights="medoid", gradients="averaged")
+        pdc.Training(centroid="medoid", tied_gradients="averaged")
 
 
 def test_several_producers_share_one_projector() -> None:
@@ -225,7 +225,7 @@ def test_merging_around_representatives_ties_and_folds_exactly(make) -> None:
     x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for name, drawn in labels.items():
         group, a = graph.group(name), canonical(drawn)
-        own, first = represent_(net, group, moments(net, [group], x)[name], a, a.max() + 1)
+        own, first = merge_filters_(net, group, channel_covariances(net, [group], x)[name], a, a.max() + 1)
         assert np.array_equal(own, a)
         assert np.array_equal(a[first], np.arange(a.max() + 1))
     small = pdc.fold(net, graph, labels)
@@ -240,7 +240,7 @@ def test_readers_are_solved_by_least_squares_on_what_they_read() -> None:
     x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     seen = net[:3](x).detach().transpose(0, 1).flatten(1).numpy()  # (6, pixels)
     v = net[3].weight.detach().numpy().copy()  # (12, 6, 3, 3)
-    _, stays = represent_(net, group, moments(net, [group], x)["0"], a, 3)
+    _, stays = merge_filters_(net, group, channel_covariances(net, [group], x)["0"], a, 3)
     centred = seen - seen.mean(axis=1, keepdims=True)
     r = np.linalg.lstsq(centred[stays].T, centred.T, rcond=None)[0].T  # (6, 3)
     expected = np.einsum("oiyx,ij->ojyx", v, r)
@@ -256,7 +256,7 @@ def test_a_filter_that_others_make_up_costs_nothing() -> None:
     graph = pdc.trace(net, EXAMPLE)
     x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before, group = net(x), graph.group("0")
-    now, _ = represent_(net, group, moments(net, [group], x)["0"], np.array([0, 1, 0, 1]), 2)
+    now, _ = merge_filters_(net, group, channel_covariances(net, [group], x)["0"], np.array([0, 1, 0, 1]), 2)
     assert now.max() == 1
     assert torch.allclose(net(x), before, atol=1e-3)  # the ridge of the inverse is all that is left
 
@@ -266,11 +266,11 @@ def test_merging_in_two_goes_ends_in_the_same_clusters() -> None:
     graph = pdc.trace(net, EXAMPLE)
     group, a = graph.group("3"), np.array([0, 1, 2] * 4)
     x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    now, first = represent_(net, group, moments(net, [group], x)["3"], a, 7)
+    now, first = merge_filters_(net, group, channel_covariances(net, [group], x)["3"], a, 7)
     assert now.max() + 1 == 7
     assert all(len(set(a[now == c])) == 1 for c in range(7))
     net[3].weight.data.mul_(1.1)  # something is learnt in between, and tied filters stay tied
-    now, first = represent_(net, group, moments(net, [group], x)["3"], a, 3, now)
+    now, first = merge_filters_(net, group, channel_covariances(net, [group], x)["3"], a, 3, now)
     assert np.array_equal(now, a)
     assert np.array_equal(a[first], [0, 1, 2])
     assert pdc.check_equal(net, pdc.fold(net, graph, {"3": a}), x).equal

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, newest_checkpoint, read_checkpoint, work
+from pdc_core.runs import RunSpec, newest_checkpoint, read_run_checkpoint, run_worker
 from pdc_core.runs.checkpoint import write_checkpoint
 from pdc_core.train import Stopped, Training
 
@@ -20,7 +20,7 @@ from pdc_core.train import Stopped, Training
 def test_the_last_checkpoint_and_the_one_before_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         write_checkpoint(tmp_path, {"step": step, "model": {"w": torch.full((4,), float(step))}})
-    assert read_checkpoint(tmp_path / "last.ckpt") is not None
+    assert read_run_checkpoint(tmp_path / "last.ckpt") is not None
     found = newest_checkpoint(tmp_path)
     assert found is not None
     assert (found[0].name, found[1]["step"]) == ("last.ckpt", 3)
@@ -87,8 +87,8 @@ def paused(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pdc.Result]:
         pdc.create_run(RunSpec(kind="teach", training=training), folder=root / name) for name in ("a", "b")
     )
     with pytest.raises(Stopped):
-        work(folder, show=lambda step, _: pdc.request_pause(folder) if step == 5 else None)
-    return folder, work(other)
+        run_worker(folder, show=lambda step, _: pdc.request_pause(folder) if step == 5 else None)
+    return folder, run_worker(other)
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "events.jsonl", "status.json", "history.csv", "labels.npz"])
@@ -105,7 +105,7 @@ def test_any_file_cut_off_anywhere_is_survived(tmp_path: Path, paused: tuple[Pat
         found = newest_checkpoint(folder)
         assert found is not None
         assert found[1]["step"] == (4 if name == "last.ckpt" else 5)  # at most one interval is lost
-    result = work(folder)
+    result = run_worker(folder)
     pairs = zip(result.folded.state_dict().values(), whole.folded.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     drop = [{k: v for k, v in row.items() if k != "seconds"} for row in pdc.read_run(folder).events]
@@ -116,12 +116,12 @@ def test_what_came_out_is_made_again_from_the_last_checkpoint(tmp_path: Path, pa
     source, whole = paused
     folder = tmp_path / "run"
     shutil.copytree(source, folder)
-    work(folder)
+    run_worker(folder)
     for name in ("report.json", "folded.safetensors"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
         assert pdc.read_run(folder).state in ("interrupted", "done")
-        work(folder)
+        run_worker(folder)
         again = pdc.load(folder / "folded.safetensors")
         pairs = zip(again.state_dict().values(), whole.folded.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)

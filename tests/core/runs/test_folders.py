@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, mend, newest_checkpoint, read_spec, work
+from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, repair_run, run_worker
 from pdc_core.train import Stopped, Training
 
 GRAPH = pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
@@ -41,7 +41,7 @@ def wait_for(folder: Path, *states: str, seconds: float = 120) -> pdc.Run:
 
 def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
     folder = pdc.create_run(spec(epochs=2), root=tmp_path)
-    work(folder)
+    run_worker(folder)
     run = pdc.read_run(folder)
     assert run.state == "done"
     assert run.status["step"] == run.status["steps"] == 2 * 3  # 1,077 images in batches of 512
@@ -80,7 +80,7 @@ def test_a_killed_worker_shows_as_interrupted_and_the_run_goes_on(tmp_path: Path
     assert found is not None
     pdc.resume(folder)
     wait_for(folder, "running")
-    pdc.request_keep(folder)  # ends the run where it is by then
+    pdc.request_finish(folder)  # ends the run where it is by then
     run = wait_for(folder, "done")
     assert run.report is not None
     assert found[1]["step"] <= run.report["ended_early"]["step"] < 180
@@ -101,12 +101,12 @@ def test_stop_and_pause_end_a_run_after_its_step_and_it_goes_on_from_there(
             request_(folder)
 
     with pytest.raises(Stopped, match="after step 4 of 6"):
-        work(folder, show=ask_soon)
+        run_worker(folder, show=ask_soon)
     run = pdc.read_run(folder)
     assert run.state == state
     assert run.report is None
     steps: list[int] = []
-    work(folder, show=lambda step, _: steps.append(step))
+    run_worker(folder, show=lambda step, _: steps.append(step))
     assert steps == [5, 6]
     assert pdc.read_run(folder).state == "done"
     assert not (folder / "request").exists()
@@ -115,11 +115,11 @@ def test_stop_and_pause_end_a_run_after_its_step_and_it_goes_on_from_there(
 def test_settings_that_change_the_length_of_a_begun_run_are_refused(tmp_path: Path) -> None:
     folder = pdc.create_run(spec(epochs=2), root=tmp_path)
     with pytest.raises(Stopped):
-        work(folder, show=lambda step, _: pdc.request_pause(folder))
+        run_worker(folder, show=lambda step, _: pdc.request_pause(folder))
     text = (folder / "run.yaml").read_text()
     (folder / "run.yaml").write_text(text.replace("epochs: 2", "epochs: 3"))
     with pytest.raises(pdc.PDCError, match="a run of 6 steps, but the settings now say 9"):
-        work(folder)
+        run_worker(folder)
 
 
 def test_two_workers_never_share_a_run(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_two_workers_never_share_a_run(tmp_path: Path) -> None:
 
             def attempt() -> None:
                 try:
-                    work(folder)
+                    run_worker(folder)
                 except pdc.PDCError as error:
                     refused.append(str(error))
 
@@ -139,7 +139,7 @@ def test_two_workers_never_share_a_run(tmp_path: Path) -> None:
             thread.start()
             thread.join(30)
 
-    work(folder, show=second)
+    run_worker(folder, show=second)
     assert "Another process works on" in refused[0]
 
 
@@ -162,7 +162,7 @@ def test_queued_runs_wait_for_their_turn(tmp_path: Path) -> None:
 def test_a_run_that_fails_says_why_in_its_status(tmp_path: Path) -> None:
     folder = pdc.create_run(RunSpec(plan=PLAN, model="resnet32"), root=tmp_path)
     with pytest.raises(pdc.PDCError, match="no weights"):
-        work(folder)
+        run_worker(folder)
     run = pdc.read_run(folder)
     assert run.state == "failed"
     assert "no weights" in run.status["message"]
@@ -172,7 +172,7 @@ def test_a_done_run_is_not_run_again_and_its_folder_is_not_taken(tmp_path: Path)
     folder = pdc.create_run(spec(), root=tmp_path)
     (folder / "report.json").write_text("{}")
     with pytest.raises(pdc.PDCError, match="is done"):
-        work(folder)
+        run_worker(folder)
     with pytest.raises(pdc.PDCError, match="holds a run already"):
         pdc.create_run(spec(), folder=folder)
 
@@ -232,13 +232,13 @@ def test_a_disk_that_fills_up_fails_the_run_with_one_sentence_and_it_goes_on_lat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(pdc.PDCError, match="No space left on device"):
-        work(folder)
+        run_worker(folder)
     run = pdc.read_run(folder)
     assert run.state == "failed"
     assert "Free some space" in run.status["message"]
     monkeypatch.setattr("os.fsync", fsync)
     steps: list[int] = []
-    work(folder, show=lambda step, _: steps.append(step))
+    run_worker(folder, show=lambda step, _: steps.append(step))
     assert steps == [4, 5, 6]
     assert pdc.read_run(folder).state == "done"
 
@@ -251,7 +251,7 @@ def test_a_folder_that_may_not_be_written_is_one_clear_error(tmp_path: Path, mon
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)  # tests may run as root, whom no mode stops
     with pytest.raises(pdc.PDCError, match="cannot be written: Read-only file system"):
-        work(folder)
+        run_worker(folder)
 
 
 def test_a_clock_that_jumps_does_not_disturb_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_a_clock_that_jumps_does_not_disturb_a_run(tmp_path: Path, monkeypatch: 
         assert run.state == "running"
         etas.append(run.status.get("eta_seconds") or 0.0)
 
-    work(folder, show=watch)
+    run_worker(folder, show=watch)
     run = pdc.read_run(folder)
     assert run.state == "done"
     assert all(0 <= eta < 600 for eta in etas)
@@ -280,8 +280,8 @@ def test_tensorboard_sees_every_evaluation_once_also_after_a_pause(tmp_path: Pat
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     folder = pdc.create_run(spec(epochs=3), root=tmp_path)
     with pytest.raises(Stopped):
-        work(folder, tensorboard=True, show=lambda step, _: pdc.request_pause(folder) if step == 4 else None)
-    work(folder, tensorboard=True)
+        run_worker(folder, tensorboard=True, show=lambda step, _: pdc.request_pause(folder) if step == 4 else None)
+    run_worker(folder, tensorboard=True)
     seen = reader.EventAccumulator(str(folder / "tensorboard"))
     seen.Reload()
     evaluations = [e for e in pdc.read_run(folder).events if e["kind"] == "evaluation"]
@@ -293,12 +293,12 @@ def test_tensorboard_sees_every_evaluation_once_also_after_a_pause(tmp_path: Pat
 def test_without_the_package_tensorboard_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(pdc.PDCError, match="needs the package tensorboard"):
-        work(pdc.create_run(spec(), root=tmp_path), tensorboard=True)
+        run_worker(pdc.create_run(spec(), root=tmp_path), tensorboard=True)
 
 
 def test_the_table_of_the_history_is_the_history(tmp_path: Path) -> None:
     folder = pdc.create_run(spec(epochs=2), root=tmp_path)
-    work(folder)
+    run_worker(folder)
     with (folder / "history.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
     assert rows == [{key: str(value) for key, value in event.items()} for event in pdc.read_run(folder).events]
@@ -306,11 +306,11 @@ def test_the_table_of_the_history_is_the_history(tmp_path: Path) -> None:
 
 def test_torn_files_of_a_finished_run_are_mended_from_what_is_whole(tmp_path: Path) -> None:
     folder = pdc.create_run(spec(), root=tmp_path)
-    work(folder)
+    run_worker(folder)
     names = ("events.jsonl", "history.csv", "labels.npz")
     whole = {name: (folder / name).read_bytes() for name in names}
-    assert mend(folder) == []
+    assert repair_run(folder) == []
     for name in ("events.jsonl", "labels.npz"):
         (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
-    assert mend(folder) == list(names)
+    assert repair_run(folder) == list(names)
     assert {name: (folder / name).read_bytes() for name in names} == whole

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, work
+from pdc_core.runs import RunSpec, run_worker
 from pdc_core.train import Training
 
 ROOT = Path(__file__).parents[3]
-TRAINING = Training(epochs=2, batch_size=256, ramp=0.5, checkpoint_steps=2)  # ten steps, tied from the fifth on
+TRAINING = Training(epochs=2, batch_size=256, tied_after=0.5, checkpoint_steps=2)  # ten steps, tied from the fifth on
 
 # What a worker does to itself: SIGKILL after a step, or in the middle of writing its n-th checkpoint.
 WORKER = """
 import os, signal, sys
 from pathlib import Path
-from pdc_core.runs import checkpoint, work
+from pdc_core.runs import checkpoint, run_worker
 
 folder, moment, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +40,7 @@ def half_written(path, target):
 
 if moment == "checkpoint":
     Path.replace = half_written
-work(folder, show=lambda step, steps: die() if moment == "step" and step == count else None)
+run_worker(folder, show=lambda step, steps: die() if moment == "step" and step == count else None)
 """
 
 
@@ -61,7 +61,7 @@ def what_came_out(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = new_run(tmp_path_factory.mktemp("kill") / "whole")
-    work(folder)
+    run_worker(folder)
     return what_came_out(folder)
 
 
@@ -79,23 +79,23 @@ def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(
     )
     assert worker.returncode == -signal.SIGKILL, worker.stderr.decode()
     assert pdc.read_run(folder).state == "interrupted"
-    work(folder)  # at once: a killed owner leaves no lock behind
+    run_worker(folder)  # at once: a killed owner leaves no lock behind
     assert what_came_out(folder) == uninterrupted
 
 
 TWO = """
 import atexit, hashlib, os, sys
 from pathlib import Path
-from pdc_core.train import Asymptotic
+from pdc_core.train import StepwiseMerge
 
-after_step, seen = Asymptotic.after_step, []
+after_step, seen = StepwiseMerge.after_step, []
 
 def digest(stage, progress):
     after_step(stage, progress)
     state = stage.student.state_dict().values()
     seen.append(hashlib.sha256(b"".join(t.numpy().tobytes() for t in state)).hexdigest())
 
-Asymptotic.after_step = digest
+StepwiseMerge.after_step = digest
 folder = Path(sys.argv[1])
 atexit.register(lambda: (folder / f"rank{os.environ['RANK']}").write_text("\\n".join(seen)))
 sys.argv = ["pdc", "run", str(folder)]

@@ -37,13 +37,13 @@ def _without_latencies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def on_this_machine(training: pdc.Training) -> pdc.Training:
     """The recipe's settings but for length and what makes a GPU fast: compiling alone would take minutes here."""
-    changes = {"epochs": 1, "batch_size": 4, "compile": False, "images": 4, "warmup": 0.0}
+    changes = {"epochs": 1, "batch_size": 4, "compile": False, "n_images": 4, "warmup": 0.0}
     return training.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("name", list(CUT))
 def test_distil_recipes_cut_what_they_say_and_run(name: str) -> None:
-    spec = read_spec(RECIPES / f"{name}.yaml").planned()
+    spec = read_spec(RECIPES / f"{name}.yaml").with_plan()
     network = pdc.load_model(spec.model, spec.data, weights=False)
     example = torch.zeros(1, 3, 32, 32)
     cut = 1 - pdc.plan_cost(pdc.trace(network, example), spec.plan).macs / pdc.cost(network, example).macs

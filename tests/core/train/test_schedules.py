@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, Case, reestimate_norms_, train_baseline
+from pdc_core.baselines import METHODS, PruningInput, reestimate_norms_, train_baseline
 from pdc_core.data import Split
-from pdc_core.train import Asymptotic, Guide, Recorder, Training
+from pdc_core.train import DistillationLoss, Recorder, StepwiseMerge, Training
 from pdc_core.train.recorder import Request
 
 DIGITS = pdc.load_data("digits")
@@ -24,9 +24,9 @@ PLAN = pdc.Plan.uniform(GRAPH, 0.25)
 
 
 SCHEDULED = {
-    "asymptotic": {"schedule": "asymptotic", "gradients": "summed", "ramp": 0.6, "merges": 3, "images": 64},
-    "soft": {"schedule": "soft", "freeze": 0.9, "images": 64},
-    "guided": {"matching": 1.0, "attention": 10.0, "feature_decay": 1.0, "logits": "dkd"},
+    "merge": {"schedule": "merge", "tied_gradients": "summed", "tied_after": 0.6, "merges": 3, "n_images": 64},
+    "recluster": {"schedule": "recluster", "recluster_until": 0.9, "n_images": 64},
+    "guided": {"matching": 1.0, "attention": 10.0, "feature_decay": 1.0, "kd_form": "dkd"},
 }
 
 
@@ -68,9 +68,9 @@ def test_every_schedule_and_guidance_resumes_bit_for_bit(variant: tuple[Training
 
 @pytest.mark.parametrize("decay", [0.5, 1.0, 2.0])
 def test_filters_become_ever_more_identical_under_the_asymptotic_schedule(decay: float) -> None:
-    settings = Training(epochs=1, merge_decay=decay, **SCHEDULED["asymptotic"])
+    settings = Training(epochs=1, merge_decay=decay, **SCHEDULED["merge"])
     images = FEW.prepare(FEW.train.images[:64])
-    stage = Asymptotic(MODEL, GRAPH, pdc.assign(MODEL, GRAPH, PLAN), settings, images)
+    stage = StepwiseMerge(MODEL, GRAPH, pdc.assign(MODEL, GRAPH, PLAN), settings, images)
     stage.optimizer = torch.optim.SGD(stage.student.parameters(), lr=0.1)
     counts, name = [], "layer3.0.conv1"
     stage.place(torch.device("cpu"))
@@ -82,7 +82,7 @@ def test_filters_become_ever_more_identical_under_the_asymptotic_schedule(decay:
     assert counts == [sizes[0], sizes[0], sizes[1], sizes[1], sizes[2], sizes[2]]
 
 
-@pytest.mark.parametrize("schedule", ["asymptotic", "progressive"])
+@pytest.mark.parametrize("schedule", ["merge", "progressive"])
 def test_a_run_ended_before_its_clusters_are_tied_is_a_network_and_not_a_ruin(schedule: str) -> None:
     class Ends(Recorder):
         def requested(self) -> Request | None:
@@ -93,11 +93,11 @@ def test_a_run_ended_before_its_clusters_are_tied_is_a_network_and_not_a_ruin(sc
         def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
             self.done = step
 
-    settings = Training(epochs=8, schedule=schedule, ramp=0.9)
+    settings = Training(epochs=8, schedule=schedule, tied_after=0.9)
     plan = pdc.Plan.uniform(GRAPH, 0.5)
     result = pdc.distil(MODEL, plan, FEW, settings=settings, recorder=Ends())
     assert result.report["ended_early"]["step"] == 2
-    assert result.report["folded"]["test_accuracy"] > {"asymptotic": 0.85, "progressive": 0.8}[schedule]
+    assert result.report["folded"]["test_accuracy"] > {"merge": 0.85, "progressive": 0.8}[schedule]
     assert result.report["same_predictions"]
     assert {name: a.max() + 1 for name, a in result.labels.items()} == plan.counts
 
@@ -106,7 +106,7 @@ def test_readers_that_are_solved_start_better_than_channel_addition_alone() -> N
     images = DIGITS.prepare(DIGITS.train.images[:300])
     plan = pdc.Plan.uniform(GRAPH, 0.5)
     labels = pdc.assign(MODEL, GRAPH, plan)
-    stage = Asymptotic(MODEL, GRAPH, labels, Training(schedule="asymptotic", merges=1), images)
+    stage = StepwiseMerge(MODEL, GRAPH, labels, Training(schedule="merge", merges=1), images)
     stage.optimizer = torch.optim.SGD(stage.student.parameters(), lr=0.1)
     stage.place(torch.device("cpu"))
     added = pdc.reconstruct_(copy.deepcopy(MODEL), GRAPH, labels)
@@ -119,7 +119,7 @@ def test_readers_that_are_solved_start_better_than_channel_addition_alone() -> N
 def test_the_guide_adds_up_what_the_settings_ask_for_and_lets_it_fade() -> None:
     settings = Training(matching=2.0, attention=3.0, feature_decay=2.0, alpha=0.3)
     teacher = copy.deepcopy(MODEL)
-    guide = Guide(teacher, ("layer1.0", "layer3.2"), settings)
+    guide = DistillationLoss(teacher, ("layer1.0", "layer3.2"), settings)
     student = pdc.load_model("resnet20", weights=False)
     guide.watch(student)
     x, y = DIGITS.prepare(DIGITS.train.images[:8]), DIGITS.train.labels[:8]
@@ -134,7 +134,7 @@ def test_the_guide_adds_up_what_the_settings_ask_for_and_lets_it_fade() -> None:
 
 def test_a_small_network_is_trained_under_the_same_teacher_and_loop() -> None:
     result = train_baseline("l1", MODEL, PLAN, FEW, settings=Training(epochs=2, matching=1.0))
-    start = METHODS["l1"](Case(MODEL, GRAPH, PLAN, FEW))
+    start = METHODS["l1"](PruningInput(MODEL, GRAPH, PLAN, FEW))
     losses = [h["loss"] for h in result.history if h["kind"] == "train"]
     assert losses[-1] < losses[0]
     assert {h["kind"] for h in result.history} == {"train", "evaluation"}

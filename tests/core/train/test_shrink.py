@@ -13,7 +13,7 @@ from torch import nn
 
 import pdc_core as pdc
 from pdc_core.train import Training
-from pdc_core.train.shrink import companions, folded_state, gradient_scales, widen
+from pdc_core.train.shrink import folded_momentum, gradient_scales, optimizer_slots, unfold
 from tests.core.train.test_distil import FEW, MODEL, Interrupted, same_networks
 
 X = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -57,10 +57,10 @@ def test_the_small_network_makes_the_steps_of_the_full_one(name: str, residual: 
     optimizer = torch.optim.SGD(full.parameters(), **RATE)
     step(full, optimizer, {})  # so that there is a momentum to take over
     for each in ties:
-        each.extend(companions(full, each, optimizer))
+        each.extend(optimizer_slots(full, each, optimizer))
         each.apply_(1.0)
     small = pdc.fold(full, graph, labels)
-    momentum = folded_state(full, graph, labels, optimizer, small)
+    momentum = folded_momentum(full, graph, labels, optimizer, small)
     other = torch.optim.SGD(small.parameters(), **RATE)
     for p, buffer in momentum.items():
         other.state[p]["momentum_buffer"] = buffer
@@ -74,7 +74,7 @@ def test_the_small_network_makes_the_steps_of_the_full_one(name: str, residual: 
     again = pdc.fold(full, graph, labels)
     for a, b in zip(again.state_dict().values(), small.state_dict().values(), strict=True):
         assert torch.allclose(a, b, rtol=1e-7, atol=1e-9)
-    wide = widen(small, full, graph, labels).eval()
+    wide = unfold(small, full, graph, labels).eval()
     assert pdc.check_equal(wide, small.eval(), X).equal
     assert pdc.deviation(wide, graph, labels) < 1e-9
 
@@ -89,12 +89,14 @@ def test_a_scale_is_one_over_the_cluster_for_rows_and_the_cluster_for_columns() 
     assert scales["2.bias"].tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("schedule", ["progressive", "asymptotic"])
+@pytest.mark.parametrize("schedule", ["progressive", "merge"])
 @pytest.mark.parametrize("gradients", ["averaged", "summed"])
 def test_a_run_that_folds_early_ends_like_one_that_does_not_and_resumes_exactly(
     schedule: str, gradients: str, tmp_path: Path
 ) -> None:
-    base = Training(epochs=2, lr=0.02, weights="uniform", schedule=schedule, gradients=gradients, ramp=0.5, merges=3)
+    base = Training(
+        epochs=2, lr=0.02, centroid="uniform", schedule=schedule, tied_gradients=gradients, tied_after=0.5, merges=3
+    )
     plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8)), 0.25)
     early, late = (
         pdc.distil(MODEL, plan, FEW, settings=base.model_copy(update={"fold_when_tied": fold}))

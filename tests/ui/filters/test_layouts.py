@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pdc_core.analysis.maps import map_quality, pca_map
+from pdc_core.analysis.maps import pca_map, trustworthiness
 from ui.filters.layouts import BackgroundMaps
 
 WAIT = 180  # seconds
@@ -16,7 +16,7 @@ def test_layouts_and_errors_come_back_and_a_process_that_died_is_replaced() -> N
     found = maps.request(("few",), few, 0)
     assert maps.request(("few",), few, 0) is found
     assert np.allclose(found.result(WAIT).points, pca_map(few))
-    assert found.result().quality == map_quality(few, pca_map(few))
+    assert found.result().quality == trustworthiness(few, pca_map(few))
     with pytest.raises(Exception, match="needs vectors of shape"):
         maps.request(("wrong",), np.zeros(4), 0).result(WAIT)
     process = maps._process

@@ -10,8 +10,8 @@ import pytest
 import streamlit as st
 
 from pdc_core import charts
-from ui import selection
-from ui.filters.group_view import Shown, pca_of
+from ui.filters import selection
+from ui.filters.group_view import GroupView, pca_of
 from ui.filters.linked_views import linked_data
 from ui.network import FilterMap, Network, load_network
 
@@ -30,11 +30,11 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
-def _shown(network: Network, labels: list[int]) -> Shown:
-    return Shown(network, LAYER, "raw", 0, np.array(labels))
+def _shown(network: Network, labels: list[int]) -> GroupView:
+    return GroupView(network, LAYER, "raw", 0, np.array(labels))
 
 
-def _map(shown: Shown) -> FilterMap:
+def _map(shown: GroupView) -> FilterMap:
     return pca_of(shown.network, shown.key, shown.name, "raw")
 
 
@@ -73,11 +73,11 @@ def test_a_click_chooses_filters_of_the_group_on_screen_only(network: Network, s
     selection.take_views(shown)
     assert selection.chosen(shown) == [1, 3]  # what is no filter of the group is not chosen
     assert linked_data(shown, _map(shown), "PCA", None)["chosen"] == [1, 3]
-    assert selection.heard() == 4
+    assert selection.last_turn() == 4
     state[selection.VIEWS] = {"picked": {"group": "layer1.0.conv1", "filters": [0], "turn": 5}}
     selection.take_views(shown)
     assert selection.chosen(shown) == [1, 3]
-    assert selection.heard() == 5
+    assert selection.last_turn() == 5
     state[selection.VIEWS] = {"picked": None}
     selection.take_views(shown)
     assert selection.chosen(shown) == [1, 3]

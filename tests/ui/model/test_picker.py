@@ -16,7 +16,7 @@ import pdc_core as pdc
 from pdc_core.models import compare_state, inspect_checkpoint
 from ui.drawing import percent, short
 from ui.jobs import Background
-from ui.uploads import keep
+from ui.uploads import store_upload
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -165,12 +165,12 @@ def test_lecture_mode_is_in_the_address_and_hides_the_chooser() -> None:
 
 
 def test_uploads_are_named_by_their_content_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = keep(b"one", "pt"), keep(b"two", "pt")
-    assert first == keep(b"one", "pt") != second
+    first, second = store_upload(b"one", "pt"), store_upload(b"two", "pt")
+    assert first == store_upload(b"one", "pt") != second
     assert first.read_bytes() == b"one"
     monkeypatch.setattr("ui.uploads.MOST_BYTES", 7)
     with pytest.raises(pdc.PDCError, match="uploads of this server"):
-        keep(b"three", "pt")
+        store_upload(b"three", "pt")
 
 
 def test_a_checkpoint_is_compared_name_by_name(tmp_path: Path) -> None:
@@ -188,15 +188,15 @@ def test_a_checkpoint_is_compared_name_by_name(tmp_path: Path) -> None:
 def test_background_work_is_done_once_and_its_error_reaches_who_asks() -> None:
     queue, calls = Background(), []
 
-    def work(progress: object) -> int:
+    def run_worker(progress: object) -> int:
         calls.append(1)
         return 7
 
     def fail(progress: object) -> int:
         raise pdc.PDCError("no")
 
-    assert queue.request(("a",), work, wait=True).value == 7
-    assert queue.request(("a",), work).value == 7
+    assert queue.request(("a",), run_worker, wait=True).value == 7
+    assert queue.request(("a",), run_worker).value == 7
     assert calls == [1]
     broken = queue.request(("b",), fail)
     broken.future.exception(timeout=10)

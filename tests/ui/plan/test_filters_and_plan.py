@@ -14,7 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
-from pdc_core.estimates import plan_for_budget, preview, removed_share
+from pdc_core.estimates import plan_for_budget, preview, uniform_damage
 from pdc_core.plan import set_clusters
 from tests.ui.test_pages import _metrics, opened  # noqa: F401
 from ui.drawing import percent, short
@@ -171,7 +171,7 @@ def test_a_budget_makes_the_plan_of_the_library_and_a_locked_layer_stays(opened:
     app.slider(key="budget_cut").set_value(40)
     app.radio(key="budget_by").set_value("uniform").run()
     _press(app, "Make the plan")
-    expected = plan_for_budget(GRAPH, removed_share(GRAPH), 0.4, start)
+    expected = plan_for_budget(GRAPH, uniform_damage(GRAPH), 0.4, start)
     assert app.session_state["plan"].counts == expected.counts
     assert app.session_state["plan"].counts[LAYER] == 16
     assert _metrics(app)["MACs"] == short(pdc.plan_cost(GRAPH, expected).macs)
@@ -259,14 +259,14 @@ def test_a_measurement_is_shared_and_stops_when_the_last_session_cancels() -> No
 
     jobs, started, release = Measurements(), Event(), Event()
 
-    def work(measurement: Measurement) -> pdc.Sensitivity:
+    def run_worker(measurement: Measurement) -> pdc.Sensitivity:
         started.set()
         while not measurement.stop.is_set() and not release.wait(0.01):
             pass
         return pdc.Sensitivity(1.0, 1, (), complete=not measurement.stop.is_set())
 
-    first = jobs.request("a", "me", work)
-    assert jobs.request("a", "you", work) is first
+    first = jobs.request("a", "me", run_worker)
+    assert jobs.request("a", "you", run_worker) is first
     assert started.wait(30)
     first.cancel("me")
     assert not first.stop.is_set()
@@ -274,5 +274,5 @@ def test_a_measurement_is_shared_and_stops_when_the_last_session_cancels() -> No
     assert first.future.result(timeout=30).complete is False
     assert jobs.known("a") is None
     release.set()
-    assert jobs.request("a", "me", work).future.result(timeout=30).complete
+    assert jobs.request("a", "me", run_worker).future.result(timeout=30).complete
     assert jobs.known("a") is not None

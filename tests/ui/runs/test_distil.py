@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 import pdc_core as pdc
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
-from pdc_core.runs import RunSpec, create_run, read_run, work
+from pdc_core.runs import RunSpec, create_run, read_run, run_worker
 from pdc_core.train import Training
 from ui.runs.progress import pace_of, progress_of
 
@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = create_run(
         RunSpec(plan=_plan(), training=Training(epochs=1, batch_size=64)), root=tmp_path_factory.mktemp("runs")
     )
-    work(folder)
+    run_worker(folder)
     return folder
 
 
@@ -159,7 +159,7 @@ def test_a_baseline_is_started_with_the_same_settings(tmp_path: Path, monkeypatc
     assert not app.exception
     (folder,) = launched
     assert read_run(folder).spec.method == "l1"
-    work(folder)
+    run_worker(folder)
     shown = _open(tmp_path, monkeypatch)
     assert not shown.exception
     assert any("smallest L1 norm" in caption.value for caption in shown.caption)

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 
-from pdc_core.graph.ids import Ids, Notes, compact, in_order
+from pdc_core.graph.ids import Ids, TraceRecord, compact, in_order
 from pdc_core.graph.operations import (
     ELEMENTWISE,
     MODULES_ELEMENTWISE,
@@ -33,11 +33,11 @@ from pdc_core.graph.operations import (
 from pdc_core.graph.shapes import apply, ids_in, is_ids, module_on_meta, on_meta, output_shape
 
 
-class Walk:
+class ChannelInterpreter:
     """The walk of ids through one program: dispatches nodes to rules and keeps the notes."""
 
     def __init__(self, root: nn.Module, residual: str) -> None:
-        self.root, self.residual, self.notes = root, residual, Notes()
+        self.root, self.residual, self.notes = root, residual, TraceRecord()
         self.modules = dict(root.named_modules())
         self.sized: set[fx.Node] = set()  # nodes whose value derives from a tensor's size
         self.expanded: set[fx.Node] = set()  # sums whose operands `gather` expands
@@ -45,7 +45,7 @@ class Walk:
 
     # -- dispatch ---------------------------------------------------------------------------------
 
-    def step(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run_node(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what comes out of a node, given what enters it."""
         self.node = node
         if any(n in self.sized for n in node.all_input_nodes) and not ids_in((args, kwargs)):
