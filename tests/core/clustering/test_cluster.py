@@ -180,13 +180,13 @@ def test_labels_that_do_not_fit_are_refused(labels: dict[str, np.ndarray], said:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 14), d=st.integers(1, 20))
 def test_ward_with_equal_weights_is_scipys(seed: int, n: int, d: int) -> None:
-    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.cluster import hierarchy
 
     vectors = np.random.default_rng(seed).normal(size=(n, d))
-    tree, theirs = ward_linkage(vectors), linkage(vectors, "ward")
+    tree, theirs = ward_linkage(vectors), hierarchy.linkage(vectors, "ward")
     assert np.allclose(tree, theirs)
     for k in range(1, n + 1):
-        assert np.array_equal(cut_tree(tree, k), canonical(cut_tree(theirs, k)[:, 0].astype(np.int64)))
+        assert np.array_equal(cut_tree(tree, k), canonical(hierarchy.cut_tree(theirs, k)[:, 0].astype(np.int64)))
 
 
 def test_in_ward_a_weight_is_a_number_of_equal_vectors() -> None:
