@@ -13,31 +13,14 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core import cli
 from pdc_core.baselines import METHODS
 from pdc_core.runs import RunSpec, create_run, read_spec
 
 
-def pdc_command(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    """Run a command in this process; return exit code, stdout, stderr."""
-    argv, sys.argv = sys.argv, ["pdc", *map(str, args)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as done:
-        code = int(done.code or 0)
-    finally:
-        sys.argv = argv
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(pdc_command, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     code, out, err = pdc_command(
-        capsys, "distil", "--model", "resnet20", "--data", "digits", "--keep", 0.25, "--epochs", 1, "--batch-size", 256,
+        "distil", "--model", "resnet20", "--data", "digits", "--keep", 0.25, "--epochs", 1, "--batch-size", 256,
         "--seed", 0, "--out", folder, "--json",
     )  # fmt: skip
     assert code == 0
@@ -52,14 +35,13 @@ def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(
     assert "steps" in err
     assert json.loads((folder / "report.json").read_text())["folded"]["macs"] == report["folded"]["macs"]
     assert pdc.load(folder / "folded.safetensors")
-    again, _, said = pdc_command(capsys, "distil", "--out", folder)
+    again, _, said = pdc_command("distil", "--out", folder)
     assert again == 1
     assert "holds a run already" in said
 
 
-def test_distil_ends_with_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_distil_ends_with_a_table(pdc_command, tmp_path: Path) -> None:
     code, out, _ = pdc_command(
-        capsys,
         "distil",
         "--keep",
         0.5,
@@ -89,8 +71,10 @@ def test_distil_ends_with_a_table(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert plan.counts["layer1.1.conv1"] == 8
 
 
-def test_layers_prints_groups_macs_and_reasons_without_the_data(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = pdc_command(capsys, "layers", "resnet56", "--data", "cifar10", "--json")
+def test_layers_prints_groups_macs_and_reasons_without_the_data(
+    pdc_command,
+) -> None:
+    code, out, _ = pdc_command("layers", "resnet56", "--data", "cifar10", "--json")
     assert code == 0
     content = json.loads(out)
     assert content["macs"] == 125_485_696
@@ -99,18 +83,18 @@ def test_layers_prints_groups_macs_and_reasons_without_the_data(capsys: pytest.C
     free = [g for g in content["groups"] if g["frozen"] is None]
     assert len(free) == 27
     assert all("conv1" in g["name"] for g in free)
-    code, out, _ = pdc_command(capsys, "layers", "resnet56", "--data", "cifar10")
+    code, out, _ = pdc_command("layers", "resnet56", "--data", "cifar10")
     assert code == 0
     assert "residual sum" in " ".join(out.split())
     assert "27 of" in out
 
 
-def test_list_shows_runs_in_words_and_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path)
+def test_list_shows_runs_in_words_and_json(pdc_command, tmp_path: Path) -> None:
+    code, out, _ = pdc_command("list", "--root", tmp_path)
     assert code == 0
     assert "No runs" in out
     pdc.create_run(pdc.RunSpec(kind="teach"), root=tmp_path)
-    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path, "--json")
+    code, out, _ = pdc_command("list", "--root", tmp_path, "--json")
     assert json.loads(out)[0]["state"] == "queued"
 
 
@@ -126,7 +110,7 @@ def npz(path: Path, **change: object) -> Path:
 
 
 def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pdc_command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text(json.dumps({"counts": {"features.0": 3}, "sizes": {"features.0": 64}}))
@@ -157,7 +141,7 @@ def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
         (("run", "."), "not a run folder"),
         (("stop", "."), "not a run folder"),
     ):
-        code, out, err = pdc_command(capsys, *args)
+        code, out, err = pdc_command(*args)
         assert (code, out) == (1, ""), args
         assert said in err, (args, err)
         assert err.startswith("error: ")
@@ -165,23 +149,23 @@ def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == files
 
 
-def test_random_weights_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_weights_are_asked_for_by_name(tmp_path: Path, pdc_command) -> None:
     folder = tmp_path / "run"
     options = ("--weights", "random", "--epochs", 1, "--batch-size", 256)
-    assert pdc_command(capsys, "distil", *options, "--out", folder)[0] == 0
+    assert pdc_command("distil", *options, "--out", folder)[0] == 0
     assert read_spec(folder).weights is False
 
 
-def test_a_mistyped_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert pdc_command(capsys, "distill")[0] == 2
-    assert pdc_command(capsys, "distil", "--sed", 1)[0] == 2
+def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:
+    assert pdc_command("distill")[0] == 2
+    assert pdc_command("distil", "--sed", 1)[0] == 2
 
 
 @pytest.mark.parametrize(
     "command", ["layers", "teach", "distil", "run", "resume", "status", "pause", "stop", "list", "show", "rm"]
 )
-def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    code, out, _ = pdc_command(capsys, command, "--help")
+def test_every_command_explains_itself_with_an_example(pdc_command, command: str) -> None:
+    code, out, _ = pdc_command(command, "--help")
     assert code == 0
     assert f"Example: python -m pdc_core {command}" in " ".join(out.split())
 
@@ -193,47 +177,47 @@ def test_python_m_is_the_same_program() -> None:
     assert "distil" in done.stdout
 
 
-def test_the_life_of_a_run_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_life_of_a_run_on_the_command_line(pdc_command, tmp_path: Path) -> None:
     recipe, folder = tmp_path / "short.yaml", tmp_path / "run"
     recipe.write_text("kind: distil\nkeep: 0.5\ntraining: {epochs: 2, batch_size: 512, warmup: 1, clip: 5.0}\n")
-    code, out, _ = pdc_command(capsys, "run", recipe, "--dry-run", "--json")
+    code, out, _ = pdc_command("run", recipe, "--dry-run", "--json")
     assert code == 0
     planned = json.loads(out)
     assert (planned["steps"], planned["images"]) == (6, 1077)
     assert planned["macs_after"] < planned["macs_before"] == 2_516_608
     assert planned["seconds"] >= 6 * planned["step_seconds"] > 0
-    code, out, _ = pdc_command(capsys, "distil", "--keep", "0.5", "--batch-size", "512", "--dry-run", "--json")
+    code, out, _ = pdc_command("distil", "--keep", "0.5", "--batch-size", "512", "--dry-run", "--json")
     assert (code, json.loads(out)["macs_after"]) == (0, planned["macs_after"])
     assert sorted(tmp_path.iterdir()) == [recipe]
-    code, out, err = pdc_command(capsys, "run", recipe, "--out", folder, "--json")
+    code, out, err = pdc_command("run", recipe, "--out", folder, "--json")
     assert code == 0
     assert json.loads(out)["folded"]["macs"] == planned["macs_after"]
     assert f"The run folder is {folder}" in err
-    code, out, err = pdc_command(capsys, "resume", folder, "--json")
+    code, out, err = pdc_command("resume", folder, "--json")
     assert code == 0
     assert "nothing left to do" in err
-    code, out, _ = pdc_command(capsys, "status", folder, "--json")
+    code, out, _ = pdc_command("status", folder, "--json")
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["step"] == 6
-    code, out, _ = pdc_command(capsys, "status", folder)
+    code, out, _ = pdc_command("status", folder)
     assert "run is done, step 6 of 6" in out
-    code, out, _ = pdc_command(capsys, "show", folder, "--json")
+    code, out, _ = pdc_command("show", folder, "--json")
     shown = json.loads(out)
     assert [e["epoch"] for e in shown["evaluations"]] == [1, 2]
     assert shown["asked"]["training"]["warmup"] == 1
-    code, out, _ = pdc_command(capsys, "show", folder)
+    code, out, _ = pdc_command("show", folder)
     assert "Clusters: layer1.0.conv1 8" in out
     assert "run is done: distil resnet20 on digits, seed 0" in out
     assert "not the default: epochs 2, batch_size 512" in out
-    code, out, err = pdc_command(capsys, "pause", folder)
+    code, out, err = pdc_command("pause", folder)
     assert code == 1
     assert "No worker is at work" in err
-    code, out, _ = pdc_command(capsys, "rm", folder)
+    code, out, _ = pdc_command("rm", folder)
     assert code == 0
     assert not folder.exists()
 
 
-def test_any_setting_can_be_given_and_a_wrong_one_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_any_setting_can_be_given_and_a_wrong_one_is_named(pdc_command, tmp_path: Path) -> None:
     for setting, said in (
         ("optimiser=adamw", "expected NAME=VALUE, with a name of accelerator"),
         ("optimizer=adam", "--optimizer adam"),
@@ -241,28 +225,26 @@ def test_any_setting_can_be_given_and_a_wrong_one_is_named(capsys: pytest.Captur
         ("precision=16-mixed", "needs a GPU"),
     ):
         code, out, err = pdc_command(
-            capsys, "teach", "resnet20", "--setting", setting, "--setting", "accelerator=cpu", "--out", tmp_path / "r"
+            "teach", "resnet20", "--setting", setting, "--setting", "accelerator=cpu", "--out", tmp_path / "r"
         )
         assert (code, out) == (1, "")
         assert said in " ".join(err.split())
 
 
-def test_a_folder_of_a_newer_version_is_named_and_not_listed(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_folder_of_a_newer_version_is_named_and_not_listed(pdc_command, tmp_path: Path) -> None:
     folder = pdc.create_run(pdc.RunSpec(kind="teach"), root=tmp_path)
     (folder / "run.yaml").write_text("kind: teach\nformat: 3\nfuture: 1\n")
-    code, _out, err = pdc_command(capsys, "list", "--root", tmp_path)
+    code, _out, err = pdc_command("list", "--root", tmp_path)
     assert code == 0
     assert "newer version of PDC (format 3" in " ".join(err.split())
-    code, _, err = pdc_command(capsys, "run", folder)
+    code, _, err = pdc_command("run", folder)
     assert code == 1
     assert "upgrade" in err
 
 
-def test_a_baseline_is_a_run_like_any_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_baseline_is_a_run_like_any_other(pdc_command, tmp_path: Path) -> None:
     asked = ("--keep", 0.25, "--epochs", 1, "--batch-size", 256, "--method", "l1")
-    code, out, _ = pdc_command(capsys, "distil", *asked, "--out", tmp_path / "run", "--json")
+    code, out, _ = pdc_command("distil", *asked, "--out", tmp_path / "run", "--json")
     report = json.loads(out)
     assert code == 0
     data, small = pdc.load_data("digits"), pdc.load(tmp_path / "run" / "folded.safetensors")
@@ -270,9 +252,9 @@ def test_a_baseline_is_a_run_like_any_other(capsys: pytest.CaptureFixture[str], 
     model = pdc.load_model("resnet20")
     graph = pdc.trace(model, torch.zeros(1, 1, 8, 8))
     assert report["folded"]["macs"] == pdc.plan_cost(graph, pdc.Plan.uniform(graph, 0.25)).macs
-    code, out, _ = pdc_command(capsys, "list", "--root", tmp_path, "--json")
+    code, out, _ = pdc_command("list", "--root", tmp_path, "--json")
     assert [row["kind"] for row in json.loads(out)] == ["l1"]
-    code, _, err = pdc_command(capsys, "distil", "--method", "magic")
+    code, _, err = pdc_command("distil", "--method", "magic")
     assert (code, "pdc, l1, fpgm, random" in err) == (1, True)
     assert set(get_args(RunSpec.model_fields["method"].annotation)) == {"pdc", *METHODS}
     assert "-fpgm-" in create_run(RunSpec(keep=0.5, method="fpgm"), root=tmp_path).name

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from tests.cli.test_commands import pdc_command
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +21,10 @@ def graph() -> pdc.ChannelGraph:
     return pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
 
 
-def test_a_plan_for_a_budget_meets_it_and_its_file_reads_back(capsys, tmp_path, graph) -> None:
+def test_a_plan_for_a_budget_meets_it_and_its_file_reads_back(pdc_command, tmp_path, graph) -> None:
     file = tmp_path / "plan.yaml"
     code, out, _ = pdc_command(
-        capsys, "plan", "--cut", 0.5, "--by", "inertia", "--round-to", 4, "--lock", "layer1.0.conv1",
+        "plan", "--cut", 0.5, "--by", "inertia", "--round-to", 4, "--lock", "layer1.0.conv1",
         "--preview", "--images", 50, "--out", file, "--json",
     )  # fmt: skip
     assert code == 0
@@ -36,20 +35,20 @@ def test_a_plan_for_a_budget_meets_it_and_its_file_reads_back(capsys, tmp_path, 
     assert all(k % 4 == 0 for k in plan.counts.values())
     assert said["macs"] == pdc.plan_cost(graph, plan).macs == said["preview"]["macs"]
     assert 0.5 <= said["macs_cut"] < 0.56
-    code, out, _ = pdc_command(capsys, "plan", "--plan", file, "--set", "layer2.0.conv1=4", "--against", file)
+    code, out, _ = pdc_command("plan", "--plan", file, "--set", "layer2.0.conv1=4", "--against", file)
     assert code == 0
     assert f"layer2.0.conv1: {plan.counts['layer2.0.conv1']} -> 4" in out
 
 
-def test_sensitivity_is_measured_once_and_read_the_second_time(capsys, tmp_path) -> None:
+def test_sensitivity_is_measured_once_and_read_the_second_time(pdc_command, tmp_path) -> None:
     args = ("sensitivity", "--keep", 0.25, "--images", 20, "--json")
-    code, out, _ = pdc_command(capsys, *args)
+    code, out, _ = pdc_command(*args)
     assert code == 0
     said = json.loads(out)
     assert len(said["points"]) == 18
     (stored,) = (tmp_path / "sensitivity").glob("*.json")
     written = stored.stat().st_mtime_ns
-    assert json.loads(pdc_command(capsys, *args)[1]) == said
+    assert json.loads(pdc_command(*args)[1]) == said
     assert stored.stat().st_mtime_ns == written
     assert pdc.list_runs(tmp_path) == []
 
@@ -64,8 +63,8 @@ def test_sensitivity_is_measured_once_and_read_the_second_time(capsys, tmp_path)
         (("--set", "layer1.0.conv1=99"), "allowed are 1 to 16"),
     ],
 )
-def test_a_plan_that_cannot_be_is_one_line_on_stderr(capsys, args: tuple[object, ...], reason: str) -> None:
-    code, out, err = pdc_command(capsys, "plan", "--by", "uniform", *args)
+def test_a_plan_that_cannot_be_is_one_line_on_stderr(pdc_command, args: tuple[object, ...], reason: str) -> None:
+    code, out, err = pdc_command("plan", "--by", "uniform", *args)
     assert (code, out) == (1, "")
     assert reason in " ".join(err.split())
     assert "Traceback" not in err

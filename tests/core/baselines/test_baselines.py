@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import pdc_core as pdc
 from pdc_core.baselines import METHODS, SCORES, PruningInput, delete, reestimate_norms_, select_filters, train_baseline
 from pdc_core.train import Stopped
-from tests.core.train.test_distil import FEW, MODEL, Interrupted, same_networks
 from tests.networks import chain, counted_macs, lively_
+from tests.training import FEW, MODEL, Interrupted, same_networks
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
 X = torch.randn(4, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -15,8 +15,7 @@ import pdc_core as pdc
 from pdc_core.data.folders import ImageFiles
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches, generator
-from tests.cli.test_commands import pdc_command
-from tests.core.train.test_distil import Interrupted, same_networks
+from tests.training import Interrupted, same_networks
 
 CLASSES = ("bee", "cat", "dog")
 
@@ -127,9 +126,9 @@ def test_a_run_over_files_is_resumed_bit_for_bit(root: Path) -> None:
     assert same_networks(whole.folded, pdc.teach(model, data, settings=settings, recorder=recorder).folded)
 
 
-def test_the_recipe_for_imagenet_is_accepted_by_a_dry_run(capsys: pytest.CaptureFixture[str], root: Path) -> None:
+def test_the_recipe_for_imagenet_is_accepted_by_a_dry_run(pdc_command, root: Path) -> None:
     recipe = Path(__file__).parents[3] / "recipes" / "imagenet_resnet50.yaml"
-    code, out, err = pdc_command(capsys, "run", recipe, "--data", f"folder:{root}@32", "--dry-run", "--json")
+    code, out, err = pdc_command("run", recipe, "--data", f"folder:{root}@32", "--dry-run", "--json")
     assert code == 0, err
     planned = json.loads(out)
     assert planned["steps"] == planned["epochs"] == 90  # fewer images than one step holds

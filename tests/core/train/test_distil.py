@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -17,18 +14,7 @@ from pdc_core.data import Split
 from pdc_core.train import Recorder, Stopped, Training
 from pdc_core.train.recorder import Request
 from tests.networks import counted_macs, parameters
-
-
-def few(data: pdc.Data, count: int = 130) -> pdc.Data:
-    """The digits with fewer training images, so that an epoch is two steps."""
-    return replace(data, train=Split(data.train.images[:count], data.train.labels[:count]))
-
-
-DIGITS = pdc.load_data("digits")
-FEW = few(DIGITS)
-MODEL = pdc.load_model("resnet20")
-GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
-PLAN = pdc.Plan.uniform(GRAPH, 0.25)
+from tests.training import DIGITS, FEW, GRAPH, MODEL, PLAN, Interrupted, few, same_networks, timeless
 
 
 @pytest.fixture(scope="module")
@@ -155,35 +141,6 @@ def test_stopping_ends_the_loop_at_once() -> None:
     with pytest.raises(Stopped):
         pdc.distil(MODEL, PLAN, FEW, epochs=5, recorder=recorder)
     assert recorder.seen == 3
-
-
-class Interrupted(Recorder):
-    """Stops after some steps and holds the checkpoint, to go on from it when it is used again."""
-
-    def __init__(self, after: int) -> None:
-        self.after, self.seen, self.left, self.state = after, 0, False, None
-
-    def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
-        self.seen = step
-
-    def requested(self) -> Request | None:
-        asks, self.left = not self.left and self.seen >= self.after, self.left or self.seen >= self.after
-        return "pause" if asks else None
-
-    def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
-        self.state = copy.deepcopy(state())
-
-    def resume(self) -> dict[str, Any] | None:
-        return self.state
-
-
-def same_networks(a: nn.Module, b: nn.Module) -> bool:
-    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    return all(torch.equal(x, y) for x, y in pairs)
-
-
-def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 5, 7])  # five steps an epoch, ten in all; tied from the fifth on

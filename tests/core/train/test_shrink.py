@@ -14,7 +14,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.train import Training
 from pdc_core.train.shrink import folded_momentum, gradient_scales, optimizer_slots, unfold
-from tests.core.train.test_distil import FEW, MODEL, Interrupted, same_networks
+from tests.training import FEW, MODEL, Interrupted, same_networks
 
 X = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(16) % 10

@@ -1,0 +1,31 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from pdc_core import cli
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pdc_command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process, as `pdc ARGUMENTS` would; return (exit code, stdout, stderr)."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        argv, sys.argv = sys.argv, ["pdc", *map(str, args)]
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+        finally:
+            sys.argv = argv
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
