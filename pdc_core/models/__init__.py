@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from pdc_core.models.checkpoint import Checkpoint, StateDictMatch, compare_state, inspect_checkpoint, read_checkpoint
 from pdc_core.models.custom import register_custom
-from pdc_core.models.load import ModelInfo, load_model, model_info, published_weights, shipped_data
+from pdc_core.models.load import (
+    ModelInfo,
+    load_model,
+    model_info,
+    published_weights,
+    shipped_data,
+    weights_source,
+)
 from pdc_core.models.zoo import MODELS, build_model, torchvision_names
 
 __all__ = [
@@ -25,4 +32,5 @@ __all__ = [
     "register_custom",
     "shipped_data",
     "torchvision_names",
+    "weights_source",
 ]

@@ -1,4 +1,4 @@
-"""A network with its weights and a card that says what it is: what every page and command starts from."""
+"""A network with its weights and a `ModelInfo` that describes it: what every page and command starts from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pdc_core.models.checkpoint import load_state_, read_checkpoint
 from pdc_core.models.zoo import MODELS, build_model, torchvision_names
 from pdc_core.torchvision_adapter import torchvision
 
-PUBLISHED = "torchvision"
+SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
 _AUXILIARY = ("aux", "AuxLogits")  # heads that only training reads; they are not built here
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -30,8 +30,8 @@ class ModelInfo:
     ----------
     model, data : str
         Names as `load_model` takes them.
-    shape : (int, int, int)
-        Channels, height and width of one image.
+    shape : tuple of int
+        Channels, height and width of one image, (c, h, w).
     classes : tuple of str
         What each output stands for.
     mean, std : tuple of float
@@ -47,12 +47,61 @@ class ModelInfo:
 
 
 def model_info(model: nn.Module) -> ModelInfo | None:
-    """Return the card that `load_model` attached, or None for a network that came another way."""
+    """Return what `load_model` noted about a network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    ModelInfo or None
+        None for a network that was not made by `load_model`.
+    """
     card = getattr(model, "card", None)
     return card if isinstance(card, ModelInfo) else None
 
 
-def load_model(name: str, data: str | None = None, *, weights: bool | str | Path = True, seed: int = 0) -> nn.Module:
+def weights_source(weights: bool | str | Path) -> str:
+    """Return where weights come from in its one written form: "shipped", "random", "torchvision" or a path.
+
+    Run files, the command line and the app all use this form. Whether the weights exist is not checked.
+
+    Parameters
+    ----------
+    weights : bool, str or Path
+        "shipped" or True: the weights that come with PDC. "random" or False: random ones. "torchvision": those that
+        torchvision publishes for its ImageNet classifiers. Anything else: the path of a checkpoint, returned as it is
+        given. A file that is itself called like one of the three words needs a folder before its name, ./random.
+
+    Returns
+    -------
+    str
+        "shipped", "random", "torchvision" or the path.
+
+    Raises
+    ------
+    PDCError
+        If `weights` is empty or of another type.
+
+    Examples
+    --------
+    >>> weights_source(True), weights_source("random"), weights_source("nets/mine.safetensors")
+    ('shipped', 'random', 'nets/mine.safetensors')
+    """
+    if isinstance(weights, bool):
+        return SHIPPED if weights else RANDOM
+    if isinstance(weights, Path):
+        return f"./{weights}" if str(weights) in (SHIPPED, RANDOM, PUBLISHED) else str(weights)
+    if isinstance(weights, str) and weights.strip():
+        return weights
+    raise PDCError(
+        f'weights={weights!r}: give "shipped" (or True), "random" (or False), "torchvision" or the path of a checkpoint'
+    )
+
+
+def load_model(name: str, data: str | None = None, *, weights: bool | str | Path = SHIPPED, seed: int = 0) -> nn.Module:
     """Return the network `name` for the data set `data`, in eval mode, with its `ModelInfo` as attribute `card`.
 
     Parameters
@@ -62,38 +111,44 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     data : str, optional
         The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet"
         (224x224 pixels, 1,000 classes) for torchvision's classifiers.
-    weights : bool, str or Path
-        True: the weights shipped with the package; False: random ones; "torchvision": those that torchvision
-        publishes for its ImageNet classifiers, downloaded once; a path: a checkpoint (`read_checkpoint`).
-    seed : int
-        Of the random weights. The global random state is neither read nor written.
+    weights : bool, str or Path, default "shipped"
+        "shipped" or True: the weights that come with PDC; "random" or False: random ones; "torchvision": those that
+        torchvision publishes for its ImageNet classifiers, downloaded once; a path: a checkpoint (`read_checkpoint`).
+    seed : int, default 0
+        Seed of the random weights. The global random state is neither read nor written.
+
+    Returns
+    -------
+    nn.Module
+        The network, in eval mode, on the CPU.
 
     Raises
     ------
     PDCError
-        If the name or the data set is unknown, no weights are shipped for the pair, or a checkpoint does not
-        fit.
+        If the name or the data set is unknown, no weights come with PDC for the pair, or a checkpoint does not fit.
 
     Examples
     --------
-    >>> model = load_model("resnet20", data="digits", weights=False)
+    >>> model = load_model("resnet20", data="digits", weights="random")
     >>> model.training, model_info(model).shape
     (False, (1, 8, 8))
     """
+    source = weights_source(weights)
     info = describe_data(data or ("digits" if name in MODELS else "imagenet"))
     with _SeededInit(seed):
         model = build_model(name, info.shape[0], len(info.classes), size=info.shape[1])
-    if weights is True:
-        weights = WEIGHTS / f"{name}-{info.name}.safetensors"
+    if source == SHIPPED:
         if info.name not in shipped_data(name):
             raise PDCError(
-                f"no weights for {name} on {info.name} come with PDC; give weights=False (--weights random) for random "
-                "ones or weights=PATH (--weights PATH) for a checkpoint of your own"
+                f'PDC comes with no weights for {name} on {info.name}; give weights="random" (--weights random) for '
+                "random ones or weights=PATH (--weights PATH) for a checkpoint of your own"
             )
-    if weights == PUBLISHED:
+        path = WEIGHTS / f"{name}-{info.name}.safetensors"
+        load_state_(model, read_checkpoint(path), str(path))
+    elif source == PUBLISHED:
         load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
-    elif weights is not False:
-        load_state_(model, read_checkpoint(weights), str(weights))
+    elif source != RANDOM:
+        load_state_(model, read_checkpoint(source), source)
     setattr(model, "card", ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
     return model.eval()
 
@@ -101,10 +156,20 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
 def published_weights(name: str) -> dict[str, Tensor]:
     """Return the tensors that torchvision publishes for one of its classifiers, downloaded into torch's cache once.
 
+    Parameters
+    ----------
+    name : str
+        A classifier of torchvision's that is not also a network of the zoo.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Tensors by name, on the CPU, without the heads that only training uses.
+
     Raises
     ------
     PDCError
-        The name is not torchvision's, or the file can be neither found nor downloaded.
+        If torchvision publishes no weights for the name, or the file can be neither found nor downloaded.
     """
     models = torchvision().models
     if name in MODELS or name not in torchvision_names():
@@ -119,15 +184,26 @@ def published_weights(name: str) -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError) as error:
         raise PDCError(
-            f"torchvision's weights for {name} could not be downloaded ({error}). On a machine with network fetch "
-            f"{weights.url} and give the file as weights=PATH (--weights PATH)"
+            f"torchvision's weights for {name} could not be downloaded ({error}). On a machine with a network "
+            f"connection download {weights.url} and give the file as weights=PATH (--weights PATH)"
         ) from error
     own = {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
     return own if name in ("googlenet", "inception_v3") else dict(state)
 
 
 def shipped_data(name: str) -> tuple[str, ...]:
-    """Return the data sets for which weights of the network `name` come with the package."""
+    """Return the data sets for which PDC comes with weights of a network.
+
+    Parameters
+    ----------
+    name : str
+        A network of the zoo.
+
+    Returns
+    -------
+    tuple of str
+        Names of data sets, sorted; empty where there are none.
+    """
     prefix = f"{name}-"
     return tuple(sorted(path.stem.removeprefix(prefix) for path in WEIGHTS.glob(f"{prefix}*.safetensors")))
 
@@ -135,9 +211,8 @@ def shipped_data(name: str) -> tuple[str, ...]:
 class _SeededInit(TorchFunctionMode):
     """Draw every random initial weight from one generator of our own.
 
-    Seeding torch's global generator, even for a moment, would reach into the other threads of a server; a
-    function mode is seen by its own thread only. The weights are those that ``torch.manual_seed(seed)`` would
-    have given.
+    Seeding torch's global generator, even for a moment, would affect the other threads of a server; a function
+    mode applies to its own thread only. The weights are those that ``torch.manual_seed(seed)`` would give.
     """
 
     _RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "bernoulli_", "exponential_", "random_"})

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pdc_core.data import describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import header
-from pdc_core.models import MODELS, build_model, load_model, model_info, read_checkpoint, shipped_data
+from pdc_core.models import MODELS, build_model, load_model, model_info, read_checkpoint, shipped_data, weights_source
 from pdc_core.models.checkpoint import load_state_
 from pdc_core.models.load import WEIGHTS
 from pdc_core.models.resnet import PadShortcut
@@ -200,8 +200,40 @@ def test_threads_that_load_at_once_get_the_weights_of_their_seed():
     assert all(torch.equal(found[seed], expected[seed]) for seed in range(4))
 
 
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        (True, "shipped"),
+        (False, "random"),
+        ("shipped", "shipped"),
+        ("random", "random"),
+        ("torchvision", "torchvision"),
+        ("nets/mine.pt", "nets/mine.pt"),
+        (Path("nets/mine.pt"), "nets/mine.pt"),
+        (Path("random"), "./random"),
+    ],
+)
+def test_where_weights_come_from_has_one_written_form(given, source):
+    assert weights_source(given) == source == weights_source(source)
+
+
+@pytest.mark.parametrize("given", ["", "  ", None, 1])
+def test_what_is_no_source_of_weights_is_refused_with_all_that_are(given):
+    with pytest.raises(PDCError, match=r"shipped.*random.*torchvision.*path"):
+        weights_source(given)
+
+
+def test_words_and_their_synonyms_load_the_same_weights():
+    for word, synonym in (("shipped", True), ("random", False)):
+        one, other = (load_model("resnet20", weights=w, seed=3).state_dict() for w in (word, synonym))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    shipped, default = load_model("resnet20", weights="shipped"), load_model("resnet20")
+    assert torch.equal(shipped.conv1.weight, default.conv1.weight)
+    assert not torch.equal(shipped.conv1.weight, load_model("resnet20", weights="random").conv1.weight)
+
+
 def test_no_weights_for_a_pair_is_one_error_with_both_ways_out():
-    with pytest.raises(PDCError, match=r"resnet56 on cifar10.*weights=False.*weights=PATH"):
+    with pytest.raises(PDCError, match=r"resnet56 on cifar10.*weights=.random.*weights=PATH"):
         load_model("resnet56", data="cifar10")
 
 
