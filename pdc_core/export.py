@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.clustering import check_labels
 from pdc_core.errors import PDCError
+from pdc_core.files import replacing, write_whole
 from pdc_core.folding import Folding, fold_unchecked_
 from pdc_core.graph import trace
 from pdc_core.models import ModelInfo, build_model, model_info
@@ -67,29 +67,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         "widths": {name: list(m.weight.shape[:2]) for name, m in model.named_modules() if isinstance(m, LAYERS)},
         "torch": torch.__version__,
     }
-    write_whole(Path(path), to_bytes(tensors, metadata={"pdc": json.dumps(header)}))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one beside it, so that no reader ever sees half of it.
-
-    Raises
-    ------
-    PDCError
-        The disk is full or the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise PDCError(
-            f"{path} cannot be written: {error.strerror}. Free some space or choose another folder."
-        ) from error
+    write_whole(path, to_bytes(tensors, metadata={"pdc": json.dumps(header)}), durable=True)
 
 
 def folds_of(model: nn.Module) -> tuple[Folding, ...]:
@@ -232,34 +210,34 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
         import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
     except ImportError as error:
         raise PDCError(f"ONNX needs a package that is not here ({error.name}); pip install -e '.[onnx]'.") from error
-    path, card = Path(path), model_info(model)
+    card = model_info(model)
     shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
     if shape is None:
         raise PDCError("The shape of this network's input is not known; give export_onnx(..., shape=(c, h, w)).")
     if model.training:
         raise PDCError("The network is in train mode; call model.eval() before exporting it.")
     inputs = [torch.linspace(-2, 2, n * math.prod(shape)).reshape(n, *shape) for n in (1, 3)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        batch = {0: torch.export.Dim("batch", min=1)}
-        torch.onnx.export(
-            model, (inputs[1],), str(temporary), input_names=["x"], output_names=["logits"],
-            dynamic_shapes=(batch,), dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-        away = max(_disagreement(model, session, x) for x in inputs)
+    with replacing(path, durable=True) as temporary:
+        try:
+            batch = {0: torch.export.Dim("batch", min=1)}
+            torch.onnx.export(
+                model, (inputs[1],), str(temporary), input_names=["x"], output_names=["logits"],
+                dynamic_shapes=(batch,), dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
+            session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+            away = max(_disagreement(model, session, x) for x in inputs)
+        except OSError:
+            raise
+        except Exception as error:  # the exporter and the runtime raise many kinds; all mean the same to a user
+            first = (str(error).strip().splitlines() or [""])[0][:200]
+            raise PDCError(
+                f"{type(model).__name__} cannot be written as ONNX ({type(error).__name__}: {first})."
+            ) from error
         if not away <= 1e-4:
-            raise PDCError(f"The ONNX file computes something else (relative difference {away:.1e}); it is not kept.")
-        temporary.replace(path)
-    except PDCError:
-        raise
-    except Exception as error:  # the exporter and the runtime raise many kinds; all of them mean the same to a user
-        first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise PDCError(
-            f"{type(model).__name__} cannot be written as ONNX ({type(error).__name__}: {first})."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            raise PDCError(
+                f"The ONNX file computes something else (relative difference {away:.1e}) and was deleted; "
+                "use the network as pdc.save writes it."
+            )
     return away
 
 

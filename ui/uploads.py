@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 from pdc_core.errors import PDCError
-from pdc_core.export import write_whole
+from pdc_core.files import write_whole
 from pdc_core.runs import runs_root
 
 FOLDER = ".uploads"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pdc_core.cli.options import app, stdout
-from pdc_core.export import write_whole
+from pdc_core.files import write_whole
 from pdc_core.report import html_report
 from pdc_core.runs import read_run
 
@@ -20,5 +20,5 @@ def report(
 ) -> None:
     """Write a finished run as one HTML page that opens without a network: numbers, charts, plan, command."""
     path = out or folder / "report.html"
-    write_whole(path, html_report(read_run(folder)).encode("utf-8"))
+    write_whole(path, html_report(read_run(folder)))
     stdout().print(f"Wrote {path}")

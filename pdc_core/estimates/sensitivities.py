@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import assign_group
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
+from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
@@ -178,9 +179,7 @@ def sensitivity(
     result = Sensitivity(accuracy, len(y), tuple(points.values()), len(points) == len(wanted))
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{id(result)}.part")
-        partial.write_text(result.to_json())
-        partial.replace(file)
+        write_whole(file, result.to_json())
     return result
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
-from pdc_core.runs.files import cannot_write, sync_folder
+from pdc_core.files import replacing, unfinished
+from pdc_core.runs.files import ADVICE
 
 MAGIC = b"PDC checkpoint 1\n"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -27,20 +27,15 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content, last = buffer.getbuffer(), folder / LAST
-    temporary = folder / f".{LAST}.part"
-    try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + hashlib.sha256(content).digest())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if last.exists():
-            last.replace(folder / PREVIOUS)
-        temporary.replace(last)
-        sync_folder(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(last, error) from error
+    left = unfinished(last)
+    with (
+        replacing(last, durable=True, previous=folder / PREVIOUS, advice=ADVICE) as temporary,
+        temporary.open("wb") as file,
+    ):
+        file.write(MAGIC + hashlib.sha256(content).digest())
+        file.write(content)
+    for part in left:  # of a worker that was killed; until now one of them may have been the newest
+        part.unlink(missing_ok=True)
 
 
 def read_run_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -60,9 +55,9 @@ def read_run_checkpoint(path: Path) -> dict[str, Any] | None:
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest whole checkpoint of a run and where it was, or None where there is none."""
-    for path in (folder / f".{LAST}.part", folder / LAST, folder / PREVIOUS):
-        if path.name.startswith(".") and (folder / LAST).exists():
-            continue  # half written beside a whole one; it counts only where a kill fell between two renames
+    last = folder / LAST
+    # Beside last.ckpt, an unfinished file is half written. Without last.ckpt, a kill fell between the two renames.
+    for path in (*([] if last.exists() else unfinished(last)), last, folder / PREVIOUS):
         state = read_run_checkpoint(path)
         if state is not None:
             return path, state

@@ -5,44 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pdc_core.errors import PDCError
+from pdc_core.files import cannot_write, write_whole
+
+ADVICE = "Free some space or make the folder writable; the run then continues from its last checkpoint."
 
 
 def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it.
-
-    Parameters
-    ----------
-    durable : wait until the disk has it, so that a power cut after this call cannot take it back.
-
-    Raises
-    ------
-    PDCError
-        The disk is full, or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+    """Write a file of a run whole or not at all, see `pdc_core.files.write_whole`."""
+    write_whole(path, content, durable=durable, advice=ADVICE)
 
 
 def append(path: Path, line: str) -> None:
@@ -51,25 +28,7 @@ def append(path: Path, line: str) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder, where the system offers that."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def cannot_write(path: Path, error: OSError) -> PDCError:
-    """Return the error of a file that cannot be written, in words."""
-    return PDCError(
-        f"{path} cannot be written: {error.strerror}. Free some space or make the folder writable; the run then "
-        "goes on from its last checkpoint."
-    )
+        raise cannot_write(path, error, ADVICE) from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdc_core.data import Data
 from pdc_core.data.folders import ImageFiles
 from pdc_core.errors import PDCError
+from pdc_core.seeds import generator
 from pdc_core.train.settings import Training
 
 
@@ -81,14 +81,3 @@ class Batches:
         moved = self.data.augment(images, source)
         pick = torch.rand(len(images), generator=source) < share
         return torch.where(pick.to(images.device)[:, None, None, None], moved, images)
-
-
-def generator(*key: int) -> torch.Generator:
-    """Return a generator that depends on the key alone, the same on every platform."""
-    return torch.Generator().manual_seed(seed_of(*key))
-
-
-def seed_of(*key: int) -> int:
-    """Return a seed of 63 bits that depends on the key alone, the same on every platform."""
-    state = np.random.SeedSequence(key).generate_state(2, dtype=np.uint32)
-    return int(state[0]) << 31 ^ int(state[1])

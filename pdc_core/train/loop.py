@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
-from pdc_core.train.batches import Batches, seed_of
+from pdc_core.seeds import seed_of
+from pdc_core.train.batches import Batches
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.rates import rate
 from pdc_core.train.recorder import Recorder, Request, Stopped

@@ -13,8 +13,9 @@ from PIL import Image
 
 import pdc_core as pdc
 from pdc_core.data.folders import ImageFiles
+from pdc_core.seeds import generator
 from pdc_core.train import Training
-from pdc_core.train.batches import Batches, generator
+from pdc_core.train.batches import Batches
 from tests.training import Interrupted, same_networks
 
 CLASSES = ("bee", "cat", "dog")

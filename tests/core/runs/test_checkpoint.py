@@ -46,13 +46,27 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
     assert (found[0].name, found[1]["step"]) == ("previous.ckpt", 1)
 
 
-def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [".last.ckpt.part", ".last.ckpt.0a1b2c3d.part"])  # the first: earlier versions
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path, part: str) -> None:
     for step in (1, 2):
         write_checkpoint(tmp_path, {"step": step})
-    (tmp_path / "last.ckpt").rename(tmp_path / ".last.ckpt.part")
+    (tmp_path / "last.ckpt").rename(tmp_path / part)
     found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found[1]["step"] == 2
+    write_checkpoint(tmp_path, {"step": 3})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
+@pytest.mark.parametrize("part", [".last.ckpt.part", ".last.ckpt.0a1b2c3d.part"])
+def test_a_file_half_written_beside_a_checkpoint_is_not_used_and_goes_with_the_next(tmp_path: Path, part: str) -> None:
+    write_checkpoint(tmp_path, {"step": 1})
+    shutil.copy(tmp_path / "last.ckpt", tmp_path / part)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert (found[0].name, found[1]["step"]) == ("last.ckpt", 1)
+    write_checkpoint(tmp_path, {"step": 2})
+    assert not (tmp_path / part).exists()
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:

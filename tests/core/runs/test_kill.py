@@ -32,7 +32,7 @@ writes = 0
 
 def half_written(path, target):
     global writes
-    writes += path.name == ".last.ckpt.part"
+    writes += path.name.startswith(".last.ckpt.")
     if writes == count:
         path.write_bytes(path.read_bytes()[:5000])
         die()
