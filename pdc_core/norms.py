@@ -1,43 +1,113 @@
-"""Norm statistics measured again on data: what merging or deleting filters leaves wrong without any training."""
+"""Batch norm statistics, re-estimated on images: merging or deleting filters changes what reaches every norm."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pdc_core.data import Data
 from pdc_core.errors import PDCError
+from pdc_core.seeds import generator
 
 
-@torch.no_grad()
 def reestimate_norms_(model: nn.Module, images: Tensor, batch_size: int = 250) -> nn.Module:
-    """Set mu and var of every batch norm to their means over batches of images, in place; eval mode stays.
+    """Set mu and var of every batch norm to their means over batches of images, in place.
 
-    Every norm sees what reaches it while all norms use the batch's own statistics, as in training.
+    Each norm sees its input as it is while all norms use the statistics of the batch, as in training; all other
+    layers, dropout for example, are in eval mode. If the forward pass raises, the network is left as it was.
 
     Parameters
     ----------
-    images : prepared images (b, c, h, w), at least 2. A last batch of one image is left out.
+    model : nn.Module
+        The network, changed in place. Norms without running statistics are left alone.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images on the network's device, at least 2. A last batch of one image is left out.
+    batch_size : int, default 250
+        Images per batch, at least 2.
+
+    Returns
+    -------
+    nn.Module
+        The same network, in eval mode.
 
     Raises
     ------
     PDCError
-        There are fewer than 2 images.
+        If there are fewer than 2 images.
 
     Source: BN re-estimation, REPAIR (Jordan et al., arXiv 2211.08403) and others.
     """
-    if len(images) < 2:
-        raise PDCError(f"{len(images)} images are too few to measure norm statistics on; give at least 2.")
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [m.momentum for m in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
-        norm.train()
-    for batch in images.split(batch_size):
-        if len(batch) > 1:
-            model(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return model
+    _check(len(images))
+    return _reestimate_(model, images.split(batch_size))
+
+
+def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, batch_size: int = 128) -> nn.Module:
+    """Re-estimate the norms on training images chosen at random, in place; see `reestimate_norms_`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, on any device.
+    data : Data
+        Its training images are chosen from, without augmentation.
+    n_images : int
+        Images to choose, at least 2; all of them if there are fewer.
+    seed : int, default 0
+        Seed of the choice.
+    batch_size : int, default 128
+        Images per batch, at least 2.
+
+    Returns
+    -------
+    nn.Module
+        The same network, in eval mode.
+
+    Raises
+    ------
+    PDCError
+        If there are fewer than 2 images.
+    """
+    order = torch.randperm(len(data.train), generator=generator(seed, 0, 3))[:n_images]
+    _check(len(order))
+    device = next(model.parameters()).device
+    return _reestimate_(
+        model, (data.prepare(data.train.images[chosen].to(device)) for chosen in order.split(batch_size))
+    )
+
+
+@torch.no_grad()
+def _reestimate_(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    norms = [
+        m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.running_mean is not None
+    ]
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    before = [{name: t.clone() for name, t in norm.named_buffers(recurse=False)} for norm in norms]
+    model.eval()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        for batch in batches:
+            if len(batch) > 1:
+                model(batch)
+    except BaseException:
+        for norm, statistics in zip(norms, before, strict=True):
+            for name, t in statistics.items():
+                norm.get_buffer(name).copy_(t)
+        for module, training in modes:
+            module.training = training
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return model.eval()
+
+
+def _check(n_images: int) -> None:
+    if n_images < 2:
+        raise PDCError(f"Norm statistics cannot be estimated from {n_images} images; give at least 2.")

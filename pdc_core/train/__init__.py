@@ -4,10 +4,10 @@
 `evaluation` measures, and `stages` puts it together.
 """
 
+from pdc_core.norms import recalibrate_
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.loss import DistillationLoss
-from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder, Stopped
 from pdc_core.train.run import Result, distil, run_task, teach
 from pdc_core.train.settings import Training

@@ -14,10 +14,10 @@ from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.folding import check_equal
 from pdc_core.graph import ChannelGraph, trace
+from pdc_core.norms import recalibrate_
 from pdc_core.plan import Plan
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
-from pdc_core.train.recalibrate import recalibrate_
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask

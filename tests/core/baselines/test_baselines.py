@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, SCORES, PruningInput, delete, reestimate_norms_, select_filters, train_baseline
+from pdc_core.baselines import METHODS, SCORES, PruningInput, delete, select_filters, train_baseline
 from pdc_core.train import Stopped
 from tests.networks import chain, counted_macs, lively_
 from tests.training import FEW, MODEL, Interrupted, same_networks
@@ -101,21 +101,6 @@ def test_filters_that_cannot_be_kept_are_refused(own: list[int]) -> None:
     net, graph = traced()
     with pytest.raises(pdc.PDCError, match=r"'3' .* 0 to 11"):
         delete(net, graph, {"3": np.array(own, dtype=np.int64)})
-
-
-def test_reestimated_statistics_are_those_of_the_images() -> None:
-    net, _ = traced()
-    reestimate_norms_(net, X, batch_size=4)
-    first = net[0](X).transpose(0, 1).flatten(1)
-    assert torch.allclose(net[1].running_mean, first.mean(dim=1))
-    assert torch.allclose(net[1].running_var, first.var(dim=1))
-    normed = (net[0](X) - first.mean(1)[:, None, None]) / (first.var(1, unbiased=False)[:, None, None] + 1e-5).sqrt()
-    seen = net[3](torch.relu(normed * net[1].weight[:, None, None] + net[1].bias[:, None, None]))
-    assert torch.allclose(net[4].running_mean, seen.mean(dim=(0, 2, 3)))  # batch statistics, as in training
-    assert not net[1].training
-    assert net[1].momentum == 0.1
-    with pytest.raises(pdc.PDCError, match="at least 2"):
-        reestimate_norms_(net, X[:1])
 
 
 @pytest.mark.parametrize("method", list(METHODS))

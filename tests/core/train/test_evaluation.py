@@ -82,15 +82,3 @@ def test_a_report_names_the_last_epoch_and_the_best_and_looks_at_the_test_split_
     assert report["best"]["val_accuracy"] == max(accuracies)
     chosen = result.best or result.folded
     assert report["best"]["test_accuracy"] == pdc.evaluate(chosen, DIGITS, DIGITS.test).accuracy
-
-
-def test_norm_statistics_estimated_anew_are_those_of_the_images() -> None:
-    data = replace(DIGITS, train=Split(DIGITS.train.images[:100], DIGITS.train.labels[:100]))
-    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(108, 10)).eval()
-    net[1].running_mean.fill_(7.0)
-    pdc.train.recalibrate_(net, data, images=100, batch_size=100)
-    with torch.no_grad():
-        features = net[0](data.prepare(data.train.images))
-    assert torch.allclose(net[1].running_mean, features.mean(dim=(0, 2, 3)), atol=1e-6)
-    assert torch.allclose(net[1].running_var, features.var(dim=(0, 2, 3)), atol=1e-6)
-    assert (net[1].momentum, net.training, net[1].training) == (0.1, False, False)
