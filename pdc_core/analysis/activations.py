@@ -6,6 +6,7 @@ That is after norm and activation function, where the filter's effect on the res
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.graph.readers import reading
 
 _BATCH = 100
 
@@ -77,23 +79,7 @@ def _listen(
     model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, hear: Callable[[ChannelGroup, Tensor], None]
 ) -> None:
     """Run the images through the network; hand on what each group's first reader reads of it, (n, m, b, ...)."""
-    handles = []
-    for group in groups:
-        part = group.readers[0]
-        channels = torch.from_numpy(np.ascontiguousarray(part.channels))  # (n, m)
-
-        def take(
-            module: nn.Module, args: tuple[Tensor, ...], group: ChannelGroup = group, channels: Tensor = channels
-        ) -> None:
-            x = args[0]
-            axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
-            own = x.index_select(axis, channels.reshape(-1).to(x.device)).movedim(axis, 0)
-            hear(group, own.unflatten(0, tuple(channels.shape)))
-
-        handles.append(model.get_submodule(part.module).register_forward_pre_hook(take))
-    try:
+    parts = [(group.readers[0], partial(hear, group)) for group in groups]
+    with reading(model, parts):
         for batch in images.split(_BATCH):
             model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()

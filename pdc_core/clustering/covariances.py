@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
+from pdc_core.graph.readers import reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,36 +50,27 @@ def channel_covariances(
     """
     if not len(images):
         raise PDCError("Channels cannot be measured without images; give images=data.prepare(data.train.images[:500]).")
-    sums = {g.name: [_Sum(model, g, r) for r in range(len(g.readers))] for g in groups}
+    sums = {g.name: [_Sum(g.size) for _ in g.readers] for g in groups}
     for name, own in sums.items():
         if not own:
             raise PDCError(f"Nothing reads group {name!r}, so that it has no activations to compare.")
     device = next(model.parameters()).device
-    try:
+    parts = [(r, each.add) for g in groups for r, each in zip(g.readers, sums[g.name], strict=True)]
+    with reading(model, parts):
         for part in images.split(batch):
             model(part.to(device))
-    finally:
-        for own in sums.values():
-            for each in own:
-                each.handle.remove()
     return {name: ReaderCovariances(tuple(each.covariance() for each in own)) for name, own in sums.items()}
 
 
 class _Sum:
-    """Sums over the inputs of one reader, taken by a hook."""
+    """Sums over the inputs of one reader."""
 
-    def __init__(self, model: nn.Module, group: ChannelGroup, reader: int) -> None:
-        part, n = group.readers[reader], group.size
-        module = model.get_submodule(part.module)
-        self.n, self.channels = n, torch.from_numpy(part.channels.reshape(-1))
+    def __init__(self, n: int) -> None:
         self.square, self.sum, self.count = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n).double(), 0
-        self.handle = module.register_forward_pre_hook(self._take)
 
-    def _take(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        x = args[0].detach()
-        axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
-        x = x.index_select(axis, self.channels.to(x.device)).movedim(axis, 0)  # (n m, b, ...)
-        x = x.reshape(self.n, -1).double()  # m input positions of a channel are so many pixels
+    def add(self, x: Tensor) -> None:
+        """Add what the reader received, (n, m, b, ...); the m input positions of a channel count as pixels."""
+        x = x.reshape(len(x), -1).double()
         self.square += (x @ x.T).cpu()
         self.sum += x.sum(dim=1).cpu()
         self.count += x.shape[1]

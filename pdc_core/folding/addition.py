@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, Labels, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.folding.copying import copy_network
-from pdc_core.folding.rewrite import rewrite
+from pdc_core.folding.rewrite import Survivors, rewrite
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, output_axes
 
@@ -126,14 +126,6 @@ def _check_close(group: str, t: ChannelTensor, i: Tensor, j: Tensor) -> None:
 def _rows_at_once(width: int) -> int:
     """Return how many rows of `width` numbers make a piece of about 1 MiB."""
     return max(1, 2**18 // width)
-
-
-@dataclass(frozen=True)
-class Survivors:
-    """Which ids of the program stay, and which one stands for each: `keeps[class]`, `stands_for[class]`."""
-
-    stays: np.ndarray
-    stands_for: np.ndarray
 
 
 def _survivors(graph: ChannelGraph, labels: Labels) -> Survivors:

@@ -7,7 +7,8 @@ taken on trust.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,23 @@ from pdc_core.graph import ChannelGraph
 from pdc_core.graph.ids import Ids
 from pdc_core.graph.operations import SHAPE, operation
 from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
+from pdc_core.graph.structure import Program
 
-if TYPE_CHECKING:
-    from pdc_core.folding.addition import Survivors
-    from pdc_core.graph.tracing import Program
+
+@dataclass(frozen=True)
+class Survivors:
+    """Which channels of the program stay, and which one stands for each.
+
+    Attributes
+    ----------
+    stays : bool array
+        For every class of ids, whether it stays.
+    stands_for : int array
+        For every class, the class that stays for it.
+    """
+
+    stays: np.ndarray
+    stands_for: np.ndarray
 
 
 class Gather(nn.Module):

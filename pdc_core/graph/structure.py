@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import fx
 
 from pdc_core.errors import PDCError
 
@@ -60,12 +61,48 @@ class ChannelGroup:
     norms: tuple[Slice, ...]
     readers: tuple[Slice, ...]
     frozen: str | None = None
-    block: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    block: NDArray[np.int64] = None  # type: ignore[assignment]  # all zero unless given
+
+    def __post_init__(self) -> None:
+        if self.block is None:
+            object.__setattr__(self, "block", np.zeros(self.size, dtype=np.int64))
 
     @cached_property
     def blocks(self) -> int:
         """Number of blocks; a plan's count is a multiple of it."""
-        return int(self.block.max()) + 1 if len(self.block) else 1
+        return int(self.block.max()) + 1 if self.size else 1
+
+    def details(self) -> str:
+        """Return who forces whom, one line per layer: what writes, normalises and reads these channels, and why.
+
+        Examples
+        --------
+        >>> import torch, pdc_core as pdc
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3))
+        >>> print(pdc.trace(net.eval(), torch.zeros(1, 1, 8, 8)).groups[0].details())
+        0: 8 channels, can be clustered
+          written by    0[0:8]
+          normalised by 1[0:8]
+          read by       2[0:8]
+        """
+        lines = [
+            f"{self.name}: {self.size} channels, " + (f"frozen: {self.frozen}" if self.frozen else "can be clustered")
+        ]
+        for role, parts in (
+            ("written by   ", self.producers),
+            ("normalised by", self.norms),
+            ("read by      ", self.readers),
+        ):
+            lines += [f"  {role} {part}" for part in parts]
+        if len(self.producers) > 1:
+            lines.append(
+                "  tied: all of these producers get the same labels, because their channels meet in a sum or product"
+            )
+            lines[-1] += " or pass through a depthwise convolution"
+        if self.blocks > 1:
+            each = self.size // self.blocks
+            lines.append(f"  {self.blocks} blocks of {each} channels (grouped convolution): each keeps equally many")
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         state = f"frozen: {self.frozen}" if self.frozen else f"{len(self.producers)} producers"
@@ -113,6 +150,32 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class Program:
+    """The traced forward pass with the channels of every activation, for `fold`.
+
+    Attributes
+    ----------
+    graph : fx.Graph
+        The torch.fx program.
+    values : dict of fx.Node to Any
+        What each node returns, with `Ids` for activations (`classes` gives the class of an id).
+    classes : int array
+        The class of each id; ids of one class are tied.
+    group, position : int array
+        For each class the index of its group (-1: none) and its place in that group.
+    expanded : frozenset of fx.Node
+        Sums whose operands `gather` expands to full width.
+    """
+
+    graph: fx.Graph
+    values: dict[fx.Node, Any]
+    classes: NDArray[np.int64]
+    group: NDArray[np.int64]
+    position: NDArray[np.int64]
+    expanded: frozenset[fx.Node]
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The channel groups of a network under one residual treatment. Made by `trace`, reused by every plan.
 
@@ -132,7 +195,7 @@ class ChannelGraph:
     params: int
     norm_params: tuple[int, ...]
     input_shape: tuple[int, ...]
-    program: Any = field(repr=False, default=None)  # the traced program, for `fold` (graph.tracing.Program)
+    program: Program = field(repr=False)
 
     @cached_property
     def clusterable(self) -> tuple[ChannelGroup, ...]:

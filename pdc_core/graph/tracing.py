@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -16,32 +15,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.grouping import build_groups
-from pdc_core.graph.ids import Ids, IntArray
+from pdc_core.graph.ids import Ids
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.shapes import ids_in
-from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """The traced forward pass with the channels of every activation, for `fold`.
-
-    Attributes
-    ----------
-    graph : the torch.fx program.
-    values : node -> what it returns, with `Ids` for activations (their channels numbered by class, see `classes`).
-    classes : id -> class; ids of one class are tied.
-    group, position : class -> index of its group (-1: none) and its place in that group.
-    expanded : sums whose operands `gather` expands to full width.
-    """
-
-    graph: fx.Graph
-    values: dict[fx.Node, Any]
-    classes: IntArray
-    group: IntArray
-    position: IntArray
-    expanded: frozenset[fx.Node]
-
+from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
 # the other threads of a server, which run networks meanwhile, are handed through to what they asked for.

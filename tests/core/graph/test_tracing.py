@@ -242,3 +242,26 @@ def test_an_unknown_group_name_is_answered_with_the_ones_there_are() -> None:
     graph = pdc.trace(chain().eval(), torch.zeros(1, 2, 6, 6))
     with pytest.raises(pdc.PDCError, match=r"no channel group 'conv9'.*0, 3, 8"):
         graph.group("conv9")
+
+
+def test_details_say_who_forces_whom_and_why() -> None:
+    graph = pdc.trace(lively_(Net(lambda n, x: n.a(x) + n.b(x))), X[:1], "shared")
+    assert graph.group("a").details().splitlines() == [
+        "a: 6 channels, can be clustered",
+        "  written by    a[0:6]",
+        "  written by    b[0:6]",
+        "  read by       read[0:6]",
+        "  tied: all of these producers get the same labels, because their channels meet in a sum or product or pass "
+        "through a depthwise convolution",
+    ]
+    assert "frozen: is the network's output" in graph.group("read").details()
+    grouped = pdc.trace(lively_(SOUND["grouped"][0]), X[:1]).group("a")
+    assert "3 blocks of 2 channels" in grouped.details()
+
+
+def test_every_group_knows_the_block_of_every_channel() -> None:
+    for net, _ in (SOUND["grouped"], SOUND["sum"]):
+        for group in pdc.trace(lively_(net), X[:1]):
+            assert group.block.shape == (group.size,)
+            assert len(np.unique(group.block)) == group.blocks
+    assert pdc.ChannelGroup("alone", 3, (), (), ()).block.tolist() == [0, 0, 0]
