@@ -11,7 +11,7 @@ from pdc_core.runs import list_runs
 from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, COSTS, all_runs, stages
+from ui.runs.compare import BEFORE, COSTS, all_runs, count_test_images, stages
 from ui.runs.downloads import takeaway
 from ui.runs.progress import choose_run
 from ui.runs.sections import SECTIONS
@@ -74,7 +74,10 @@ facts[3].metric(
 
 scatter, widths = st.columns(2, gap="large")
 with scatter:
-    figure(charts.accuracy_against(stages(alike, cost), cost, COSTS[cost][2], chosen), key="trade_off")
+    n_test = count_test_images(run)
+    figure(charts.accuracy_against(stages(alike, cost), cost, COSTS[cost][2], chosen, n_test), key="accuracy_against")
+    if n_test:
+        st.caption(charts.accuracy_caption(n_test))
 with widths:
     figure(charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""), key="widths")
 

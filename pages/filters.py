@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pdc_core import charts
 from ui.choice import lecture
 from ui.current_plan import current_plan, network_key, undo_buttons
-from ui.drawing import paint_first
+from ui.drawing import flush_to_browser
 from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_how_many, set_count
 from ui.filters.edit_bar import draw_edit_bar
 from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
 from ui.filters.layouts import background_maps
-from ui.filters.linked_views import draw_table, draw_views
+from ui.filters.linked_views import draw_table, draw_views, shown_kernels
 from ui.filters.options import cluster_seed, draw_options, highlighted
 from ui.network import FilterMap, group_kernels
 from ui.page import begin
@@ -92,15 +93,15 @@ draw_views(shown, drawn, method, highlight)
 chance = f"seed {cluster_seed()}" if method == "UMAP" else "no seed"
 st.caption(
     f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}, {chance} · trustworthiness {drawn.quality:.2f} "
-    "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid · in a "
-    "kernel blue is negative, orange positive, one scale for all"
+    "(1: neighbours on the map are neighbours in truth) · distances are not to scale · a cross is a centroid · "
+    f"tiles show {shown_kernels(shown)} · {charts.SIGNED}, one scale for all tiles"
 )
 if kind == "UMAP" and not layout.done():
     wait_for_umap()
 elif kind == "UMAP" and layout.exception() is not None:
     st.caption("UMAP failed on this layer; PCA is shown.")
 
-paint_first()
+flush_to_browser()
 if not few:
     draw_edit_bar(shown)
 view = st.segmented_control(

@@ -9,7 +9,7 @@ from pdc_core import charts
 from pdc_core.costs import plan_cost
 from ui.choice import lecture
 from ui.current_plan import current_plan, undo_buttons
-from ui.drawing import cut, figure, numbers_first, percent, short
+from ui.drawing import cut, figure, flush_to_browser, percent, short
 from ui.network import network_cost
 from ui.page import begin
 from ui.plan.files import draw_named, draw_save
@@ -43,7 +43,7 @@ facts[2].metric(
 with facts[3]:
     draw_preview(network, plan)
 
-numbers_first()
+flush_to_browser(0.03)
 tools = st.columns([4, 1.5, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
     "Keep in all layers [% of the filters]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),

@@ -43,11 +43,12 @@ def html_report(run: Run) -> str:
         raise PDCError(f"The run {run.id} has no folded network to report on; it is {run.state}.")
     from plotly.offline import get_plotlyjs
 
-    title = f"{run.spec.model} on {run.spec.data}, folded"
+    title, n_test = f"{run.spec.model} on {run.spec.data}, folded", run.report.get("test_images")
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{_sentence(run)}</p>",
         _table(run),
+        *([f"<p>{charts.accuracy_caption(n_test)}</p>"] if n_test else []),
         *(_figure(chart, i) for i, chart in enumerate(_figures(run))),
         "<h2>Do it again</h2>",
         "<p>Save the plan below as plan.json. The whole run file is run.yaml in the run folder.</p>",
@@ -111,7 +112,7 @@ def _figures(run: Run) -> list[go.Figure]:
     train = pd.DataFrame([e for e in run.events if e.get("kind") == "train"])
     measured = pd.DataFrame([e for e in run.events if e.get("kind") == "evaluation"])
     found = [
-        charts.accuracy_against(stages, "MACs", "of one image [millions]"),
+        charts.accuracy_against(stages, "MACs", "of one image [millions]", n_test=report.get("test_images")),
         charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""),
     ]
     if len(train) and len(measured):

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
 # Streamlit's own chart theme writes in a grey that a projector swallows.
 _FONT = '"Source Sans", sans-serif'
-_PAUSED, _PAUSE = "waited_before_charts", 0.6  # seconds
-_MOMENT = 0.03  # seconds
+_FLUSHED, _FIRST = "waited_before_charts", 0.6  # seconds
 _LARGER = 1.25  # figures in a lecture: their letters are in pixels and would stay as they are
 _drawing = component("drawing")
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
@@ -49,7 +48,7 @@ def cut(before: float, after: float) -> str:
 
 def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
-    paint_first()
+    flush_to_browser()
     chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
     if lecture():
         chart = _enlarged(chart)
@@ -70,27 +69,23 @@ def drawn(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
     data = {"html": drawing.html, "title": drawing.title, "name": f"pdc-{key}", "format": picture_format()}
     _drawing(key=key, data=data)
-    paint_first()  # formulas and charts come after it
+    flush_to_browser()  # formulas and charts come after it
 
 
-def paint_first() -> None:
-    """Wait a moment, once in a session, before something that the browser needs a large library for.
+def flush_to_browser(seconds: float = 0.0) -> None:
+    """Wait so that the browser shows what it was sent, before something that takes it long to draw.
 
-    It shows nothing of what arrives together until it has read them all (plotly's 5 MB take a second or more); what
-    arrived before is on the screen by then.
+    What arrives within 10 ms appears together, when the last of it is drawn; 0.03 seconds part two pieces. The first
+    call of a session waits 0.6 seconds at least: the browser has plotly's 5 MB still to read.
+
+    Parameters
+    ----------
+    seconds : float, default 0
+        How long to wait after the first call of a session, 0 or more.
     """
-    if _PAUSED not in st.session_state:
-        st.session_state[_PAUSED] = True
-        time.sleep(_PAUSE)
-
-
-def numbers_first() -> None:
-    """Let the browser show the numbers that were just sent before a table and a chart that it takes long to draw.
-
-    What arrives within 10 ms of each other appears together, when the last of it is drawn.
-    """
-    paint_first()
-    time.sleep(_MOMENT)
+    first = _FLUSHED not in st.session_state
+    st.session_state[_FLUSHED] = True
+    time.sleep(max(seconds, _FIRST if first else 0.0))
 
 
 def _enlarged(chart: go.Figure) -> go.Figure:

@@ -5,10 +5,25 @@ symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
 from pdc_core.charts.cluster_count import every_k, tree_lines
-from pdc_core.charts.comparison import accuracy_against, class_changes, confusion_change, speed_up
+from pdc_core.charts.comparison import (
+    accuracy_against,
+    accuracy_caption,
+    class_changes,
+    confusion_change,
+    speed_up,
+    wilson_interval,
+)
 from pdc_core.charts.drawing import Drawing
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
-from pdc_core.charts.kernels import GRID_WIDTH, KERNEL_GAP, KERNEL_LIMIT, grid_columns, kernel_picture
+from pdc_core.charts.kernels import (
+    GRID_WIDTH,
+    KERNEL_GAP,
+    KERNEL_LIMIT,
+    grid_columns,
+    kernel_picture,
+    legible_kernels,
+    strongest_channels,
+)
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
@@ -19,11 +34,14 @@ from pdc_core.charts.palette import (
     GREY,
     ORANGE,
     PURPLE,
+    SIGNED,
     SKY,
     SYMBOLS,
     VERMILION,
     colour,
     short,
+    signed_colour,
+    signed_rgb,
     symbol,
 )
 from pdc_core.charts.sensitivity import sensitivity_curves
@@ -42,11 +60,13 @@ __all__ = [
     "LEGEND_LIMIT",
     "ORANGE",
     "PURPLE",
+    "SIGNED",
     "SKY",
     "SYMBOLS",
     "VERMILION",
     "Drawing",
     "accuracy_against",
+    "accuracy_caption",
     "accuracy_curve",
     "before_after_bars",
     "class_changes",
@@ -59,6 +79,7 @@ __all__ = [
     "grid_columns",
     "kernel_picture",
     "layer_bars",
+    "legible_kernels",
     "loss_curves",
     "motion",
     "over_seeds",
@@ -66,11 +87,15 @@ __all__ = [
     "rows_height",
     "sensitivity_curves",
     "short",
+    "signed_colour",
+    "signed_rgb",
     "speed_up",
+    "strongest_channels",
     "sum_bars",
     "symbol",
     "three_filters",
     "tiles",
     "tree_lines",
     "tying_curves",
+    "wilson_interval",
 ]

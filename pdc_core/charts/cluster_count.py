@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from pdc_core.charts.palette import BLUE, GREEN, GREY, VERMILION, colour
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+_NARROW = 440  # pixels of the axis of a chart that takes half of a page on a screen of 1280
+_CHARACTER, _APART = 8, 6  # pixels of a figure in a label, and between two labels
+_UPRIGHT = 11  # pixels that a label takes when it is turned upright
+_NAMED = 12  # filters of a leaf that are named on hover
 
 
 def every_k(frame: pd.DataFrame, k: int, suggested: int | None = None, now: float | None = None) -> go.Figure:
@@ -77,6 +82,9 @@ def every_k(frame: pd.DataFrame, k: int, suggested: int | None = None, now: floa
 def tree_lines(joints: NDArray[np.float64], members: Sequence[NDArray[np.int64]], k: int) -> go.Figure:
     """Draw a dendrogram with its cut at k clusters; a click on a joint keeps what it joins apart.
 
+    Leaves are labelled where the labels fit without touching (upright from about 17, none from 41 leaves); on hover
+    the foot of every line names its filters.
+
     Parameters
     ----------
     joints, members : of `cluster.dendrogram`
@@ -88,19 +96,19 @@ def tree_lines(joints: NDArray[np.float64], members: Sequence[NDArray[np.int64]]
     n = sum(len(m) for m in members)
     below, above = _around_cut(joints, k, n)
     level = (below + above) / 2
+    ticks = _leaf_labels(members)
     figure = blank(
         f"Which filters merge first: the tree, cut at {k} clusters",
-        x="filters" if leaves == n else f"groups of filters, the lowest {n - leaves} merges are not drawn",
+        x=("filters" if leaves == n else f"groups of filters, the lowest {n - leaves} merges are not drawn")
+        + ("" if ticks["showticklabels"] else " (point at the foot of a line for numbers)"),
         y="height of a merge",
         height=380,
         alt=f"{leaves} leaves; the cut is at a height of {level:.3g}.",
         dragmode=False,
         xaxis={
-            "tickvals": list(range(leaves)),
-            "ticktext": [str(m[0]) if len(m) == 1 else f"{len(m)}×" for m in members],
+            **ticks,
             "showgrid": False,
             "range": [-0.7, leaves - 0.3],
-            "tickfont": {"size": 11 if leaves > 32 else 13},
         },
         yaxis={"rangemode": "tozero", "range": [0, 1.05 * float(heights.max() or 1)]},
     )
@@ -122,8 +130,41 @@ def tree_lines(joints: NDArray[np.float64], members: Sequence[NDArray[np.int64]]
             unselected={"marker": {"opacity": 1}},
         )
     )
+    figure.add_trace(
+        go.Scatter(
+            x=list(range(leaves)),
+            y=[0.0] * leaves,
+            mode="markers",
+            marker={"size": 5, "color": GREY},
+            hovertext=[_named(m) for m in members],
+            hovertemplate="%{hovertext}<extra></extra>",
+            unselected={"marker": {"opacity": 1}},
+        )
+    )
     figure.add_hline(y=level, line={"color": VERMILION, "width": 2, "dash": "dash"})
     return figure
+
+
+def _leaf_labels(members: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
+    """Return the ticks of the leaves: level, upright, or without labels, whatever fits."""
+    texts = [str(m[0]) if len(m) == 1 else f"{len(m)}×" for m in members]
+    longest = max(len(text) for text in texts)
+    level = len(texts) * (_CHARACTER * longest + _APART) <= _NARROW
+    return {
+        "tickvals": list(range(len(texts))),
+        "ticktext": texts,
+        "tickangle": 0 if level else -90,
+        "tickfont": {"size": 13 if level else 11},
+        "showticklabels": level or len(texts) * _UPRIGHT <= _NARROW,
+    }
+
+
+def _named(filters: NDArray[np.int64]) -> str:
+    """Name the filters of a leaf; of many, the first ones."""
+    if len(filters) == 1:
+        return f"filter {filters[0]}"
+    more = f" and {len(filters) - _NAMED} more" if len(filters) > _NAMED else ""
+    return f"{len(filters)} filters: {', '.join(map(str, filters[:_NAMED]))}{more}"
 
 
 def _around_cut(joints: NDArray[np.float64], k: int, n: int) -> tuple[float, float]:

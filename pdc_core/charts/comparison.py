@@ -6,38 +6,102 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pdc_core.analysis.metrics import pareto_front
 from pdc_core.charts.figure import blank
-from pdc_core.charts.palette import BLUE, GREY, ORANGE, VERMILION, colour, symbol
+from pdc_core.charts.palette import BLUE, GREY, ORANGE, VERMILION, colour, signed_scale, symbol
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 _CLASSES_DRAWN = 100
+Z95 = 1.959963984540054  # of a normal distribution, 95 % lies within so many standard deviations
+_LEAST_SPAN = 2.0  # points of accuracy
 
 
-def accuracy_against(frame: pd.DataFrame, quantity: str, unit: str, chosen: str | None = None) -> go.Figure:
-    """Draw test accuracy against a cost for every run, joined from before over reconstructed to folded, and the front.
+def wilson_interval(accuracy: ArrayLike, n: int, z: float = Z95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the accuracy on all images of the kind lies, given that on n of them; Wilson 1927.
+
+    With p the accuracy measured, the bounds are (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n). Unlike
+    p ± z sqrt(p (1 - p) / n) they stay between 0 and 1 and have a width where p is 0 or 1.
 
     Parameters
     ----------
-    frame : DataFrame with columns `run` (name), `stage` ("before", "reconstructed", "folded"), `cost`, `accuracy`
-        (0 to 1), one row a stage in that order
-    quantity, unit : what `cost` is, such as "MACs", "of one image [millions]"
-    chosen : the run to draw in full colour, by name
+    accuracy : array of any shape
+        Shares of right answers p, 0 to 1.
+    n : int
+        Number of images, at least 1.
+    z : float, default 1.96
+        Quantile of the normal distribution, above 0; the default gives 95 %.
+
+    Returns
+    -------
+    lower, upper : arrays of the shape of `accuracy`
+        0 to 1.
+
+    Examples
+    --------
+    >>> [round(float(bound), 4) for bound in wilson_interval(0.5, 4)]
+    [0.15, 0.85]
+    """
+    p = np.asarray(accuracy, dtype=np.float64)
+    middle = p + z**2 / (2 * n)
+    reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    lower, upper = ((middle + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
+    return np.clip(lower, 0, p), np.clip(upper, p, 1)
+
+
+def accuracy_caption(n_test: int) -> str:
+    """Say what the bars of `accuracy_against` are and how many points one test image is.
+
+    Parameters
+    ----------
+    n_test : int
+        Number of test images, at least 1.
+
+    Examples
+    --------
+    >>> accuracy_caption(360)
+    'Bars are 95 % Wilson intervals for 360 test images; one image is 0.28 points.'
+    """
+    return f"Bars are 95 % Wilson intervals for {n_test:,} test images; one image is {100 / n_test:.2g} points."
+
+
+def accuracy_against(
+    frame: pd.DataFrame, quantity: str, unit: str, chosen: str | None = None, n_test: int | None = None
+) -> go.Figure:
+    """Draw test accuracy against a cost for every run, joined from before over reconstructed to folded, and the front.
+
+    The accuracy axis spans two points at least.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `run` (name), `stage` ("before", "reconstructed", "folded"), `cost` and `accuracy` (0 to 1), one row
+        per stage in that order.
+    quantity : str
+        What `cost` is, such as "MACs".
+    unit : str
+        Its unit, such as "of one image [millions]".
+    chosen : str, optional
+        Name of the run to draw in full colour; all are when it is not given.
+    n_test : int, optional
+        Number of test images, at least 1: every point gets its 95 % Wilson interval. No bars when it is not given.
     """
     import plotly.graph_objects as go
 
     runs = list(dict.fromkeys(frame["run"]))
     front = frame[pareto_front(frame["cost"], frame["accuracy"])].sort_values("cost")
+    accuracy = frame["accuracy"].to_numpy(dtype=np.float64)
+    lower, upper = (accuracy, accuracy) if n_test is None else wilson_interval(accuracy, n_test)
     figure = blank(
         f"Test accuracy against {quantity}: before, reconstructed, folded",
         x=f"{quantity} {unit}", y="test accuracy [%]", height=460, legend=True, xaxis={"rangemode": "tozero"},
+        yaxis={"range": _accuracy_range(100 * lower, 100 * upper)},
         alt=f"{len(runs)} runs; {len(front)} points are on the Pareto front, the best is "
-        f"{100 * float(frame['accuracy'].max()):.2f} percent.",
+        f"{100 * float(frame['accuracy'].max()):.2f} percent." + (f" {accuracy_caption(n_test)}" if n_test else ""),
     )  # fmt: skip
     figure.add_trace(
         go.Scatter(
@@ -47,7 +111,8 @@ def accuracy_against(frame: pd.DataFrame, quantity: str, unit: str, chosen: str 
     )  # fmt: skip
     marks = {"before": "-open", "reconstructed": "-open-dot", "folded": ""}
     for i, run in enumerate(runs):
-        points = frame[frame["run"] == run]
+        own = (frame["run"] == run).to_numpy()
+        points = frame[own]
         faded = chosen is not None and run != chosen
         figure.add_trace(
             go.Scatter(
@@ -57,11 +122,25 @@ def accuracy_against(frame: pd.DataFrame, quantity: str, unit: str, chosen: str 
                     "size": 11 if faded else 15, "color": colour(i), "line": {"width": 2, "color": colour(i)},
                     "symbol": [symbol(i) + marks[stage] for stage in points["stage"]],
                 },
+                error_y={
+                    "type": "data", "symmetric": False, "array": 100 * (upper - accuracy)[own],
+                    "arrayminus": 100 * (accuracy - lower)[own], "thickness": 1.5, "width": 5, "color": colour(i),
+                    "visible": n_test is not None,
+                },
                 customdata=[f"{run}, {stage}" for stage in points["stage"]],
                 hovertemplate="%{customdata}: %{y:.2f} %, %{x:.4g} " + f"{quantity} {unit}<extra></extra>",
             )
         )  # fmt: skip
     return figure
+
+
+def _accuracy_range(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> list[float]:
+    """Return an axis in percent that holds all bars with a margin, and spans two points at least."""
+    low, high = (float(lower.min()), float(upper.max())) if len(lower) else (0.0, 100.0)
+    span = max(_LEAST_SPAN, 1.12 * (high - low))
+    top = min((low + high + span) / 2, 100 + 0.06 * span)
+    bottom = max(top - span, -0.06 * span)
+    return [bottom, bottom + span]
 
 
 def class_changes(classes: Sequence[str], before: NDArray[Any], after: NDArray[Any]) -> go.Figure:
@@ -95,7 +174,7 @@ def class_changes(classes: Sequence[str], before: NDArray[Any], after: NDArray[A
 
 
 def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArray[Any]) -> go.Figure:
-    """Draw which confusions the folded network makes more often (orange) or less often (blue).
+    """Draw which confusions the folded network makes more often (orange) or less often (blue), in signed colours.
 
     Parameters
     ----------
@@ -118,7 +197,7 @@ def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArra
     figure.add_trace(
         go.Heatmap(
             x=list(classes), y=list(classes), z=change, zmin=-bound, zmax=bound, xgap=1, ygap=1,
-            colorscale=[[0, BLUE], [0.5, "#F6F6F6"], [1, VERMILION]], colorbar={"title": {"text": "images"}},
+            colorscale=signed_scale(), colorbar={"title": {"text": "images"}},
             hovertemplate="%{y} called %{x}: %{z:+.0f} images<extra></extra>",
         )
     )  # fmt: skip

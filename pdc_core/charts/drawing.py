@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_NEGATIVE, _ZERO, _POSITIVE = (np.array(rgb) for rgb in ((0, 90, 160), (246, 246, 246), (213, 94, 0)))
+from pdc_core.charts.palette import signed_colour
+
 _LETTER = 17  # pixels of a letter on the page beside which a unit is a pixel; with larger ones the picture grows
 _INK = "#1c2126"  # on cells, which are light on a dark page too
 
@@ -50,7 +51,7 @@ class Drawing:
 def panel(
     values: NDArray[Any], x: float, y: float, side: float, name: str, bound: float, digits: int | None = None
 ) -> str:
-    """Draw an array as coloured cells, blue below 0 and orange above, with its name over it; on hover its numbers.
+    """Draw an array as cells in signed colours, with its name over it; on hover its numbers.
 
     Parameters
     ----------
@@ -74,14 +75,3 @@ def panel(
                 f'fill="{_INK}" pointer-events="none">{value:.{digits}f}</text>'
             )
     return "".join(parts)
-
-
-def signed_colour(share: float) -> str:
-    """Return the colour of a value as a share of the largest: -1 blue, 0 nearly white, 1 orange.
-
-    >>> signed_colour(-1), signed_colour(0), signed_colour(2)
-    ('#005aa0', '#f6f6f6', '#d55e00')
-    """
-    share = float(np.clip(share, -1, 1))
-    mixed = _ZERO + abs(share) * ((_NEGATIVE if share < 0 else _POSITIVE) - _ZERO)
-    return "#" + "".join(f"{round(float(part)):02x}" for part in mixed)

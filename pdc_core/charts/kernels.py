@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pdc_core.charts.palette import signed_rgb
+
 KERNEL_LIMIT = 64
+_LEGIBLE = 2  # pixels of a weight that can still be told from its neighbours
+_FEW = 4  # below so many input channels, their mean says more
 KERNEL_GAP = 4  # between tiles, in weights
 GRID_WIDTH = 316  # pixels: a grid of tiles that fits beside a map on a projector of 1280
 
@@ -22,9 +26,9 @@ def grid_columns(n: int) -> int:
 
 
 def kernel_picture(
-    filters: NDArray[Any], columns: int = 16, scale: int = 4, bound: float | None = None
+    filters: NDArray[Any], columns: int = 16, scale: int = 4, bound: float | None = None, gap: int = KERNEL_GAP
 ) -> NDArray[np.uint8]:
-    """Draw filters as tiles: blue weights are negative, orange positive, white zero; one scale for all.
+    """Draw filters as tiles in signed colours (`palette.signed_rgb`), one scale for all.
 
     Every filter is one tile, its input channels side by side in it, read row by row; of more than 64 input
     channels the 64 of largest norm are drawn.
@@ -39,6 +43,8 @@ def kernel_picture(
         Pixels of a weight, at least 1.
     bound : float, optional
         The |weight| of full colour; the largest of `filters` when not given. Pictures to compare share it.
+    gap : int, default 4
+        Weights between two tiles, 0 or more.
 
     Returns
     -------
@@ -53,10 +59,8 @@ def kernel_picture(
     weights = np.asarray(filters, dtype=np.float64)
     if weights.ndim == 2:
         weights = weights[:, :, None, None]
+    weights = strongest_channels(weights, KERNEL_LIMIT)
     n, c, kh, kw = weights.shape
-    if c > KERNEL_LIMIT:
-        largest = np.sort(np.argsort((weights**2).sum(axis=(0, 2, 3)))[-KERNEL_LIMIT:])
-        weights, c = weights[:, largest], KERNEL_LIMIT
     bound = bound or float(np.abs(weights).max()) or 1.0
     across = int(np.ceil(np.sqrt(c)))
     down = int(np.ceil(c / across))
@@ -66,8 +70,7 @@ def kernel_picture(
         top, left = (j // across) * (kh + seam), (j % across) * (kw + seam)
         tile[:, top : top + kh, left : left + kw] = np.clip(weights[:, j] / bound, -1, 1)
     tile = tile.repeat(scale, axis=1).repeat(scale, axis=2)
-    gap = KERNEL_GAP * scale
-    height, width = tile.shape[1] + gap, tile.shape[2] + gap
+    height, width = tile.shape[1] + gap * scale, tile.shape[2] + gap * scale
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
     canvas = np.full((rows * height, columns * width), np.nan)
@@ -77,12 +80,80 @@ def kernel_picture(
     return _diverging(canvas)
 
 
+def strongest_channels(filters: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return the input channels of largest norm over all filters, in their own order.
+
+    Every filter keeps the same channels, so that filters can be compared.
+
+    Parameters
+    ----------
+    filters : array (n, c, kh, kw) or (n, c)
+        Weights of a convolution or of a linear layer.
+    count : int
+        Channels to keep, at least 1; all where there are no more.
+
+    Returns
+    -------
+    array (n, min(c, count), kh, kw) or (n, min(c, count))
+
+    Examples
+    --------
+    >>> strongest_channels(np.array([[1.0, -5.0, 2.0], [0.0, 0.0, 2.0]]), 2).tolist()
+    [[-5.0, 2.0], [0.0, 2.0]]
+    """
+    weights = np.asarray(filters)
+    if count >= weights.shape[1]:
+        return weights
+    norms = (weights.astype(np.float64) ** 2).sum(axis=(0, *range(2, weights.ndim)))
+    return weights[:, np.sort(np.argsort(norms, kind="stable")[-count:])]
+
+
+def legible_kernels(filters: NDArray[Any], side: float, gap: int = KERNEL_GAP) -> tuple[NDArray[Any], str]:
+    """Return as much of each filter as can be read in a tile, and what that is, in words.
+
+    All input channels where at most 64 are there and fit with 2 pixels per weight, else the strongest (`strongest_channels`), else, where
+    fewer than 4 fit, the mean over all input channels.
+
+    Parameters
+    ----------
+    filters : array (n, c, kh, kw) or (n, c)
+        Weights of a convolution or of a linear layer.
+    side : float
+        Width of a tile and the gap to the next in pixels, above 0.
+    gap : int, default 4
+        Weights between two tiles, 0 or more.
+
+    Returns
+    -------
+    shown : array (n, m, kh, kw), m from 1 to c
+    words : str
+        Such as "all 3 input channels", "the 16 strongest of 64 input channels".
+
+    Examples
+    --------
+    >>> legible_kernels(np.zeros((64, 64, 3, 3)), side=39)[1]
+    'the 16 strongest of 64 input channels'
+    >>> legible_kernels(np.zeros((512, 512, 3, 3)), side=10)[1]
+    'the mean over 512 input channels'
+    """
+    weights = np.asarray(filters)
+    if weights.ndim == 2:
+        weights = weights[:, :, None, None]
+    c, (kh, kw) = weights.shape[1], weights.shape[2:]
+    seam = 1 if kh * kw > 1 else 0
+    across = max(0, int((side / _LEGIBLE - gap + seam) // (kw + seam)))
+    fits = min(across**2, KERNEL_LIMIT)
+    if c == 1:
+        return weights, "the one input channel"
+    if fits >= c:
+        return weights, f"all {c} input channels"
+    if fits >= _FEW:
+        return strongest_channels(weights, fits), f"the {fits} strongest of {c} input channels"
+    return weights.mean(axis=1, keepdims=True), f"the mean over {c} input channels"
+
+
 def _diverging(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Map -1..1 to blue, white, orange; NaN to transparent."""
-    ends = {-1: np.array([0, 90, 160.0]), 1: np.array([213, 94, 0.0])}
-    white = np.array([246, 246, 246.0])
+    """Map -1..1 to signed colours; NaN to transparent."""
     blank = np.isnan(values)
-    v = np.where(blank, 0.0, values)[..., None]
-    rgb = white + np.abs(v) ** 0.7 * (np.where(v < 0, ends[-1], ends[1]) - white)
-    alpha = np.where(blank, 0.0, 255.0)[..., None]
-    return np.concatenate([rgb, alpha], axis=-1).round().astype(np.uint8)
+    alpha = np.where(blank, 0, 255).astype(np.uint8)[..., None]
+    return np.concatenate([signed_rgb(np.where(blank, 0.0, values)), alpha], axis=-1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pdc_core.charts.drawing import Drawing, panel
 from pdc_core.charts.figure import blank
-from pdc_core.charts.palette import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+from pdc_core.charts.palette import BLUE, GREEN, ORANGE, PURPLE, SIGNED, VERMILION
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,10 +40,7 @@ def three_filters(
         parts.append(panel(kernels[i], left, _NAME, _SIDE, f"filter {i}", weight, digits=2))
         parts.append(panel(channels[i], left, below, _SIDE, f"channel {i}", activation))
     parts.append(panel(output, (n + 1) * _STEP, middle, _SIDE, "output y", float(np.abs(output).max()) or 1.0))
-    alt = (
-        f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Blue is negative, orange "
-        "positive."
-    )
+    alt = f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Colours: {SIGNED}."
     return Drawing(title, alt, (n + 1) * _STEP + _SIDE, height, "".join(parts))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pdc_core.charts.figure import blank, line
 from pdc_core.charts.kernels import kernel_picture
-from pdc_core.charts.palette import BLUE, GREY, VERMILION, colour, symbol
+from pdc_core.charts.palette import BLUE, GREY, SIGNED, VERMILION, colour, symbol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ _WIDTH = 900  # pixels that a picture is expected to get
 def tiles(
     filters: NDArray[Any], title: str, names: Sequence[str] | None = None, columns: int = 16, bound: float | None = None
 ) -> go.Figure:
-    """Draw filters, or the channels that they give, as tiles: blue is negative, orange positive, one scale for all.
+    """Draw filters, or the channels that they give, as tiles in signed colours, one scale for all.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def tiles(
         height=60 + max(60, min(620, round(_WIDTH * picture.shape[0] / picture.shape[1]))),
         xaxis={**hidden, "constrain": "domain"},
         yaxis={**hidden, "scaleanchor": "x", "constrain": "domain"},
-        alt=f"{len(filters)} tiles. Blue is negative, orange positive, white zero.",
+        alt=f"{len(filters)} tiles. Colours: {SIGNED}.",
     )
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     figure.add_trace(go.Image(source=source, hoverinfo="skip"))

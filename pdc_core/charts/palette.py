@@ -1,11 +1,13 @@
 """Colours, marker symbols and numbers in words: what every figure shares, and no figure yet.
 
-Okabe and Ito's colours and plotly's symbols tell clusters apart without relying on colour alone.
+Okabe and Ito's colours and plotly's symbols tell clusters apart without relying on colour alone. Signed values are
+blue below 0 and orange above in every picture: kernels, activation maps, the lesson, changes of a confusion matrix.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#8A8A8A"
@@ -23,6 +25,67 @@ def colour(cluster: int) -> str:
 def symbol(cluster: int) -> str:
     """Return the marker symbol of a cluster, a plotly symbol name."""
     return SYMBOLS[cluster % len(SYMBOLS)]
+
+
+# What a caption says of signed colours; the only wording.
+SIGNED = "blue is negative, orange positive, white zero"
+_NEGATIVE, _ZERO, _POSITIVE = (np.array(rgb, dtype=np.float64) for rgb in ((0, 90, 160), (246, 246, 246), (213, 94, 0)))
+_GAMMA = 0.7  # below 1, so that the many small weights of a layer can be told from zero
+
+
+def signed_rgb(shares: ArrayLike) -> NDArray[np.uint8]:
+    """Return the colours of signed values: blue below 0, orange above, nearly white at 0.
+
+    Parameters
+    ----------
+    shares : array of any shape
+        Values divided by the |value| of full colour; what is outside -1..1 has full colour. No NaN.
+
+    Returns
+    -------
+    uint8 array of shape (*shares.shape, 3)
+        Red, green and blue, 0 to 255.
+
+    Examples
+    --------
+    >>> signed_rgb([-1, 0, 2]).tolist()
+    [[0, 90, 160], [246, 246, 246], [213, 94, 0]]
+    """
+    v = np.clip(np.asarray(shares, dtype=np.float64), -1, 1)[..., None]
+    rgb = _ZERO + np.abs(v) ** _GAMMA * (np.where(v < 0, _NEGATIVE, _POSITIVE) - _ZERO)
+    return rgb.round().astype(np.uint8)
+
+
+def signed_colour(share: float) -> str:
+    """Return the colour of one signed value in CSS, see `signed_rgb`.
+
+    Parameters
+    ----------
+    share : float
+        Value divided by the |value| of full colour.
+
+    Examples
+    --------
+    >>> signed_colour(-1), signed_colour(0), signed_colour(2)
+    ('#005aa0', '#f6f6f6', '#d55e00')
+    """
+    return "#" + signed_rgb(share).tobytes().hex()
+
+
+def signed_scale(steps: int = 21) -> list[tuple[float, str]]:
+    """Return the signed colours as a plotly colour scale, for a range that is symmetric about 0.
+
+    Parameters
+    ----------
+    steps : int, default 21
+        Number of colours, odd and at least 3, so that zero is one of them.
+
+    Examples
+    --------
+    >>> signed_scale(3)
+    [(0.0, '#005aa0'), (0.5, '#f6f6f6'), (1.0, '#d55e00')]
+    """
+    return [(float(t), signed_colour(2 * t - 1)) for t in np.linspace(0, 1, steps)]
 
 
 def short(value: float) -> str:

@@ -174,6 +174,7 @@ def run_task(
         folded = measure(small, teacher=test, like=unfolded)
         report |= {"before": test.record, "reconstructed": unfolded.record, "folded": folded.record}
         report |= _comparison(full, small, graph, plan, data) | {"same_predictions": folded.like == 1.0}
+        report["test_images"] = len(data.test)
         latencies = {"before": before, "reconstructed": full, "folded": small}
     end = report.get("folded") or report["taught"]
     report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}

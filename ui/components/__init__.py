@@ -11,14 +11,15 @@ _HERE = Path(__file__).parent
 
 
 def component(name: str) -> Any:
-    """Register a component; the button that saves a picture (`saving`) is at hand in every one."""
+    """Register a component, of the HTML, CSS and JavaScript of `source`."""
     return st.components.v2.component(
-        f"pdc_{name}", html=_text(f"{name}.html"), css=_with_saving(name, "css"), js=_with_saving(name, "js")
+        f"pdc_{name}", html=source(name, "html"), css=source(name, "css"), js=source(name, "js")
     )
 
 
-def _with_saving(name: str, kind: str) -> str:
-    return _text(f"saving.{kind}") + _text(f"{name}.{kind}")
+def source(name: str, kind: str) -> str:
+    """Return a component's "html", "css" or "js"; in the last two `saving`, the button that saves a picture."""
+    return _text(f"{name}.{kind}") if kind == "html" else _text(f"saving.{kind}") + _text(f"{name}.{kind}")
 
 
 def _text(name: str) -> str:

@@ -4,7 +4,8 @@
 // count up here; an answer to an older turn does not undo what was clicked in the meantime.
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 470, PAD = 30, THUMB = 84; // pixels
+const HEIGHT = 470, PAD = 30; // pixels
+const SMALL = 84, LARGE = 300; // pixels: the picture of a filter that is pointed at, of one channel and of many
 const CLICK = 4; // a pointer that moves less is a click
 const NUMBERED = 32; // filters that carry their number on the map
 const LEGEND = 12; // clusters that are named under it
@@ -40,6 +41,10 @@ function svg(name, attributes = {}, parent = null) {
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   parent?.append(node);
   return node;
+}
+
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), character => character.charCodeAt(0));
 }
 
 class Views {
@@ -96,7 +101,9 @@ class Views {
     this.points.length = this.tiles.length = 0;
     this.at = { map: 0, grid: 0 };
     if (this.sheet) URL.revokeObjectURL(this.sheet);
-    this.sheet = URL.createObjectURL(new Blob([Uint8Array.from(atob(sheet.url.split(",")[1]), c => c.charCodeAt(0))]));
+    this.sheet = URL.createObjectURL(new Blob([bytes(sheet.url.split(",")[1])]));
+    this.weights = bytes(this.data.whole.bytes);
+    this.shades = bytes(this.data.whole.shades);
     this.frame.style.setProperty("--sheet", `url(${this.sheet})`);
     const zoom = Math.min(1, sheet.side / sheet.cell[0]);
     this.captioned = zoom * sheet.tile[0] >= CAPTIONED;
@@ -125,6 +132,27 @@ class Views {
     box.style.backgroundSize = `${zoom * columns * cell[0]}px ${zoom * rows * cell[1]}px`;
     box.style.backgroundPosition = `${-zoom * (i % columns) * cell[0]}px ${-zoom * Math.floor(i / columns) * cell[1]}px`;
     return box;
+  }
+
+  /** Draw a filter with all its input channels, large: as `kernel_picture` lays them out, a seam of one weight apart. */
+  whole(i) {
+    const { channels, height, width } = this.data.whole, seam = height * width > 1 ? 1 : 0;
+    const across = Math.ceil(Math.sqrt(channels)), down = Math.ceil(channels / across);
+    const canvas = document.createElement("canvas");
+    canvas.className = "whole";
+    [canvas.width, canvas.height] = [across * (width + seam) - seam, down * (height + seam) - seam];
+    const zoom = Math.max(1, Math.floor((channels > 1 ? LARGE : SMALL) / Math.max(canvas.width, canvas.height)));
+    canvas.style.width = `${Math.min(zoom, SMALL / width) * canvas.width}px`;
+    const image = new ImageData(canvas.width, canvas.height);
+    for (let j = 0, at = i * channels * height * width; j < channels; j++)
+      for (let row = 0; row < height; row++)
+        for (let column = 0; column < width; column++, at++) {
+          const y = Math.floor(j / across) * (height + seam) + row, x = (j % across) * (width + seam) + column;
+          const shade = 3 * this.weights[at], pixel = 4 * (y * canvas.width + x);
+          image.data.set([this.shades[shade], this.shades[shade + 1], this.shades[shade + 2], 255], pixel);
+        }
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    return canvas;
   }
 
   /** Give every filter the colour and shape of its cluster, the grid its order, the legend its names. */
@@ -260,13 +288,14 @@ class Views {
     this.single(i === null ? null : this.data.labels[i]);
     this.tip.hidden = i === null;
     if (i === null) return;
-    const zoom = Math.max(1, Math.round(THUMB / this.data.sheet.tile[0]));
-    this.tip.replaceChildren(this.picture(i, zoom), document.createTextNode(this.said(i)));
+    const note = document.createElement("small");
+    note.textContent = this.data.whole.words;
+    this.tip.replaceChildren(this.whole(i), document.createTextNode(this.said(i)), note);
     const box = node.getBoundingClientRect(), frame = this.frame.getBoundingClientRect();
     const left = box.right - frame.left + 10, wide = this.tip.offsetWidth;
     this.tip.style.left = `${left + wide > frame.width ? box.left - frame.left - wide - 10 : left}px`;
     const top = box.top - frame.top + box.height / 2 - this.tip.offsetHeight / 2;
-    this.tip.style.top = `${Math.max(0, top)}px`;
+    this.tip.style.top = `${Math.max(0, Math.min(top, frame.height - this.tip.offsetHeight))}px`;
   }
 
   choose(filters) {

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from pdc_core import charts
 from ui.drawing import percent, picture
 from ui.filters.group_view import GroupView, maps_of
 from ui.filters.selection import chosen
@@ -41,8 +42,8 @@ def draw_activation_maps(shown: GroupView) -> None:
         )
     st.html(f'<div style="overflow-x:auto"><table style="border-spacing:.5rem .35rem">{"".join(rows)}</table></div>')
     st.caption(
-        "Activation maps where the next layer reads them, on validation images; darker is more active, one scale for a "
-        "filter and its centroid. The centroid's map is what every filter of the cluster gives once it is tied. "
+        "Activation maps where the next layer reads them, on validation images: " + charts.SIGNED + "; one scale "
+        "for a filter and its centroid. The centroid's map is what every filter of the cluster gives once it is tied. "
         + ("Choose up to four filters on the map to see others." if not chosen(shown) else "")
     )
 
@@ -53,11 +54,8 @@ def picture_of(image: NDArray[np.uint8]) -> str:
 
 
 def _heat(values: NDArray[np.float32], top: float) -> str:
-    """Write an activation map as an HTML element: white is 0, dark blue the largest; negative values are orange."""
-    share = np.clip(values / top, -1, 1)[..., None]
-    white, blue, orange = np.array([246.0] * 3), np.array([0, 50, 110.0]), np.array([213, 94, 0.0])
-    pixels = white + np.abs(share) * (np.where(share < 0, orange, blue) - white)
-    return picture(pixels.round().astype(np.uint8), "activation map", _style())
+    """Write an activation map as an HTML element, in signed colours that are full at `top`."""
+    return picture(charts.signed_rgb(values / top), "activation map", _style())
 
 
 def _style() -> str:

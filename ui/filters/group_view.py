@@ -35,6 +35,8 @@ FloatArray = NDArray[np.float64]
 VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "weights in and out"}
 ALGORITHMS = {"kmeans": "k-means", "kmedoids": "k-medoids", "ward": "Ward linkage"}
 _RATE_IMAGES, _RATE_MACS = 200, 4e9
+_ROOMY = 30  # pixels of a cell that has room for a wide gap
+_WHOLE_BYTES = 1_200_000  # of weights that are sent to a page
 
 
 @dataclass(frozen=True)
@@ -101,21 +103,55 @@ def pca_of(_network: Network, key: str, name: str, kind: str) -> FilterMap:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def sheet(_network: Network, key: str, name: str) -> dict[str, Any]:
-    """Draw all kernels in one picture, filter after filter.
+    """Draw all kernels in one picture, filter after filter, each as far as it can be read there.
 
     Returns
     -------
     `url` of the picture, `columns` and `rows` of tiles in it, `cell` and `tile` (width, height in pixels, with and
-    without the gap to the next), and `side`: how wide a cell may be in the grid.
+    without the gap to the next), `side`: how wide a cell may be in the grid, and `words`: what a tile shows.
     """
     kernels = group_kernels(_network, name)
     columns = min(len(kernels), charts.grid_columns(len(kernels)))
     rows, side = -(-len(kernels) // columns), charts.GRID_WIDTH / charts.grid_columns(len(kernels))
-    scale = _scale(kernels, side)
-    pixels = charts.kernel_picture(kernels, columns, scale)
+    gap = charts.KERNEL_GAP if side >= _ROOMY else 1
+    kernels, words = charts.legible_kernels(kernels, side, gap)
+    scale = _scale(kernels, side, gap)
+    pixels = charts.kernel_picture(kernels, columns, scale, gap=gap)
     cell = (pixels.shape[1] // columns, pixels.shape[0] // rows)
-    tile = tuple(pixel - charts.KERNEL_GAP * scale for pixel in cell)
-    return {"url": data_url(pixels), "columns": columns, "rows": rows, "cell": cell, "tile": tile, "side": side}
+    tile = tuple(pixel - gap * scale for pixel in cell)
+    return {
+        "url": data_url(pixels),
+        "columns": columns,
+        "rows": rows,
+        "cell": cell,
+        "tile": tile,
+        "side": side,
+        "words": words,
+    }
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def whole_kernels(_network: Network, key: str, name: str) -> dict[str, Any]:
+    """Return every filter with all its input channels (of a very wide layer, the strongest) for its large picture.
+
+    Returns
+    -------
+    `bytes`: base64 of uint8 (n, channels, height, width), weights from -1 (0) over 0 (127) to 1 (254) times the
+    largest; `channels`, `height` and `width`, the colours of 0 to 254 as `shades` (base64, three bytes each), and
+    `words`: what is shown.
+    """
+    kernels = group_kernels(_network, name)
+    kernels = kernels.reshape(*kernels.shape[:2], *(kernels.shape[2:] or (1, 1)))
+    n, c, height, width = kernels.shape
+    kernels = charts.strongest_channels(kernels, max(1, _WHOLE_BYTES // (n * height * width)))
+    levels = np.arange(-127, 128) / 127
+    steps = np.rint(127 * (kernels / (float(np.abs(kernels).max()) or 1.0))) + 127
+    m = kernels.shape[1]
+    words = f"all {c} input channels" if m == c > 1 else f"the {m} strongest of {c} input channels" if m < c else ""
+    return {
+        "bytes": base64.b64encode(steps.astype(np.uint8).tobytes()).decode(), "channels": m, "height": height,
+        "width": width, "shades": base64.b64encode(charts.signed_rgb(levels).tobytes()).decode(), "words": words,
+    }  # fmt: skip
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
@@ -123,10 +159,11 @@ def data_url(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
 
 
-def _scale(kernels: NDArray[np.float32], pixels: float) -> int:
-    """Pixels of a weight so that a filter is about so many pixels wide."""
-    c = min(kernels.shape[1], charts.KERNEL_LIMIT)
-    return max(1, round(pixels / (np.ceil(np.sqrt(c)) * ((kernels.shape[3] if kernels.ndim == 4 else 1) + 1))))
+def _scale(kernels: NDArray[np.float32], pixels: float, gap: int) -> int:
+    """Return the pixels of a weight so that a filter (n, c, kh, kw) with its gap is about `pixels` wide."""
+    across, (kh, kw) = int(np.ceil(np.sqrt(kernels.shape[1]))), kernels.shape[2:]
+    seam = 1 if kh * kw > 1 else 0
+    return max(1, round(pixels / (across * (kw + seam) - seam + gap)))
 
 
 @st.cache_data(show_spinner="Looking at validation images", max_entries=16)

@@ -10,7 +10,7 @@ import streamlit as st
 from pdc_core import charts
 from ui.components import component
 from ui.drawing import picture_format
-from ui.filters.group_view import GroupView, centres, filter_table, sheet, weights_of
+from ui.filters.group_view import GroupView, centres, filter_table, sheet, weights_of, whole_kernels
 from ui.filters.selection import VIEWS, chosen, last_turn, take_table, take_views, widget_key
 from ui.network import FilterMap
 
@@ -42,6 +42,7 @@ def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int 
         "centres": [[*middle[c].tolist(), int(c)] for c in np.flatnonzero(sizes > 1)],
         "order": np.lexsort((np.arange(len(labels)), labels, -sizes[labels])).tolist(),
         "sheet": sheet(shown.network, shown.key, shown.name),
+        "whole": whole_kernels(shown.network, shown.key, shown.name),
         "colours": charts.COLOURS,
         "symbols": charts.SYMBOLS,
         "highlight": highlight,
@@ -49,6 +50,13 @@ def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int 
         "turn": last_turn(),
         "picture": picture_format(),
     }
+
+
+def shown_kernels(shown: GroupView) -> str:
+    """Say what the tiles show of each kernel, and what the large picture of a filter that is pointed at shows."""
+    small = sheet(shown.network, shown.key, shown.name)["words"]
+    large = whole_kernels(shown.network, shown.key, shown.name)["words"]
+    return small if large in ("", small) else f"{small}; point at a filter for {large}"
 
 
 def draw_table(shown: GroupView) -> None:

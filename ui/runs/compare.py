@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from pdc_core.costs import latency
 from pdc_core.data import Data, Split
+from pdc_core.errors import PDCError
 from pdc_core.export import load
 from pdc_core.runs import Run
 from pdc_core.train import evaluate
 from ui.choice import RANDOM, SHIPPED
 from ui.jobs import Progress, Watched, background
-from ui.network import CHUNK, Network, load_network
+from ui.network import CHUNK, Network, load_images, load_network, stamp_of
 
 STAGES = ("before", "reconstructed", "folded")
 BATCHES = (1, 8, 64, 256)
@@ -56,6 +57,17 @@ def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
             if value is not None:
                 rows.append({"run": name, "stage": stage, "cost": scale * value, "accuracy": at["test_accuracy"]})
     return pd.DataFrame(rows, columns=["run", "stage", "cost", "accuracy"])
+
+
+def count_test_images(run: Run) -> int | None:
+    """Return how many test images a run's accuracy was measured on; None where its data is not here to count them."""
+    written = (run.report or {}).get("test_images")
+    if written is not None:
+        return int(written)
+    try:  # runs of earlier versions do not say it
+        return len(load_images(run.spec.data, stamp_of(run.spec.data.partition(":")[2])).test) or None
+    except (PDCError, OSError):
+        return None
 
 
 def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:

@@ -55,3 +55,22 @@ def test_sensitivity_is_drawn_in_percent_and_every_curve_ends_at_the_whole_netwo
     assert "95.0 %" in figure.layout.title.text
     assert "the lowest point is a with 2 clusters" in figure.layout.meta["alt"]
     assert charts.sensitivity_curves(frame[:0], 0.95).layout.meta["alt"]
+
+
+@pytest.mark.parametrize("n", [2, 16, 17, 20, 32, 40, 64, 200])
+def test_labels_of_the_tree_do_not_touch_and_hover_names_every_filter(n: int) -> None:
+    drawn = dendrogram(curve(np.random.default_rng(1).normal(size=(n, 4))).tree)
+    figure = charts.tree_lines(drawn.joints, drawn.members, 2)
+    axis, feet = figure.layout.xaxis, figure.data[3]
+    if axis.showticklabels:
+        level = axis.tickangle == 0
+        wide = max(len(text) for text in axis.ticktext) * 0.6 * axis.tickfont.size if level else axis.tickfont.size
+        assert wide <= 440 / len(drawn.members)  # pixels of half a page at 1280
+    else:
+        assert len(drawn.members) > 32
+        assert "foot" in axis.title.text
+    assert list(feet.x) == list(range(len(drawn.members)))
+    assert feet.customdata is None  # a click on a foot chooses no count
+    for text, members in zip(feet.hovertext, drawn.members, strict=True):
+        assert text == f"filter {members[0]}" if len(members) == 1 else text.startswith(f"{len(members)} filters: ")
+    assert sum(int(t.split()[0]) if "filters" in t else 1 for t in feet.hovertext) == n

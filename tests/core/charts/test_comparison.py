@@ -101,3 +101,50 @@ def test_the_lesson_draws_every_filter_channel_and_output() -> None:
         assert 0 <= float(rect.get("y", -1)) <= drawing.height - float(rect.get("height", 0))
     assert picture.get("aria-label", "").startswith("Three <filters> on an image. ")
     assert drawing._repr_html_() == drawing.html
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (3, 4), (349, 360), (9_351, 10_000)])
+def test_wilson_bounds_are_the_accuracies_that_the_measured_one_is_z_deviations_from(right: int, n: int) -> None:
+    p = right / n
+    lower, upper = charts.wilson_interval(p, n)
+    for bound in (float(lower), float(upper)):
+        # by definition: (p - bound)^2 = z^2 bound (1 - bound) / n
+        assert (p - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / n, abs=1e-12)
+    assert 0 <= lower <= p <= upper <= 1
+    assert lower < upper
+
+
+def test_wilson_bounds_by_hand() -> None:
+    # p = 349/360, z = 1.96: centre (0.969444 + 0.005336) / 1.010671, reach 1.96 sqrt(0.0000823 + 0.0000074) / 1.010671
+    lower, upper = charts.wilson_interval(349 / 360, 360)
+    assert (float(lower), float(upper)) == pytest.approx((0.9461, 0.9829), abs=1e-4)
+
+
+def test_bars_are_the_wilson_interval_of_each_point_and_only_with_a_count_of_images() -> None:
+    _, first, second = charts.accuracy_against(_STAGES, "MACs", "of one image [millions]", n_test=360).data
+    for line, own in ((first, _STAGES[:3]), (second, _STAGES[3:])):
+        lower, upper = charts.wilson_interval(own["accuracy"], 360)
+        assert list(line.y + line.error_y.array) == pytest.approx(list(100 * upper))
+        assert list(line.y - line.error_y.arrayminus) == pytest.approx(list(100 * lower))
+        assert line.error_y.visible
+    assert not any(line.error_y.visible for line in _FIGURES["accuracy_against"]().data[1:])
+
+
+@pytest.mark.parametrize("n_test", [None, 360, 10_000])
+@pytest.mark.parametrize("accuracy", [(0.969, 0.967, 0.966), (1.0, 1.0, 1.0), (0.0, 0.001, 0.0), (0.9, 0.5, 0.1)])
+def test_the_accuracy_axis_holds_all_bars_and_spans_two_points_at_least(
+    accuracy: tuple[float, ...], n_test: int | None
+) -> None:
+    frame = _STAGES[:3].assign(accuracy=accuracy)
+    figure = charts.accuracy_against(frame, "MACs", "of one image [millions]", n_test=n_test)
+    low, high = figure.layout.yaxis.range
+    assert high - low >= 2 - 1e-9
+    at = frame["accuracy"].to_numpy()
+    lower, upper = (at, at) if n_test is None else charts.wilson_interval(at, n_test)
+    assert low < 100 * lower.min() <= 100 * upper.max() < high
+    assert high - low <= max(2, 1.2 * 100 * (upper.max() - lower.min())) + 1e-9  # and not much more
+
+
+def test_the_caption_says_which_interval_and_how_many_points_one_image_is() -> None:
+    assert "95 % Wilson intervals for 360 test images; one image is 0.28 points" in charts.accuracy_caption(360)
+    assert "10,000 test images; one image is 0.01 points" in charts.accuracy_caption(10_000)

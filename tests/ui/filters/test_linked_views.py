@@ -110,11 +110,34 @@ def test_the_sheet_holds_every_tile_where_the_script_looks_for_it(network: Netwo
     (width, height), (across, down) = found["cell"], found["tile"]
     assert pixels.shape[:2] == (found["rows"] * height, found["columns"] * width)
     assert width <= found["side"] + 1e-9 or found["tile"][0] < width
-    kernels = group_kernels(network, layer)
-    bound = float(np.abs(kernels).max())
     gap = charts.KERNEL_GAP
+    kernels, words = charts.legible_kernels(group_kernels(network, layer), found["side"], gap)
+    assert found["words"] == words
+    bound = float(np.abs(kernels).max())
     for i in (0, n // 2, n - 1):
         left, top = i % found["columns"] * width, i // found["columns"] * height
         scale = (width - across) // gap
         alone = charts.kernel_picture(kernels[i : i + 1], 1, scale, bound)
         assert np.array_equal(pixels[top : top + down, left : left + across], alone[:down, :across])
+
+
+@pytest.mark.parametrize(
+    ("layer", "limit"), [("layer1.0.conv1", 10**6), ("layer3.0.conv2", 10**6), ("layer3.0.conv2", 5760)]
+)
+def test_the_large_picture_has_all_input_channels_or_says_which(
+    network: Network, layer: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import base64
+
+    from ui.filters import group_view
+    from ui.network import group_kernels
+
+    monkeypatch.setattr(group_view, "_WHOLE_BYTES", limit)
+    kernels = group_kernels(network, layer)
+    n, c, kh, kw = kernels.shape
+    found = group_view.whole_kernels.__wrapped__(network, "", layer)
+    m = min(c, limit // (n * kh * kw))
+    assert found["words"] == (f"all {c} input channels" if m == c else f"the {m} strongest of {c} input channels")
+    steps = np.frombuffer(base64.b64decode(found["bytes"]), dtype=np.uint8).reshape(n, m, kh, kw)
+    kept = charts.strongest_channels(kernels, m)
+    assert np.abs((steps.astype(float) - 127) / 127 * np.abs(kernels).max() - kept).max() < np.abs(kernels).max() / 250
