@@ -1,5 +1,6 @@
 # `make app` opens the app on this machine, `make test` runs every test, `make notebooks` opens the lessons in JupyterLab,
-# `make lessons-html` runs them and writes build/lessons/*.html, readable without Jupyter or network.
+# `make lessons-html` runs them and writes build/lessons/*.html, readable without Jupyter or network, `make docs` builds
+# the documentation into build/site.
 # All create .venv first and come back to it in seconds; requirements that changed are installed again.
 
 PYTHON := $(or $(PYTHON),$(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -8,7 +9,7 @@ PORT ?= 8501
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 SETUP = requirements.txt pyproject.toml
 
-.PHONY: app test notebooks lessons-html
+.PHONY: app test notebooks lessons-html docs
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -23,6 +24,9 @@ notebooks: .venv/notebooks.stamp
 
 lessons-html: .venv/notebooks.stamp
 	.venv/bin/python notebooks/render.py
+
+docs: .venv/docs.stamp
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 .venv/bin/python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -43,4 +47,8 @@ lessons-html: .venv/notebooks.stamp
 
 .venv/notebooks.stamp: requirements-notebooks.txt $(SETUP) | .venv/bin/python
 	$(PIP) install -r requirements-notebooks.txt -e .
+	@touch $@ .venv/app.stamp
+
+.venv/docs.stamp: requirements-docs.txt $(SETUP) | .venv/bin/python
+	$(PIP) install --no-compile -r requirements-docs.txt -e .
 	@touch $@ .venv/app.stamp

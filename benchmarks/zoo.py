@@ -2,10 +2,10 @@
 
     python benchmarks/zoo.py [NAME ...]
 
-Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is «exact» when the
-logits of the tied and the folded network agree within 1e-9 of the largest, with the same classes, when torch's own
-counter finds exactly the MACs, and the parameters, that the plan predicted, and when the network that `save` and `load`
-give back answers with the same logits to the last bit. The table by families in the README is written too.
+Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is "exact" if the logits
+of the tied and the folded network agree within 1e-9 of the largest and give the same classes, and if torch's own counter
+finds exactly the MACs and parameters that the plan predicted. It "reloads" if the network that `save` and `load` give back
+has the same logits bit for bit. The table of families in docs/networks.md is written too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "MobileNet": ("mobilenet",), "MNASNet": ("mnasnet",), "EfficientNet": ("efficientnet",), "RegNet": ("regnet",),
     "ShuffleNet": ("shufflenet",), "ConvNeXt": ("convnext",),
 }  # fmt: skip
-README = RESULTS.parents[1] / "README.md"
+PAGE = RESULTS.parents[1] / "docs" / "networks.md"
 BEGIN, END = "<!-- families: written by python benchmarks/zoo.py -->", "<!-- families end -->"
 
 
@@ -158,12 +158,12 @@ def write(rows: list[dict[str, Any]]) -> None:
             f"| {exact} | {again} | {rest} |"
         )
     (RESULTS / "zoo.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    README.write_text(before + BEGIN + "\n" + by_family(rows) + END + rest.partition(END)[2], encoding="utf-8")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n" + by_family(rows) + END + rest.partition(END)[2], encoding="utf-8")
 
 
 def by_family(rows: list[dict[str, Any]]) -> str:
-    """Return the README's table: a family a line, with the range over its networks."""
+    """Return the table of docs/networks.md: one line per family, with the range over its networks."""
     lines = [
         "| family (networks measured) | groups (`shared`) | clusterable: internal | shared | gather | exact, reloads |",
         "|---|--:|--:|--:|--:|---|",
