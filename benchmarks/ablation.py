@@ -1,9 +1,9 @@
-"""Each piece of PDC's default removed, one at a time. Writes benchmarks/results/ablation.csv and .md.
+"""PDC's default with one piece removed at a time. Writes benchmarks/results/ablation.csv and .md.
 
     python benchmarks/ablation.py digits --keep 0.1
-    python benchmarks/ablation.py cifar10 --keep 0.4 --data ../data --checkpoints ../shared/data/resnets_cifar10
+    python benchmarks/ablation.py cifar10 --keep 0.4 --data DATA --checkpoints CHECKPOINTS
 
-Rows are appended as they are finished, and no row is run twice. Seeds and splits are those of quality.py.
+Each row is appended when it is finished, and no row is run twice. Seeds, splits and folders are those of quality.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("task", "variant", "keep", "seed", "test_accuracy", "val_accuracy", "val_loss", "seconds")
 DATA = {"vectors": "activations", "algorithm": "representatives"}
 
-# what is changed: (settings, plan)
+# name of a variant: (settings, parts of the plan) that differ from the default
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "merged at once": ({"merges": 1}, {}),

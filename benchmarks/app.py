@@ -1,10 +1,10 @@
-"""How fast the app feels: first paint and edit to update in headless Chromium. Writes benchmarks/results/app.md.
+"""How fast the app responds: first paint, and edit to update, in headless Chromium. Writes benchmarks/results/app.md.
 
     python benchmarks/app.py
 
-Each time is what a person would see: from the click or the address to the pixels that answer it. Cold: the first page
+Each time is what a person would see: from the click or the URL to the pixels that answer it. Cold: the first page
 of a server that has just started. Warm: a new visitor on a server that has shown the page before and whose UMAP has
-compiled, which takes a core for half a minute after the first visit to Filters. Medians.
+compiled, which keeps one core busy for half a minute after the first visit to Filters. Medians.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ USEFUL = {
     "Learn": "svg rect",
 }
 LARGE = "model=resnet50&data=imagenet&weights=random"
-# Notes, in the browser, the milliseconds from the navigation to the first frame with the element: asking from outside
-# would wait until the browser has read its charting library as well.
+# Records, in the browser, the milliseconds from the navigation to the first frame with the element: asking from outside
+# would also wait until the browser has loaded its charting library.
 PAINTED = """selector => {
   const own = root => root.querySelector(selector) ??
     [...root.querySelectorAll("[data-testid^=stBidi]")].map(n => n.shadowRoot && own(n.shadowRoot)).find(Boolean);
@@ -68,7 +68,7 @@ WATCH = """() => {
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Run an app of its own and give its address."""
+    """Run a separate app and yield its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -94,7 +94,7 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def visitor(browser: Browser) -> Iterator[Page]:
-    """Give a page with an empty cache."""
+    """Yield a page with an empty cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(180_000)
     try:
@@ -104,7 +104,7 @@ def visitor(browser: Browser) -> Iterator[Page]:
 
 
 def first_paint(browser: Browser, address: str, title: str, query: str = "") -> float:
-    """Return the seconds until a page is useful for somebody who comes for the first time."""
+    """Return the seconds until a page is useful for a first-time visitor."""
     with visitor(browser) as page:
         page.add_init_script(f"({PAINTED})({json.dumps(USEFUL[title])})")
         page.goto(f"{address}/{title.lower()}?{query}")
@@ -119,7 +119,7 @@ def warm_up(browser: Browser, address: str) -> None:
 
 
 def edit_to_update(browser: Browser, address: str, query: str = "") -> list[float]:
-    """Return the milliseconds from moving the slider of the plan to its new MACs, again and again."""
+    """Return the milliseconds from each of several moves of the plan's slider to the new MACs."""
     with visitor(browser) as page:
         page.goto(f"{address}/plan?{query}")
         page.wait_for_selector(USEFUL["Plan"])
@@ -133,7 +133,7 @@ def edit_to_update(browser: Browser, address: str, query: str = "") -> list[floa
             page.evaluate(WATCH)
             page.keyboard.press("ArrowLeft" if i % 2 else "ArrowRight")  # there and back: every step changes the MACs
             times.append(float(page.evaluate("() => window.answered")))
-    return times[2:]  # the first two meet caches that are empty
+    return times[2:]  # the first two find empty caches
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
     pip install torch-pruning && python benchmarks/graph.py
 
-Half of the channels of every group at 224x224, float32, under `shared`, which is what Torch-Pruning does at residual
-sums. Best of three alternating runs after a warm-up of both. Memory: peak of a fresh process for each, less what the
-loaded network takes. PDC's time is trace + fold with the labels given; the network is tied beforehand, as it is after
-training. Below: a plan's MACs without building it, and the labels of all of ResNet-50.
+Half of the channels of every group are removed, at 224x224, float32, under `shared`, which is what Torch-Pruning does
+at residual sums. Times: best of three alternating runs after a warm-up of both. Memory: peak of a fresh process for
+each, minus what the loaded network takes. PDC's time is trace + fold with the labels given; the network is tied
+beforehand, as it is after training. Below the table: the MACs of a plan without building it, and the labels for all of ResNet-50.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def peak_here(name: str, which: str) -> None:
     model = network(name)
     labels = labels_of(pdc.trace(model, EXAMPLE, "shared"))
     for p in model.parameters():
-        p.data.fill_(0.1)  # tied without the work of tying, which would set the mark
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: start the high-water mark anew
+        p.data.fill_(0.1)  # tied for free: tying itself would raise the high-water mark
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the high-water mark
     before = memory("VmRSS")
     ours(model, labels) if which == "ours" else theirs(model)
     print(json.dumps({"mib": memory("VmHWM") - before}))

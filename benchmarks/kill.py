@@ -1,9 +1,9 @@
-"""Kill runs at random moments, damage their files, resume them, and compare with runs that nobody touched, bit for bit.
+"""Kill runs at random moments, damage their files, resume them, and compare bit for bit with undisturbed runs.
 
-    python benchmarks/kill.py [--moments 20]        # of each kind of run; writes results/kill.md
+    python benchmarks/kill.py [--moments 20]        # per kind of run; writes results/kill.md
 
-Every other kill is followed by a power cut: one file of the folder is cut off at a random length. Compared are weights,
-labels, every loss and accuracy of the history, and the report's numbers; times and latencies may differ.
+Every second kill is followed by a simulated power cut: one file of the folder is truncated at a random length. Weights,
+labels, every loss and accuracy of the history, and the report's numbers must be equal; times and latencies may differ.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # a fork of a process whose OpenMP threads have begun would wait for them for ever
-import lightning_fabric  # noqa: F401  imported here once, so that workers, which are forks, begin at once
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork of a process whose OpenMP threads run would wait for them forever
+import lightning_fabric  # noqa: F401  imported once here, so that workers, which are forks, start at once
 import sklearn.cluster
 import sklearn.datasets  # noqa: F401
 
@@ -49,7 +49,7 @@ def start(folder: Path) -> Any:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return everything that has to be equal to the last bit."""
+    """Return everything that must be equal bit for bit."""
     report = json.loads((folder / "report.json").read_text())
     numbers = {
         name: {key: value for key, value in part.items() if key != "latency"}
@@ -65,7 +65,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def kill(kind: str, root: Path, moment: float, chance: random.Random, cut: bool) -> dict[str, Any]:
-    """Kill a new run after so many seconds, perhaps damage a file, let it go on; return what was seen."""
+    """Kill a new run after some seconds, perhaps damage a file, resume it; return what happened."""
     folder = create_run(spec(kind), root=root)
     worker = start(folder)
     time.sleep(moment)

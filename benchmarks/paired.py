@@ -1,11 +1,11 @@
-"""Is a difference of two methods more than chance? Trains both anew and compares them image by image.
+"""Is the difference between two methods more than chance? Trains both again and compares them image by image.
 
-    python benchmarks/paired.py fashion_mnist 0.6 pdc fpgm --seeds 0 1 2 3 4 5 --data ../data
+    python benchmarks/paired.py fashion_mnist 0.6 pdc fpgm --seeds 0 1 2 3 4 5 --data DATA
 
-The deviation over seeds, which results/quality.md shows, says what other batches and clusterings would give, but every
-seed is measured on the same test images. What other images would give is said by the differences of single images:
-d_i, the mean over seeds of (first right) - (second right), has a mean over images and, with n images, a standard error
-of std(d_i) / sqrt(n). Writes one line for each pair and keep ratio to results/paired.csv and .md.
+The standard deviation over seeds in results/quality.md shows what other batches and clusterings would give, but every
+seed is measured on the same test images. Differences on single images show what other images would give: d_i, the mean
+over seeds of (first right) - (second right), has a mean over images and, with n images, a standard error of
+std(d_i) / sqrt(n). Writes one line per pair and keep ratio to results/paired.csv and .md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEY = ["task", "keep", "first", "second"]
 
 
 def right(task: quality.Task, method: str, keep: float, seeds: list[int]) -> NDArray[np.float64]:
-    """Return 1 for every test image that a compressed network names rightly, else 0, (seeds, images)."""
+    """Return 1 for every test image that a compressed network classifies correctly, else 0, (seeds, images)."""
     rows = []
     for seed in seeds:
         found = pdc.evaluate(quality.compressed(task, method, keep, seed), task.data, task.data.test)

@@ -1,9 +1,9 @@
-"""Evaluate published CIFAR-10 checkpoints on the test images: proof that networks and loader are the field's.
+"""Evaluate published CIFAR-10 checkpoints on the test images, to prove that networks and loader match the literature.
 
     python benchmarks/published.py cifar10.npz resnet20-12fca82f.th resnet56-4bfd9763.th
 
 cifar10.npz holds x_train, y_train, x_test, y_test (uint8 images); the checkpoints are those of
-akamaster/pytorch_resnet_cifar10, named as there. Ends with status 1 if an accuracy is not the expected one.
+akamaster/pytorch_resnet_cifar10, under their original names. Exits with status 1 if an accuracy is not the expected one.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import torch
 from pdc_core.data import load_data
 from pdc_core.models import load_model
 
-# Top-1 accuracy in percent of 10,000 test images, and how far a correct loader may be off.
+# Top-1 accuracy in percent of 10,000 test images, and by how much a correct loader may differ.
 EXPECTED = {"resnet20": 91.73, "resnet32": 92.62, "resnet44": 93.11, "resnet56": 93.39}
 TOLERANCE = 0.02
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> int:
-    """Print a line for each checkpoint and return the exit status."""
+    """Print one line per checkpoint and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="npz file with the CIFAR-10 images")
-    parser.add_argument("checkpoints", nargs="+", help="files named after their network, as resnet20-12fca82f.th")
+    parser.add_argument("checkpoints", nargs="+", help="files named after their network, such as resnet20-12fca82f.th")
     arguments = parser.parse_args()
     data = load_data(f"npz:{arguments.data}", mean=MEAN, std=STD)
     wrong = 0

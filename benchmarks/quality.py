@@ -1,18 +1,19 @@
-"""Accuracy at equal counts, epochs, losses and seeds: PDC against what people use. Writes benchmarks/results/quality.*.
+"""Accuracy at equal counts, epochs, losses and seeds: PDC against common methods. Writes benchmarks/results/quality.*.
 
     python benchmarks/quality.py digits                                      # the whole table of a task
-    python benchmarks/quality.py cifar10 --data ../data --checkpoints ../shared/data/resnets_cifar10
-    python benchmarks/quality.py cifar10 ... --methods pdc l1 --keeps 0.4    # some of it; no row is run twice
+    python benchmarks/quality.py cifar10 --data DATA --checkpoints CHECKPOINTS
+    python benchmarks/quality.py cifar10 ... --methods pdc l1 --keeps 0.4    # part of it; no row is run twice
     python benchmarks/quality.py --table                                     # only write the Markdown table again
 
-One row a method, keep ratio and seed, appended to the CSV as soon as it is finished, so that a run may be stopped at
-any time. `--data` holds the npz files that shared/data/unpack.py writes. Every method is given the plan's counts of the
-inner layers (the trunk of the residual network stays whole), the same images, epochs, learning rate and losses;
-`l1_alone` is the exception: deletion and fine-tuning on labels without a teacher, as people do it today. `folding` and
-`folding_bn` are not trained at all.
+One row per method, keep ratio and seed is appended to the CSV as soon as it is finished, so you can stop at any time.
+DATA is a folder with cifar10.npz and fashion_mnist.npz, each with x_train, y_train, x_test and y_test (uint8 images);
+CHECKPOINTS holds those of akamaster/pytorch_resnet_cifar10. Every method gets the plan's counts for the inner layers
+(the trunk of the residual network stays whole) and the same images, epochs, learning rate and losses. The exception is
+`l1_alone`: deletion and fine-tuning on labels without a teacher, as is common practice. `folding` and `folding_bn` are
+not trained at all.
 
 CIFAR-10: the published checkpoint has seen all 50,000 training images, so choices were made on test images 0 to 1,999,
-reported here as val_accuracy; test_accuracy is of the other 8,000.
+reported as val_accuracy; test_accuracy refers to the other 8,000.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ TRAINED = ("pdc", "l1", "fpgm", "random", "scratch", "l1_alone")
 UNTRAINED = ("folding", "folding_bn")
 OUTSIDE = ("torch_pruning_l1", "torch_pruning_group")
 PUBLISHED = "resnet20-12fca82f.th"
-FAST = {"precision": "bf16-mixed", "channels_last": True, "fold_when_tied": True}  # trained so, measured in float32
+FAST = {"precision": "bf16-mixed", "channels_last": True, "fold_when_tied": True}  # for training; measured in float32
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def fashion_mnist(folder: Path | None, checkpoints: Path | None) -> Task:
     """The ResNet-20 for Fashion-MNIST that comes with PDC, 20,000 training images, two epochs."""
     if folder is None:
         raise SystemExit("Fashion-MNIST needs --data.")
-    info = pdc.describe_data("fashion_mnist")  # as the network was taught: `load_data` reads the same split of the file
+    info = pdc.describe_data("fashion_mnist")  # as the network was trained: `load_data` reads the same split
     data = pdc.load_data(f"npz:{folder / 'fashion_mnist.npz'}", mean=info.mean, std=info.std)
     data = replace(data, name=info.name, classes=info.classes, shift=2, flip=True)
     chosen = torch.from_numpy(np.sort(np.random.RandomState(0).permutation(len(data.train))[:20_000]))
@@ -152,7 +153,7 @@ def row(task: Task, method: str, keep: float, seed: int) -> dict[str, object]:
 
 
 def pruned_by_torch_pruning(method: str, model: nn.Module, graph: pdc.ChannelGraph, plan: pdc.Plan) -> nn.Module:
-    """Prune by another library to the plan's own counts, the trunk ignored; its norm statistics stay as they are."""
+    """Prune with another library to the plan's counts, leaving out the trunk; norm statistics stay as they are."""
     import copy
 
     import torch_pruning as tp
@@ -176,7 +177,7 @@ def pruned_by_torch_pruning(method: str, model: nn.Module, graph: pdc.ChannelGra
 
 
 def wanted(methods: list[str] | None, keeps: list[float] | None, seeds: list[int] | None) -> list[tuple]:
-    """Return (method, keep, seed) in the order in which they are run: the main comparison first."""
+    """Return (method, keep, seed) in the order of running: the main comparison first."""
     every = [*TRAINED, *UNTRAINED, *OUTSIDE]
     chosen = [m for m in every if methods is None or m in methods]
     cells = list(itertools.product(SEEDS if seeds is None else seeds, KEEPS if keeps is None else keeps))
@@ -187,12 +188,12 @@ def wanted(methods: list[str] | None, keeps: list[float] | None, seeds: list[int
 
 
 def finished(path: Path) -> pd.DataFrame:
-    """Return the rows that there are."""
+    """Return the rows measured so far."""
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
 
 
 def append(path: Path, values: dict[str, object]) -> None:
-    """Append one row, with the header where the file is new."""
+    """Append one row, with the header if the file is new."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

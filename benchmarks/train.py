@@ -1,10 +1,11 @@
-"""What a step of the one stage costs, and what folding early saves: ratios of steps made in turn, in one run.
+"""What a training step of PDC costs, and what early folding saves: ratios of alternating steps in one run.
 
     python benchmarks/train.py [--steps 60]     # writes results/train.md
 
-ResNet-20, random images shaped like CIFAR-10, batches of 128, keep 0.4 of every inner group. The two sides of a ratio
-make one step each in turn, so that both meet the same machine: medians of steps that are alike, sums of a whole run.
-Peak memory is that of a process of its own for each side, less what it had before the first step.
+ResNet-20, random images shaped like CIFAR-10, batches of 128, 0.4 of every inner group kept. The two sides of a ratio
+take turns step by step, so that both see the same load on the machine. Ratios are of medians where steps are alike, and
+of sums over a whole run otherwise. Peak memory is measured in a separate process per side, minus what it had before the
+first step.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ KEEP, BATCH = 0.4, 128
 
 
 def images(steps: int) -> Data:
-    """Return random images for so many steps of one epoch."""
+    """Return random images for one epoch of that many steps."""
     draw = torch.Generator().manual_seed(0)
     splits = [
         Split(
@@ -62,7 +63,7 @@ def clustered(data: Data, name: str = "resnet20", **changes: object) -> Iterator
 
 
 def guided(data: Data, name: str = "resnet20") -> Iterator[float]:
-    """Yield the seconds of each plain teacher-student step: no clusters, no loop of ours."""
+    """Yield the seconds of each plain teacher-student step, without clusters and without our loop."""
     student, teacher = network(name).train(), Teacher(network(name), torch.ones(2, 3, 32, 32))
     optimizer = torch.optim.SGD(student.parameters(), 0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
     for first in range(0, len(data.train), BATCH):
@@ -72,7 +73,7 @@ def guided(data: Data, name: str = "resnet20") -> Iterator[float]:
         loss, ce, kd = one_stage_loss(student(x), teacher(x), y, 4.0, 0.5)
         loss.backward()
         optimizer.step()
-        torch.stack([loss, ce, kd]).tolist()  # whoever trains looks at the losses
+        torch.stack([loss, ce, kd]).tolist()  # training code reads its losses
         yield time.perf_counter() - began
 
 
@@ -98,14 +99,14 @@ def bare(data: Data) -> Iterator[float]:
 
 
 def in_turn(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
-    """Return the seconds a step of two trials that take turns; the first steps warm up and do not count."""
+    """Return the seconds per step of two alternating trials; the first steps are warm-up and do not count."""
     pairs = list(zip(one, other, strict=True))[skip:]
     first, second = (sum(seconds) / len(pairs) for seconds in zip(*pairs, strict=True))
     return first, second
 
 
 def best_of_turns(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
-    """Return the median seconds a step of two trials that take turns, for steps that are all alike."""
+    """Return the median seconds per step of two alternating trials whose steps are all alike."""
     pairs = list(zip(one, other, strict=True))[skip:]
     first, second = (sorted(seconds)[len(pairs) // 2] for seconds in zip(*pairs, strict=True))
     return first, second
@@ -125,14 +126,14 @@ def reclustering() -> tuple[float, float]:
 
 
 def memory(side: str) -> int:
-    """Return the bytes that a few steps of one side need in a process of its own, beside what it had before."""
+    """Return the bytes that a few steps of one side need, in a separate process, on top of what it had before."""
     program = [sys.executable, __file__, "--memory", side]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
 def used() -> int:
-    """Return the most bytes this program ever had in memory; what its parent had does not count (Linux)."""
+    """Return this program's peak memory in bytes, not counting its parent's (Linux)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 

@@ -2,10 +2,10 @@
 
     python benchmarks/zoo.py [NAME ...]
 
-Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is "exact" if the logits
-of the tied and the folded network agree within 1e-9 of the largest and give the same classes, and if torch's own counter
-finds exactly the MACs and parameters that the plan predicted. It "reloads" if the network that `save` and `load` give back
-has the same logits bit for bit. The table of families in docs/networks.md is written too.
+Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is "exact" if the
+logits of the tied and the folded network agree within 1e-9 of the largest and give the same classes, and if torch's own
+counter finds exactly the MACs and parameters that the plan predicted. It "reloads" if the network that `save` and
+`load` give back has the same logits bit for bit. The table of families in docs/networks.md is written too.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def measure(name: str, residual: str) -> dict[str, Any]:
 
 
 def reloads(small: nn.Module, name: str, x: torch.Tensor) -> bool:
-    """Return whether the network that comes back from its file, built from the header alone, answers the same."""
+    """Return whether the network that comes back from its file, built from the header alone, gives the same logits."""
     classes, zeros, ones = tuple(map(str, range(10))), (0.0,) * 3, (1.0,) * 3
     small.card = pdc.ModelInfo(name, "images", tuple(x.shape[1:]), classes, zeros, ones)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -99,7 +99,7 @@ def reloads(small: nn.Module, name: str, x: torch.Tensor) -> bool:
 
 
 def plain(reason: str) -> str:
-    """Return a reason without the name of the node it speaks of."""
+    """Return a reason without the name of the node that it is about."""
     return reason.split(" (")[0].split(" by ")[0]
 
 
@@ -129,7 +129,7 @@ def random_labels(graph: pdc.ChannelGraph, plan: pdc.Plan) -> dict[str, np.ndarr
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """Write the rows as CSV and as a Markdown table, a network a line."""
+    """Write the rows as CSV and as a Markdown table, one line per network."""
     with (RESULTS / "zoo.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0].keys())
         table.writeheader()

@@ -1,8 +1,8 @@
-"""Run the lessons and write each as one HTML file that needs neither Jupyter nor a network: `make lessons-html`.
+"""Run the lessons and write each as one HTML file that opens without Jupyter and without a network: `make lessons-html`.
 
     python notebooks/render.py [--out build/lessons] [LESSON.ipynb ...]
 
-Figures carry plotly inside, formulas become MathML, sliders the static figures that a reader without ipywidgets gets.
+Figures include plotly, formulas become MathML, and sliders become the static figures shown without ipywidgets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 NETWORK = re.compile(r'<script[^>]*\ssrc="https?://[^>]*>\s*</script>', re.DOTALL)
-NO_WIDGETS = "raise ImportError('pages have no kernel for sliders')\n"
+NO_WIDGETS = "raise ImportError('a page has no kernel for sliders')\n"
 
 
 def with_mathml(text: str) -> str:
@@ -45,14 +45,14 @@ def with_mathml(text: str) -> str:
 
 
 def executed(path: Path, folder: Path) -> NotebookNode:
-    """Return a lesson with its outputs, run in a folder of its own."""
+    """Return a lesson with its outputs, run in its own folder."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
 
 
 def page(notebook: NotebookNode, title: str) -> str:
-    """Return a lesson as one HTML page; links to other lessons lead to their pages."""
+    """Return a lesson as one HTML page that links to the pages of the other lessons."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.html)", with_mathml(cell.source))
@@ -61,10 +61,10 @@ def page(notebook: NotebookNode, title: str) -> str:
 
 
 def main() -> int:
-    """Render the lessons that were named, or all."""
+    """Render the given lessons, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("lessons", nargs="*", type=Path, help="notebooks; by default all of this folder")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "lessons", help="folder of the pages")
+    parser.add_argument("lessons", nargs="*", type=Path, help="notebooks; by default all in this folder")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "lessons", help="folder for the pages")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
