@@ -1,9 +1,11 @@
-"""The methods that PDC is compared with: each makes a small network before any training. One function a method."""
+"""The methods that PDC is compared with: each makes a small network before any training.
+
+A new one is a function and its entry in METHODS, both in this file.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +20,26 @@ from pdc_core.graph import ChannelGraph
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
+from pdc_core.registry import Variant
 
 
 @dataclass(frozen=True)
 class PruningInput:
-    """What a method is given: a trained network in eval mode, its trace, a plan, the data and a seed."""
+    """What a method is given.
+
+    Attributes
+    ----------
+    model : Module
+        The trained network, in eval mode.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Filters kept per group.
+    data : Data
+        Training images may be looked at.
+    seed : int, default 0
+        Seed of whatever is random, 0 or more.
+    """
 
     model: nn.Module
     graph: ChannelGraph
@@ -54,14 +71,14 @@ def folding(given: PruningInput) -> nn.Module:
 
 
 def folding_bn(given: PruningInput) -> nn.Module:
-    """Fold without data, then measure the norm statistics again on 2,000 training images."""
+    """Fold without data, then re-estimate the norm statistics on 2,000 training images."""
     return reestimate_norms_(folding(given), given.data.prepare(given.data.train.images[:2000]))
 
 
 def scratch(given: PruningInput) -> nn.Module:
-    """Take the folded architecture with new random weights: is anything of the old network worth keeping?
+    """Take the small architecture with new random weights: is anything of the old network worth keeping?
 
-    Convolutions and linear layers are drawn as He et al. (arXiv 1502.01852) for ReLU, norms start at identity.
+    Convolutions and linear layers are drawn as He et al. do for ReLU (arXiv 1502.01852); norms start as the identity.
     """
     small, generator = l1(given), torch.Generator().manual_seed(given.seed)
     for module in small.modules():
@@ -74,11 +91,13 @@ def scratch(given: PruningInput) -> nn.Module:
     return small
 
 
-METHODS: dict[str, Callable[[PruningInput], nn.Module]] = {
-    "l1": l1,
-    "fpgm": fpgm,
-    "random": random,
-    "folding": folding,
-    "folding_bn": folding_bn,
-    "scratch": scratch,
+METHODS: dict[str, Variant[[PruningInput], nn.Module]] = {
+    "l1": Variant(l1, "delete the filters of smallest L1 norm, then train"),
+    "fpgm": Variant(fpgm, "delete the filters nearest to the geometric median, then train"),
+    "random": Variant(random, "delete filters at random, then train"),
+    "folding": Variant(folding, "fold clusters at once, without data, then train"),
+    "folding_bn": Variant(folding_bn, "fold at once, re-estimate the norms, then train"),
+    "scratch": Variant(scratch, "train the small network from random weights"),
 }
+# Everything that a run's `method` may name: PDC itself, and what it is compared with.
+METHOD_HELP = {"pdc": "PDC: merge filters while training", **{name: each.help for name, each in METHODS.items()}}

@@ -104,5 +104,5 @@ def train_small(
     names = dict(small.named_modules())
     blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)
     guiding = Teacher(teacher, torch.ones(2, *data.shape), settings.teacher_precision)
-    stage = PrunedTask(small, DistillationLoss(guiding, blocks, settings))
-    return run_task(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    task = PrunedTask(small, DistillationLoss(guiding, blocks, settings))
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)

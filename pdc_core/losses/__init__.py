@@ -5,6 +5,7 @@
 
 from pdc_core.losses.features import Recording, comparable_blocks
 from pdc_core.losses.formulas import (
+    DEFAULT_WEIGHTS,
     FEATURES,
     LOGITS,
     attention_transfer,
@@ -15,6 +16,7 @@ from pdc_core.losses.formulas import (
 )
 
 __all__ = [
+    "DEFAULT_WEIGHTS",
     "FEATURES",
     "LOGITS",
     "Recording",

@@ -5,11 +5,11 @@ LOGITS and FEATURES are the registries that settings choose from. No gradient ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pdc_core.registry import Variant
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -68,9 +68,9 @@ def dkd_loss(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, be
     return temperature**2 * (target + beta * rest)
 
 
-LOGITS: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
-    "kd": lambda student, teacher, y, temperature: kd_loss(student, teacher, temperature),
-    "dkd": dkd_loss,
+LOGITS: dict[str, Variant[[Tensor, Tensor, Tensor, float], Tensor]] = {  # called with z_s, z_t, y and T
+    "kd": Variant(lambda student, teacher, y, temperature: kd_loss(student, teacher, temperature), "plain distillation"),
+    "dkd": Variant(dkd_loss, "decoupled: the true class and the others apart"),
 }
 
 
@@ -109,7 +109,11 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     return (q_s - q_t).square().sum(dim=1).mean()
 
 
-FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"matching": feature_loss, "attention": attention_transfer}
+FEATURES: dict[str, Variant[[Tensor, Tensor], Tensor]] = {  # called with f_s and f_t; each name is a setting, its weight
+    "matching": Variant(feature_loss, "distance of block outputs to the teacher's"),
+    "attention": Variant(attention_transfer, "distance of attention maps to the teacher's"),
+}
+DEFAULT_WEIGHTS = {"matching": 1.0}  # of the losses in FEATURES; 0 for those that are not named here
 
 
 def one_stage_loss(

@@ -15,10 +15,9 @@ from pdc_core.reconstruct.projection import (
     tie,
 )
 from pdc_core.reconstruct.representatives import copy_filters_, least_squares_readers, merge_filters_
-from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
+from pdc_core.reconstruct.schedules import progressive, tied
 
 __all__ = [
-    "SCHEDULES",
     "GroupProjection",
     "SummedGradients",
     "centroids",

@@ -5,8 +5,6 @@ The abstracts that we know give none, so that all of them are our choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 
 def progressive(progress: float, tied_after: float) -> float:
     """s = min(1, progress/tied_after)^3: gently at first, tied after `tied_after` of the run."""
@@ -16,10 +14,3 @@ def progressive(progress: float, tied_after: float) -> float:
 def tied(progress: float, tied_after: float) -> float:
     """s = 1: tied from the first step on."""
     return 1.0
-
-
-SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    "progressive": progressive,
-    "tied": tied,
-    "recluster": progressive,
-}

@@ -1,4 +1,4 @@
-"""The loop: epochs of gradient steps with the stage's hooks around each, resumable from any step.
+"""The loop: epochs of gradient steps with the task's hooks around each, resumable from any step.
 
 Writes nothing itself: it tells a `Recorder` what happens and asks it what is wanted. Batch order, augmentation and
 dropout derive from (seed, epoch, step), so a run that goes on from a checkpoint makes the steps it would have made.
@@ -33,7 +33,7 @@ POINTS = 100  # records of single steps in a run's history, besides the evaluati
 
 
 class Loop:
-    """Epochs of gradient steps over a stage: the part that every method shares.
+    """Epochs of gradient steps over a task: the part that every method shares.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Loop:
         """Seconds that the run has taken so far, those before its last checkpoint included."""
         return self.earlier + time.perf_counter() - self.began
 
-    def run(self, stage: TrainingTask) -> None:
+    def run(self, task: TrainingTask) -> None:
         """Train for all epochs, from the recorder's checkpoint if it has one.
 
         Raises
@@ -78,33 +78,33 @@ class Loop:
         PDCError
             The loss or a weight stopped being finite.
         """
-        self.stage = stage
+        self.task = task
         state = self._common(self.recorder.resume())
         if state is not None:
-            stage.load_state_dict(state["stage"])
+            task.load_state_dict(state["stage"])
         self._set_up(None)
         if state is not None:
             self._restore(state)
-        stage.place(self.device)
-        self._share_stage()
-        self.recorder.labels(stage.labels)
+        task.place(self.device)
+        self._share_task()
+        self.recorder.labels(task.labels)
         if self.done == 0:
-            self.recorder.frame(0, stage.vectors)
+            self.recorder.frame(0, task.vectors)
         with self._own_randomness():
             for epoch in range(self.done // self.batches.per_epoch, self.settings.epochs):
                 if not self._epoch(epoch):
                     break
 
-    def trial(self, stage: TrainingTask, steps: int) -> Iterator[float]:
+    def trial(self, task: TrainingTask, steps: int) -> Iterator[float]:
         """Make the first steps of a run and yield the seconds that each takes, reading its images included.
 
         Nothing is recorded. Two trials can be interleaved, so that they meet the same machine.
         """
-        self.stage = stage
+        self.task = task
         self._set_up(None)
-        stage.place(self.device)
-        stage.before_epoch(0, 0.0)
-        stage.student.train()
+        task.place(self.device)
+        task.before_epoch(0, 0.0)
+        task.student.train()
         coming = itertools.chain.from_iterable(map(self.batches.epoch, range(self.settings.epochs)))
         with self._own_randomness():
             for _ in range(min(steps, self.steps)):
@@ -119,7 +119,7 @@ class Loop:
 
     def _set_up(self, momentum: dict[nn.Parameter, Tensor] | None) -> None:
         """Wrap the student for device, precision and processes, and make its optimiser."""
-        student = self.stage.student.to(self.device)
+        student = self.task.student.to(self.device)
         if self.settings.channels_last:
             student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(student, self.settings)
@@ -127,18 +127,18 @@ class Loop:
             optimizer.state[p]["momentum_buffer"] = buffer
         network = torch.compile(student) if self.settings.compile else student
         self.network, self.optimizer = self.fabric.setup(network, optimizer)
-        self.stage.student, self.stage.optimizer = student, optimizer
+        self.task.student, self.task.optimizer = student, optimizer
 
     def _epoch(self, epoch: int) -> bool:
         """Train one epoch, or the rest of it, and measure; return False where the run is to end here."""
-        stage, first = self.stage, self.done % self.batches.per_epoch
+        task, first = self.task, self.done % self.batches.per_epoch
         began = time.perf_counter() - self.seconds
         if self._asked() == "keep":  # before the epoch is prepared: a run that resumes here prepares it again
             return False
         if first == 0:
-            stage.before_epoch(epoch, epoch / self.settings.epochs)
-            self._share_stage()
-        stage.student.train()
+            task.before_epoch(epoch, epoch / self.settings.epochs)
+            self._share_task()
+        task.student.train()
         for x, y in self.batches.epoch(epoch, first):
             self.seconds = time.perf_counter() - began
             if self.done % self.batches.per_epoch:
@@ -150,12 +150,12 @@ class Loop:
             self.sum += parts["loss"]
             self.done += 1
             if (self.done - 1) % max(1, self.steps // POINTS) == 0 or self.done == self.steps:
-                row = {"epoch": self.done / self.batches.per_epoch, "lr": self._rate(), **stage.figures()}
+                row = {"epoch": self.done / self.batches.per_epoch, "lr": self._rate(), **task.figures()}
                 self._event({"kind": "train", "step": self.done, **parts, **row})
-                self.recorder.frame(self.done, stage.vectors)
+                self.recorder.frame(self.done, task.vectors)
             self.recorder.progress(self.done, self.steps, epoch + 1, self.settings.epochs)
-        stage.student.eval()
-        measured = self._evaluate(stage.student)
+        task.student.eval()
+        measured = self._evaluate(task.student)
         self._event(
             {
                 "kind": "evaluation",
@@ -163,12 +163,12 @@ class Loop:
                 "epoch": epoch + 1,
                 **measured.record("val_"),
                 "train_loss": self.sum / self.batches.per_epoch,
-                **stage.figures(),
+                **task.figures(),
                 "seconds": time.perf_counter() - began,
             }
         )
-        if stage.settled and (self.best is None or measured.accuracy > self.best["val_accuracy"]):
-            weights = {name: t.detach().cpu().clone() for name, t in stage.student.state_dict().items()}
+        if task.settled and (self.best is None or measured.accuracy > self.best["val_accuracy"]):
+            weights = {name: t.detach().cpu().clone() for name, t in task.student.state_dict().items()}
             self.best = {"epoch": epoch + 1, "val_accuracy": measured.accuracy, "model": weights}
         self.sum, self.seconds = 0.0, 0.0
         self._checkpoint()
@@ -180,7 +180,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.done)
         with self.fabric.autocast():
-            parts = self.stage.loss(self.network, x, y)
+            parts = self.task.loss(self.network, x, y)
         stacked = torch.stack([part.detach().double() for part in parts.values()])
         if self.fabric.world_size > 1:
             stacked = self.fabric.all_reduce(stacked, reduce_op="mean")
@@ -188,14 +188,14 @@ class Loop:
         if not math.isfinite(values["loss"]):
             raise self._not_finite(f"The loss is {values['loss']}", self.done + 1)
         self.fabric.backward(parts["loss"])
-        self.stage.before_step()
+        self.task.before_step()
         if self.settings.clip_grad_norm is not None:
-            self.fabric.clip_gradients(self.stage.student, self.optimizer, max_norm=self.settings.clip_grad_norm)
+            self.fabric.clip_gradients(self.task.student, self.optimizer, max_norm=self.settings.clip_grad_norm)
         self.optimizer.step()
         if self.fabric.world_size > 1:
             self._share_statistics()
-        self.stage.after_step((self.done + 1) / self.steps)
-        momentum = self.stage.fold_mid_run()
+        self.task.after_step((self.done + 1) / self.steps)
+        momentum = self.task.fold_mid_run()
         if momentum is not None:
             self._set_up(momentum)
         return values
@@ -203,17 +203,17 @@ class Loop:
     @torch.no_grad()
     def _share_statistics(self) -> None:
         """Give all processes the mean of their norm statistics, so that they stay equal to the last bit."""
-        buffers = [b for b in self.stage.student.buffers() if b.is_floating_point()]
+        buffers = [b for b in self.task.student.buffers() if b.is_floating_point()]
         if buffers:
             flat = self.fabric.all_reduce(torch.cat([b.reshape(-1) for b in buffers]), reduce_op="mean")
             for b, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
                 b.copy_(mean.reshape(b.shape))
 
-    def _share_stage(self) -> None:
+    def _share_task(self) -> None:
         """Let whatever the first process chose, such as labels, hold for all."""
         if self.fabric.world_size > 1:
-            self.stage.load_state_dict(self._common(self.stage.state_dict()))
-            self.stage.place(self.device)
+            self.task.load_state_dict(self._common(self.task.state_dict()))
+            self.task.place(self.device)
 
     def _evaluate(self, network: nn.Module) -> Evaluation:
         with self.fabric.autocast():
@@ -249,7 +249,7 @@ class Loop:
 
     def _checkpoint(self) -> None:
         if self.fabric.global_rank == 0:
-            bad = [name for name, t in self.stage.student.state_dict().items() if not t.isfinite().all()]
+            bad = [name for name, t in self.task.student.state_dict().items() if not t.isfinite().all()]
             if bad:
                 raise self._not_finite(f"{bad[0]} holds numbers that are not finite", self.done)
             self.recorder.checkpoint(self._state)
@@ -267,23 +267,23 @@ class Loop:
             "sum": self.sum,
             "seconds": self.seconds,
             "elapsed": self.elapsed,
-            "model": self.stage.student.state_dict(),
-            "optimizer": self.stage.optimizer.state_dict(),
+            "model": self.task.student.state_dict(),
+            "optimizer": self.task.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "stage": self.stage.state_dict(),
+            "stage": self.task.state_dict(),
             "best": self.best,
             "history": copy.deepcopy(self.history),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; the stage has its own already."""
+        """Go on from a state; the task has its own already."""
         if state["steps"] != self.steps:
             raise PDCError(
                 f"The checkpoint is of a run of {state['steps']} steps, but the settings now say {self.steps}; a run "
                 "goes on with the settings it began with. Set them back, or start a new run."
             )
-        self.stage.student.load_state_dict(state["model"])
-        self.stage.optimizer.load_state_dict(state["optimizer"])
+        self.task.student.load_state_dict(state["model"])
+        self.task.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.done, self.sum, self.seconds = int(state["step"]), float(state["sum"]), float(state["seconds"])
         self.earlier = float(state.get("elapsed", 0.0))

@@ -1,4 +1,4 @@
-"""`distil` and `teach`: make the stage, run the loop, fold, measure, report."""
+"""`distil` and `teach`: make the task, run the loop, fold, measure, report."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
-from pdc_core.train.tasks.merging import StepwiseMerge
-from pdc_core.train.tasks.pdc import PDCTask
-from pdc_core.train.tasks.reclustering import Recluster
+from pdc_core.train.tasks.pdc import PDCInput
+from pdc_core.train.tasks.registry import SCHEDULES
 from pdc_core.train.tasks.supervised import SupervisedTask
 
 RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
@@ -86,25 +85,14 @@ def distil(
     settings = settings or Training.for_data(data.name, epochs=epochs)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
-    stage = _clustered(teacher, graph, plan, data, settings, seed)
-    return run_task(stage, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
-
-
-def _clustered(
-    teacher: nn.Module, graph: ChannelGraph, plan: Plan, data: Data, settings: Training, seed: int
-) -> PDCTask:
-    """Return the stage that the schedule asks for."""
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
-    if settings.schedule == "merge":
-        return StepwiseMerge(teacher, graph, cluster(teacher), settings, images)
-    if settings.schedule == "recluster":
-        return Recluster(teacher, graph, cluster(teacher), settings, cluster)
-    return PDCTask(teacher, graph, cluster(teacher), settings)
+    task = SCHEDULES[settings.schedule](PDCInput(teacher, graph, settings, images, cluster))
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
 
 
 def teach(
@@ -121,12 +109,12 @@ def teach(
     Parameters and errors are those of `distil`, without a plan and a teacher.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
-    stage = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
-    return run_task(stage, model, data, settings, seed=seed, recorder=recorder)
+    task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder)
 
 
 def run_task(
-    stage: TrainingTask,
+    task: TrainingTask,
     model: nn.Module,
     data: Data,
     settings: Training,
@@ -136,11 +124,11 @@ def run_task(
     graph: ChannelGraph | None = None,
     plan: Plan | None = None,
 ) -> Result:
-    """Run the loop over a stage, finish it and report: what `distil`, `teach` and every other method have in common.
+    """Run the loop over a task, finish it and report: what `distil`, `teach` and every other method have in common.
 
     Parameters
     ----------
-    stage : what to train, and by which rule.
+    task : what to train, and by which rule.
     model : the network as it was before, for the report; not changed.
     graph, plan : of a network that got smaller; the report then names its widths. None where nothing was folded.
 
@@ -153,15 +141,15 @@ def run_task(
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
-    if stage.teacher is not None:
+    if task.teacher is not None:
         loop.teacher = first.predictions
-    loop.run(stage)
-    full, small = _finished(stage, loop)
+    loop.run(task)
+    full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
     if loop.best is not None and loop.best["epoch"] != epoch:
         full, small = copy.deepcopy((full, small))
-        stage.student.load_state_dict(loop.best["model"])
-        best = _finished(stage, loop)[1]
+        task.student.load_state_dict(loop.best["model"])
+        best = _finished(task, loop)[1]
 
     measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
     test = measure(before, first)
@@ -180,7 +168,7 @@ def run_task(
     report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}
     report["best"] = report["last"]
     if best is not None and loop.best is not None:
-        record = measure(best, teacher=test if stage.teacher is not None else None).record
+        record = measure(best, teacher=test if task.teacher is not None else None).record
         report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
     if loop.done < loop.steps:
         report["ended_early"] = {"step": loop.done, "steps": loop.steps}
@@ -188,19 +176,19 @@ def run_task(
         seconds = latency(network.to("cpu"), example)
         report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
     report["seconds"] = loop.elapsed
-    return Result(small, full, stage.labels, loop.history, report, best)
+    return Result(small, full, task.labels, loop.history, report, best)
 
 
-def _finished(stage: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:
-    """Return the stage's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
+def _finished(task: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:
+    """Return the task's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
 
     What a run that ended before its clusters were tied still has to merge changes what every norm sees.
     """
-    images = loop.settings.recalibrate or (0 if stage.settled else RECALIBRATED)
+    images = loop.settings.recalibrate or (0 if task.settled else RECALIBRATED)
     if images:
-        stage.settle_()
-        recalibrate_(stage.student, loop.data, images, seed=loop.seed)
-    return stage.finish()
+        task.settle_()
+        recalibrate_(task.student, loop.data, images, seed=loop.seed)
+    return task.finish()
 
 
 @dataclass(frozen=True)

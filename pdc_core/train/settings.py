@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from pdc_core.losses import DEFAULT_WEIGHTS, FEATURES, LOGITS
+from pdc_core.registry import name_in
+from pdc_core.train.tasks.registry import SCHEDULES
 
 # Settings and schedules that had other names in run.yaml format 1 and before PDC 0.2; both are read.
 EARLIER_NAMES = {
@@ -49,50 +53,105 @@ def with_present_names(given: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-class Training(BaseModel):
-    """The settings of a run. Plain defaults are those chosen for digits, on validation images and seeds 3 to 12.
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# One weight, 0 or more, for each loss on features; so that a loss that is added to FEATURES is a setting at once.
+_FeatureWeights: Any = create_model(
+    "_FeatureWeights",
+    __base__=_Settings,
+    **{name: (float, Field(DEFAULT_WEIGHTS.get(name, 0.0), ge=0)) for name in FEATURES},  # type: ignore[call-overload]
+)
+
+
+class Training(_FeatureWeights):
+    """The settings of a run. The defaults are those chosen for digits, on validation images and seeds 3 to 12.
 
     Attributes
     ----------
-    epochs, batch_size : passes over the training images, images a step (of all processes together).
-    optimizer : "sgd" (Nesterov where `momentum` is above 0) or "adamw" (`momentum` is its beta 1).
-    lr, momentum, weight_decay : of the optimiser; `lr` is the highest that the schedule reaches.
-    lr_schedule : "cosine" to 0, "step" (times `lr_gamma` at every share of the run in `milestones`),
-        "onecycle" (cosine up to `lr` over the first 0.3 of the run, then down to 0), or "constant".
-    warmup : epochs over which the learning rate first rises in a straight line; not for "onecycle", which has its own.
-    clip_grad_norm : largest norm of the gradient, or None.
-    label_smoothing : share of the label that is spread over all classes, 0 to below 1.
-    temperature, alpha : T and alpha of the loss (`distil.one_stage_loss`).
-    kd_form : the form of the teacher's guidance by logits, "kd" or decoupled, "dkd".
-    matching, attention : weights of the losses on the outputs of residual blocks (`distil.FEATURES`); 0 is none, and
-        networks without blocks have none.
-    feature_decay : d, by which these weights fall over the run as (1 - progress)^d.
-    schedule, tied_after : how filters become identical, and after which share of the run they are tied. "progressive":
-        the strength rises as a cube; "tied": it is 1 from the first step; "recluster": as progressive, with new
-        clusters at every epoch until `recluster_until`; "merge": filters merge in `merges` steps, and the layers that
-        read them are refitted after each.
-    recluster_until : share of the run after which "recluster" keeps its clusters.
-    merges : merge steps of "merge", the first before the first training step, the last at `tied_after`.
-    merge_decay : p of "merge", k_j = n (k/n)^((j/merges)^p) after step j: below 1 more merges early, above 1 late.
-    n_images : training images on which channels are measured, where clusters or readers look at data.
-    tied_gradients : while filters are tied, "averaged" over a cluster or "summed" as in the folded network.
-    centroid : how filters count in a centroid, by their squared norm, uniformly, or the medoid alone.
-    augment : share of the images of a step that are augmented (see `data`). A short distillation on digits does
-        better without: 8 epochs are too few to learn the moved images as well.
-    fold_when_tied : fold as soon as the filters are tied and train the small network on, with gradients scaled so that
-        SGD makes the same steps (`shrink`). Saves work; not with "adamw", whose steps would differ.
-    recalibrate : training images over which norm statistics are estimated anew at the end; 0 leaves them as trained,
-        unless the run ended before its clusters were tied.
-    accelerator, devices : where to train and on how many devices of a machine, as Lightning Fabric names them.
-    precision : "32", or "bf16-mixed" or "16-mixed" (GPU only) for faster products of less precision.
-    teacher_precision : of the teacher alone: "same" as the student, "32", "bf16" or "16" (GPU only).
-    channels_last, compile : memory layout of images and weights; whether torch.compile is used. Speed only.
-    workers : threads a process that read images from files, 0 for one a core; data in memory needs none.
-    checkpoint_seconds, checkpoint_steps : a checkpoint at the latest after so many seconds, or exactly every so many
-        steps; one is written after every epoch in any case.
+    matching : float, default 1.0
+        Weight of the distance of the outputs of residual blocks to the teacher's, 0 or more; 0 leaves the loss out.
+        Networks without blocks have none. See `losses.FEATURES` for this one and the next.
+    attention : float, default 0.0
+        Weight of the distance of attention maps to the teacher's, 0 or more.
+    epochs : int, default 8
+        Passes over the training images, 1 to 100,000.
+    batch_size : int, default 32
+        Images per step, of all processes together; 2 or more.
+    optimizer : {"sgd", "adamw"}
+        SGD (Nesterov where `momentum` is above 0), or AdamW (`momentum` is its beta 1).
+    lr : float, default 0.05
+        Highest learning rate that the schedule reaches, above 0.
+    momentum : float, default 0.9
+        0 to below 1.
+    weight_decay : float, default 5e-4
+        0 or more.
+    lr_schedule : {"cosine", "step", "onecycle", "constant"}
+        "cosine" falls to 0; "step" multiplies by `lr_gamma` at every share of the run in `milestones`; "onecycle" rises
+        to `lr` over the first 0.3 of the run as a cosine, then falls to 0.
+    milestones : tuple of float, default (0.5, 0.75)
+        Shares of the run, rising, each between 0 and 1.
+    lr_gamma : float, default 0.1
+        Factor of "step", above 0 to 1.
+    warmup : float, default 0.0
+        Epochs over which the learning rate first rises in a straight line, fewer than `epochs`; "onecycle" ignores it.
+    clip_grad_norm : float, optional
+        Largest norm of the gradient, above 0; None does not clip.
+    label_smoothing : float, default 0.0
+        Share of the label that is spread over all classes, 0 to below 1.
+    temperature : float, default 4.0
+        T of the loss (`losses.one_stage_loss`), above 0.
+    alpha : float, default 0.5
+        The teacher's share of the loss, 0 to 1.
+    kd_form : str, default "kd"
+        Form of the loss on the teacher's logits, a name in `losses.LOGITS`.
+    feature_decay : float, default 0.0
+        d, 0 or more: the weights of the losses on features fall over the run as (1 - progress)^d.
+    schedule : str, default "merge"
+        How filters become identical, a name in `train.SCHEDULES`.
+    recluster_until : float, default 0.5
+        Share of the run after which "recluster" keeps its clusters, 0 to 1.
+    merges : int, default 6
+        Merge steps of "merge", 1 or more: the first before the first training step, the last at `tied_after`.
+    merge_decay : float, default 1.0
+        p of "merge", above 0: k_j = n (k/n)^((j/merges)^p) after step j. Below 1 more filters merge early, above 1 late.
+    n_images : int, default 512
+        Training images on which channels are measured, where clusters or readers look at data; 2 or more.
+    tied_gradients : {"summed", "averaged"}
+        While filters are tied: summed over a cluster, as in the folded network, or averaged.
+    tied_after : float, default 0.3
+        Share of the run after which all filters are tied, above 0 to 1.
+    centroid : {"norm", "uniform", "medoid"}
+        How filters count in a centroid: by their squared norm, equally, or the medoid alone.
+    augment : float, default 0.0
+        Share of the images of a step that are augmented (see `data`), 0 to 1. A short distillation on digits does
+        better without: 8 epochs are too few to learn the shifted images as well.
+    fold_when_tied : bool, default False
+        Fold as soon as the filters are tied and train the small network on, with gradients scaled so that SGD makes the
+        same steps (`shrink`). Saves work; not with "adamw", whose steps would differ.
+    recalibrate : int, default 0
+        Training images on which norm statistics are re-estimated at the end. 0 leaves them as trained, unless the run
+        ended before its clusters were tied.
+    accelerator : str, default "auto"
+        Where to train, as Lightning Fabric names it: "cpu", "gpu", ...
+    devices : int, default 1
+        Devices of this machine to train on, 1 or more.
+    precision : {"32", "bf16-mixed", "16-mixed"}
+        "16-mixed" needs a GPU.
+    teacher_precision : {"same", "32", "bf16", "16"}
+        Precision of the teacher alone; "same" as the student's, "16" needs a GPU.
+    channels_last : bool, default False
+        Memory layout of images and weights; speed only.
+    compile : bool, default False
+        Whether torch.compile is used; speed only.
+    workers : int, default 0
+        Threads per process that read images from files; 0 for one per core. Data in memory needs none.
+    checkpoint_seconds : float, default 60.0
+        A checkpoint is written at the latest after that many seconds, and after every epoch.
+    checkpoint_steps : int, optional
+        A checkpoint is written exactly every that many steps as well, 1 or more.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(8, ge=1, le=100_000)
     batch_size: int = Field(32, ge=2)
@@ -108,11 +167,9 @@ class Training(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     temperature: float = Field(4.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1)
-    kd_form: Literal["kd", "dkd"] = "kd"
-    matching: float = Field(1.0, ge=0)
-    attention: float = Field(0.0, ge=0)
+    kd_form: Annotated[str, name_in(LOGITS)] = "kd"
     feature_decay: float = Field(0.0, ge=0)
-    schedule: Literal["merge", "progressive", "recluster", "tied"] = "merge"
+    schedule: Annotated[str, name_in(SCHEDULES)] = "merge"
     recluster_until: float = Field(0.5, ge=0, le=1)
     merges: int = Field(6, ge=1)
     merge_decay: float = Field(1.0, gt=0)
@@ -141,15 +198,15 @@ class Training(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Training:
         if self.fold_when_tied and self.optimizer != "sgd":
-            raise ValueError(f"fold_when_tied goes with optimizer sgd, not {self.optimizer}, whose steps would differ")
+            raise ValueError(f"fold_when_tied needs optimizer sgd, not {self.optimizer}, whose steps would differ")
         if self.centroid == "medoid" and self.tied_gradients == "averaged":
             raise ValueError(
-                "centroid medoid goes with tied_gradients summed: a medoid's own gradient is not the average"
+                "centroid medoid needs tied_gradients summed: a medoid's own gradient is not the average"
             )
         if self.warmup >= self.epochs:
-            raise ValueError(f"warmup of {self.warmup:g} epochs has to be shorter than the {self.epochs} of the run")
+            raise ValueError(f"warmup of {self.warmup:g} epochs must be shorter than the {self.epochs} of the run")
         if not all(0 < a < 1 for a in self.milestones) or list(self.milestones) != sorted(self.milestones):
-            raise ValueError(f"milestones {self.milestones} have to be shares of the run, rising, between 0 and 1")
+            raise ValueError(f"milestones {self.milestones} must be shares of the run, rising, between 0 and 1")
         return self
 
     @classmethod

@@ -21,7 +21,7 @@ from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
-from pdc_core.train.tasks.pdc import PDCTask
+from pdc_core.train.tasks.pdc import TiedTask
 from pdc_core.train.tasks.supervised import SupervisedTask
 
 TIMED = 10  # steps, after two that warm up
@@ -68,26 +68,25 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     """
     example = torch.zeros(1, *data.shape)
     before = after = cost(model, example)
-    stage: TrainingTask
+    task: TrainingTask
     if plan is None:
-        stage = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
+        task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
     else:
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
-        tied = settings.model_copy(update={"schedule": "tied"})  # what a step costs does not depend on the schedule
-        stage = PDCTask(teacher, graph, _dealt(graph, plan), tied)
+        task = TiedTask(teacher, graph, _dealt(graph, plan), settings)  # a step costs the same under every schedule
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
-    timed = list(loop.trial(stage, TIMED + 2))
+    timed = list(loop.trial(task, TIMED + 2))
     rest = len(data.train) % settings.batch_size
     steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
     each = statistics.median(timed[2:] or timed)
     split = data.val if len(data.val) else data.test
     began = time.perf_counter()
     measured = min(len(split), 512)
-    stage.student.eval()
-    evaluate(stage.student, data, split.first(measured))
+    task.student.eval()
+    evaluate(task.student, data, split.first(measured))
     evaluation = (time.perf_counter() - began) / measured * len(data.val)
     return Forecast(
         epochs=settings.epochs,

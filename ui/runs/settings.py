@@ -6,25 +6,18 @@ from typing import Any
 
 import streamlit as st
 
+from pdc_core.baselines import METHOD_HELP
 from pdc_core.costs import latency
+from pdc_core.registry import explained
 from pdc_core.runs import Run
-from pdc_core.train import Training
+from pdc_core.train import SCHEDULES, Training
 from ui.choice import lecture
 from ui.network import Network
 
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
 _KEEP: dict[str, Any] = {"persist_state": "session"}
-METHODS = {
-    "pdc": "PDC: clusters merged while it trains",
-    "l1": "delete the filters of smallest L1 norm, then train",
-    "fpgm": "delete the filters nearest to the geometric median, then train",
-    "random": "delete filters at random, then train",
-    "folding": "fold clusters at once, then train",
-    "folding_bn": "fold, measure the norms again, then train",
-    "scratch": "the small network from random weights",
-}
-SCHEDULES = ["merge", "progressive", "recluster", "tied"]
+METHODS = METHOD_HELP
 
 
 def training_settings(defaults: Training) -> tuple[Training, int, str]:
@@ -58,9 +51,8 @@ def _more(defaults: Training) -> dict[str, Any]:
             help="0 learns from the labels alone, 1 from the teacher alone.", **_KEEP,
         ),
         "schedule": st.selectbox(
-            "How filters become alike", SCHEDULES, SCHEDULES.index(defaults.schedule), key="schedule",
-            help="merge: merged a few at a time; progressive: pulled ever harder; recluster: as progressive, with new "
-            "clusters on the way; tied: equal from the first step.", **_KEEP,
+            "How filters become identical", list(SCHEDULES), list(SCHEDULES).index(defaults.schedule), key="schedule",
+            help=f"{explained(SCHEDULES)}.", **_KEEP,
         ),
         "tied_after": st.slider(
             "Filters are tied after this share of the run", 0.05, 1.0, defaults.tied_after, 0.05, key="tied_after",

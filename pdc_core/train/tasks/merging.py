@@ -1,7 +1,7 @@
-"""Ever more identical filters: k falls from n to the plan's value while training goes on, and readers are solved anew.
+"""Schedule "merge": during training, k falls from n to the planned count, and the layers that read it are refitted.
 
-At a few moments until `tied_after`, in every cluster, the filters that the others replace best are merged into
-those (`merge_filters_`). Between two moments the filters that are merged stay tied.
+At a few steps until `tied_after`, the filters of every cluster that the others replace best are merged into those
+(`merge_filters_`). Between two merges, merged filters stay tied.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, Labels, channel_covariances, check_labels
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.reconstruct import deviation, merge_filters_
+from pdc_core.registry import Variant
 from pdc_core.train.settings import Training
-from pdc_core.train.tasks.pdc import PDCTask
+from pdc_core.train.tasks.pdc import PDCInput, PDCTask
+from pdc_core.train.tasks.registry import SCHEDULES
 
 
 class StepwiseMerge(PDCTask):
@@ -25,9 +27,17 @@ class StepwiseMerge(PDCTask):
 
     Parameters
     ----------
-    teacher, graph, labels, settings : as for `PDCTask`; `merges`, `tied_after` and `merge_decay` say how often, until
-        when, and whether more of it early or late.
-    images : prepared images (b, c, h, w) on which the channels are measured at every merge.
+    teacher : Module
+        As for `PDCTask`, like `graph` and `labels`.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        The clusters of the end.
+    settings : Training
+        `merges`, `tied_after` and `merge_decay` say how often filters merge, until when, and whether more of them merge
+        early or late.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images on which the channels are measured at every merge.
 
     Source: gradually more identical filters (PDC, doi 10.1016/j.imavis.2023.104743, abstract). Which filters merge
     when, and solving the readers, are our choice; so is the decay k_j = n (k/n)^((j/merges)^merge_decay).
@@ -46,6 +56,10 @@ class StepwiseMerge(PDCTask):
         self.final = {name: a for name, a in check_labels(graph, labels).items() if a.max() + 1 < len(a)}
         self.now: Labels = {name: np.arange(len(a)) for name, a in self.final.items()}
         self.merged = 0
+
+    @classmethod
+    def begin(cls, given: PDCInput) -> StepwiseMerge:
+        return cls(given.teacher, given.graph, given.cluster(given.teacher), given.settings, given.images)
 
     def place(self, device: torch.device) -> None:
         super().place(device)
@@ -113,3 +127,6 @@ def _count(group: ChannelGroup, k: int, share: float) -> int:
     """Return n (k/n)^share, rounded to what the group's blocks allow; k itself at the end."""
     n, blocks = group.size, group.blocks
     return k if share >= 1 else max(k, blocks * round(n * (k / n) ** share / blocks))
+
+
+SCHEDULES["merge"] = Variant(StepwiseMerge.begin, "merge filters in a few steps, and refit the layers that read them")

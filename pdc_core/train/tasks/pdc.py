@@ -1,9 +1,13 @@
-"""PDC's one stage: clusters are pulled together while a teacher guides the student."""
+"""PDC's one stage: clusters are pulled together while a teacher guides the student.
+
+Holds the schedules "progressive" and "tied", and what the other schedules share.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,22 +18,64 @@ from pdc_core.clustering import FloatArray, IntArray, Labels, check_labels, filt
 from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.losses import comparable_blocks
-from pdc_core.reconstruct import SCHEDULES, GroupProjection, SummedGradients, deviation_of_bound, summed_gradients, tie
+from pdc_core.reconstruct import (
+    GroupProjection,
+    SummedGradients,
+    deviation_of_bound,
+    progressive,
+    summed_gradients,
+    tie,
+    tied,
+)
+from pdc_core.registry import Variant
 from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.settings import Training
 from pdc_core.train.shrink import folded_momentum, gradient_scales, optimizer_slots, unfold
 from pdc_core.train.tasks.base import TrainingTask
+from pdc_core.train.tasks.registry import SCHEDULES
 from pdc_core.train.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class PDCInput:
+    """What a schedule is given to make its task.
+
+    Attributes
+    ----------
+    teacher : Module
+        The uncompressed network, in eval mode.
+    graph : ChannelGraph
+        Its trace.
+    settings : Training
+        All settings of the run.
+    images : Tensor, shape (b, c, h, w)
+        Prepared training images, `settings.n_images` of them at most, to measure channels on.
+    cluster : callable
+        Makes labels {group name: int array (n,)} from a network in eval mode.
+    """
+
+    teacher: nn.Module
+    graph: ChannelGraph
+    settings: Training
+    images: Tensor
+    cluster: Callable[[nn.Module], Labels]
 
 
 class PDCTask(TrainingTask):
     """PDC's one stage: a student whose clusters are pulled together while a teacher guides it.
 
+    The strength rises as a cube until the filters are tied; subclasses replace `strength_at` or more.
+
     Parameters
     ----------
-    teacher : the uncompressed network, in eval mode; the student starts as its copy.
-    graph, labels : its trace, and the clusters.
-    settings : losses, schedule, tied_after, centroid, tied_gradients and fold_when_tied are read here.
+    teacher : Module
+        The uncompressed network, in eval mode; the student starts as its copy.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        The cluster of every filter, by group.
+    settings : Training
+        Losses, tied_after, centroid, tied_gradients and fold_when_tied are read here.
     """
 
     def __init__(
@@ -46,6 +92,15 @@ class PDCTask(TrainingTask):
         self.momentum_bound = False
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
         self.scales: dict[nn.Parameter, Tensor] = {}
+
+    @classmethod
+    def begin(cls, given: PDCInput) -> PDCTask:
+        """Return the task at its start, its filters clustered."""
+        return cls(given.teacher, given.graph, given.cluster(given.teacher), given.settings)
+
+    def strength_at(self, progress: float) -> float:
+        """Return the strength s, 0 to 1, at a progress of the run, 0 to 1."""
+        return progressive(progress, self.settings.tied_after)
 
     def place(self, device: torch.device) -> None:
         assert self.teacher is not None
@@ -93,7 +148,7 @@ class PDCTask(TrainingTask):
 
     def after_step(self, progress: float) -> None:
         self.progress = progress
-        self.strength = SCHEDULES[self.settings.schedule](progress, self.settings.tied_after)
+        self.strength = self.strength_at(progress)
         self._tie_(self.strength)
 
     def _tie_(self, strength: float) -> None:
@@ -155,3 +210,14 @@ class PDCTask(TrainingTask):
             return unfold(student, self.wide.to("cpu"), self.graph, self.labels).eval(), student
         self.settle_()  # the last operation before folding is always a hard reconstruct
         return student, fold(student, self.graph, self.labels)
+
+
+class TiedTask(PDCTask):
+    """PDC's one stage with clusters that are tied from the first step on."""
+
+    def strength_at(self, progress: float) -> float:
+        return tied(progress, self.settings.tied_after)
+
+
+SCHEDULES["progressive"] = Variant(PDCTask.begin, "pull filters together, gently at first, until they are tied")
+SCHEDULES["tied"] = Variant(TiedTask.begin, "filters are identical from the first step")
