@@ -13,11 +13,11 @@ from typing import Generic, ParamSpec, TypeVar
 from pydantic import AfterValidator
 
 P = ParamSpec("P")
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Variant(Generic[P, T]):
+class Variant(Generic[P, T_co]):
     """One entry of a registry; calling it calls `make`.
 
     Attributes
@@ -34,10 +34,10 @@ class Variant(Generic[P, T]):
     (6, 'twice as much')
     """
 
-    make: Callable[P, T]
+    make: Callable[P, T_co]
     help: str
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Return what `make` returns for these arguments."""
         return self.make(*args, **kwargs)
 

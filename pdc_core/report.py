@@ -1,6 +1,6 @@
-"""A finished run as one HTML page that opens without a network: numbers, charts, the plan and how to do it again.
+"""A finished run as one HTML page that opens without a network: numbers, charts, plan and command.
 
-Made from the run folder alone. Whatever stands in the folder is written as text, never as markup.
+Made from the run folder alone. Everything in the folder is written as text, never as markup.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pandas as pd
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.errors import PDCError
-from pdc_core.runs import Run
+from pdc_core.runs import Run, run_command
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 INK = "#1c2126"
-_STAGES = (("before", "trained network"), ("reconstructed", "clusters tied"), ("folded", "duplicates removed"))
+_NETWORKS = (("before", "trained network"), ("reconstructed", "clusters tied"), ("folded", "duplicates removed"))
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2126; background: #fff; max-width: 1080px; margin: 2rem auto;
        padding: 0 1.5rem }
@@ -50,9 +50,9 @@ def html_report(run: Run) -> str:
         _table(run),
         *([f"<p>{charts.accuracy_caption(n_test)}</p>"] if n_test else []),
         *(_figure(chart, i) for i, chart in enumerate(_figures(run))),
-        "<h2>Do it again</h2>",
-        "<p>Save the plan below as plan.json. The whole run file is run.yaml in the run folder.</p>",
-        f"<pre>{escape(command(run))}</pre>",
+        "<h2>Run it again</h2>",
+        "<p>Save the plan below as plan.json. The complete run file is run.yaml in the run folder.</p>",
+        f"<pre>{escape(run_command(run.spec))}</pre>",
         f"<details><summary>The plan</summary><pre>{escape(run.spec.plan.to_json() if run.spec.plan else '')}</pre>"
         f"</details><details><summary>All settings</summary><pre>"
         f"{escape(json.dumps(run.spec.model_dump(mode='json', exclude={'plan'}), indent=2))}</pre></details>",
@@ -61,18 +61,6 @@ def html_report(run: Run) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>"
     )
-
-
-def command(run: Run) -> str:
-    """Return the command line that starts the same run anew from its plan."""
-    import shlex
-
-    spec, words = run.spec, ["python", "-m", "pdc_core", "distil", "--model", run.spec.model, "--data", run.spec.data]
-    if isinstance(spec.weights, str):
-        words += ["--weights", spec.weights]
-    words += ["--plan", "plan.json", "--epochs", str(spec.training.epochs), "--seed", str(spec.seed)]
-    words += ["--lr", f"{spec.training.lr:g}", "--batch-size", str(spec.training.batch_size)]
-    return shlex.join(words)
 
 
 def _sentence(run: Run) -> str:
@@ -93,10 +81,10 @@ def _table(run: Run) -> str:
     batches = list(report["before"].get("latency", {}))
     head = ["network", "test accuracy", "MACs", "parameters", *(f"{b} images [ms]" for b in batches)]
     rows = []
-    for stage, words in _STAGES:
-        at = report[stage]
+    for name, words in _NETWORKS:
+        at = report[name]
         times = [f"{1000 * at['latency'][b]:.2f}" if b in at.get("latency", {}) else "" for b in batches]
-        cells = [f"{stage}: {words}", f"{at['test_accuracy']:.2%}", f"{at['macs']:,}", f"{at['params']:,}", *times]
+        cells = [f"{name}: {words}", f"{at['test_accuracy']:.2%}", f"{at['macs']:,}", f"{at['params']:,}", *times]
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{''.join(rows)}</table>"
 
@@ -106,7 +94,7 @@ def _figures(run: Run) -> list[go.Figure]:
     stages = pd.DataFrame(
         [
             {"run": run.id, "stage": s, "cost": report[s]["macs"] / 1e6, "accuracy": report[s]["test_accuracy"]}
-            for s, _ in _STAGES
+            for s, _ in _NETWORKS
         ]
     )
     train = pd.DataFrame([e for e in run.events if e.get("kind") == "train"])

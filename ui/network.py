@@ -175,14 +175,11 @@ def _measured(network: Network, split: str) -> Watched[Predictions]:
 
 
 def _classify(network: Network, split: Split, progress: Callable[[int, int], None]) -> Predictions:
-    said = []
-    for start in range(0, len(split), CHUNK):
-        part = Split(split.images[start : start + CHUNK], split.labels[start : start + CHUNK])
-        said.append(evaluate(network.module, network.data, part).predictions.numpy())
-        progress(min(start + CHUNK, len(split)), len(split))
-    classes = np.concatenate(said) if said else np.zeros(0, dtype=np.int64)
-    right = classes == split.labels.numpy()
-    return Predictions(float(right.mean()) if len(right) else 0.0, classes, np.flatnonzero(~right))
+    if len(split) == 0:
+        return Predictions(0.0, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    found = evaluate(network.module, network.data, split, CHUNK, progress=progress)
+    classes = found.predictions.numpy()
+    return Predictions(found.accuracy, classes, np.flatnonzero(classes != split.labels.numpy()))
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

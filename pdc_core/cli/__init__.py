@@ -1,6 +1,6 @@
 """The command line: everything the app does, as commands. Results go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done; 1 something given was wrong, one line on stderr says what; 2 the command itself was mistyped;
+Exit codes: 0 done; 1 wrong input, one line on stderr names it; 2 mistyped command;
 3 the run was stopped or paused; 130 interrupted from the keyboard.
 """
 
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pdc_core.cli import custom, layers, planning, report, running, training  # noqa: F401  each adds its commands to the app
+from pdc_core.cli import app as _app  # noqa: F401  each of these modules adds its commands
+from pdc_core.cli import custom, layers, planning, report, running, training  # noqa: F401
 from pdc_core.cli.custom import build_first
 from pdc_core.cli.options import app
 from pdc_core.errors import PDCError
@@ -21,7 +22,7 @@ from pdc_core.train import Stopped
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what users can mend into one line and an exit code."""
+    """Turn errors that users can correct into one line and an exit code."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         yield

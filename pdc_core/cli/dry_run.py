@@ -10,6 +10,7 @@ from pdc_core.cli.options import FLOPS, print_json, stdout
 from pdc_core.data import load_data
 from pdc_core.errors import PDCError
 from pdc_core.models import load_model
+from pdc_core.models.load import PUBLISHED, RANDOM
 from pdc_core.runs import RunSpec
 from pdc_core.train import forecast
 
@@ -19,12 +20,12 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
     data = load_data(spec.data)
     planned = spec.with_plan()
     try:
-        published = spec.initial_weights == "torchvision"  # nothing is downloaded for a dry run
-        model = load_model(spec.model, data=spec.data, weights=not published and spec.initial_weights, seed=spec.seed)
+        weights = RANDOM if spec.weights == PUBLISHED else spec.weights  # nothing is downloaded for a dry run
+        model = load_model(spec.model, data=spec.data, weights=weights, seed=spec.seed)
     except PDCError as error:
-        if spec.initial_weights is False:
+        if weights == RANDOM:
             raise
-        model = load_model(spec.model, data=spec.data, weights=False, seed=spec.seed)
+        model = load_model(spec.model, data=spec.data, weights=RANDOM, seed=spec.seed)
         Console(stderr=True, soft_wrap=True).print(f"Timed with random weights: {error}", markup=False)
     found = forecast(model, data, spec.training, planned.plan, spec.seed)
     if as_json:

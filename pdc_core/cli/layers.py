@@ -15,7 +15,7 @@ from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
 
 
-@app.command(epilog="Example: python -m pdc_core layers resnet56 --data cifar10")
+@app.command(epilog="Example: pdc layers resnet56 --data cifar10")
 def layers(
     model: Annotated[str, typer.Argument(help="A network's name.")],
     data: DataName = "digits",

@@ -1,4 +1,4 @@
-"""What every command shares: the app, its options, how results are printed."""
+"""What every command shares: the Typer app, common options, and how results are printed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 from pdc_core.errors import PDCError
+from pdc_core.models import weights_source
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
 
 FLOPS = "MACs: multiply-accumulates of conv and linear layers for one image, what the pruning literature calls FLOPs."
 app = typer.Typer(
@@ -31,11 +33,13 @@ DataName = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Checkpoint file, or torchvision, or random; left out: the weights that come with PDC."
+        "--weights",
+        help="shipped (those that come with PDC), random, torchvision or a checkpoint file. Left out: shipped; for "
+        "teach: random.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would happen, and how long.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of clustering, batch order and augmentation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what the run would do and how long it would take.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of clustering, batch order and augmentation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
 Residual = Annotated[str, typer.Option("--residual", help="Residual sums: internal (left whole), shared or gather.")]
@@ -50,13 +54,10 @@ def count(text: str) -> tuple[str, int]:
     return group, int(k)
 
 
-def absolute(weights: str | None, default: bool) -> bool | str:
-    """Return what a run file says of weights: where the file lies wherever it is read, or the default."""
-    if weights == "torchvision":  # those that torchvision publishes
-        return weights
-    if weights == "random":
-        return False
-    return str(Path(weights).resolve()) if weights else default
+def absolute(weights: str | None, default: str) -> str:
+    """Return where weights come from as a run file says it, a checkpoint by its absolute path."""
+    source = weights_source(weights or default)
+    return source if source in (SHIPPED, RANDOM, PUBLISHED) else str(Path(source).resolve())
 
 
 def stdout() -> Console:

@@ -31,37 +31,36 @@ from pdc_core.data import Data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.estimates import (
     QUANTITIES,
+    RULES,
     Sensitivity,
-    inertia_damage,
-    measured_damage,
-    plan_for_budget,
-    plan_latency,
+    plan_from_rule,
     preview,
-    uniform_damage,
 )
 from pdc_core.estimates import sensitivity as measure
-from pdc_core.estimates.sensitivities import KEEPS
+from pdc_core.estimates.sensitivities import KEEPS, SENSITIVITY_IMAGES
+from pdc_core.estimates.untrained import PREVIEW_IMAGES
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
+from pdc_core.models.load import SHIPPED
 from pdc_core.plan import Plan, difference
+from pdc_core.registry import choices
 from pdc_core.runs import runs_root
 
-RULES = ("sensitivity", "inertia", "uniform")
 Images = Annotated[int, typer.Option(help="Validation images to measure on.", min=1)]
 
 
-@app.command(epilog="Example: python -m pdc_core sensitivity --model resnet20 --data digits")
+@app.command(epilog="Example: pdc sensitivity --model resnet20 --data digits")
 def sensitivity(
     model: ModelName = "resnet20",
     data: DataName = "digits",
     weights: Weights = None,
     residual: Residual = "internal",
     keep: Annotated[list[float] | None, typer.Option("--keep", help="Keep ratio to try; may be repeated.")] = None,
-    images: Images = 500,
+    images: Images = SENSITIVITY_IMAGES,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what each group costs alone: clustered at several counts, nothing trained, norms re-estimated."""
+    """Measure what each group costs on its own, clustered at several counts, without training."""
     network, graph, loaded = _loaded(model, data, weights, residual)
     found = _measured(network, graph, loaded, tuple(keep) if keep else KEEPS, images, seed)
     if as_json:
@@ -79,7 +78,7 @@ def sensitivity(
     stdout().print(f"Measured on {found.images} validation images, each group alone, without training.")
 
 
-@app.command(epilog="Example: python -m pdc_core plan --model resnet20 --cut 0.6 --by sensitivity --out plan.yaml")
+@app.command(epilog="Example: pdc plan --model resnet20 --cut 0.6 --by sensitivity --out plan.yaml")
 def plan(
     model: ModelName = "resnet20",
     data: DataName = "digits",
@@ -88,20 +87,29 @@ def plan(
     given: Annotated[Path | None, typer.Option("--plan", help="Plan file to start from (JSON or YAML).")] = None,
     keep: Annotated[float | None, typer.Option("--keep", help="Keep ratio of every group, above 0 to 1.")] = None,
     clusters: Annotated[list[str] | None, typer.Option("--set", help="GROUP=K; may be repeated.")] = None,
-    cut: Annotated[float | None, typer.Option(help="Share to save, 0 to 1: the counts follow.")] = None,
-    of: Annotated[str, typer.Option(help="What to save: macs, params or latency (on this machine).")] = "macs",
-    by: Annotated[str, typer.Option(help="How groups share the cut: sensitivity, inertia or uniform.")] = "sensitivity",
-    round_to: Annotated[int | None, typer.Option(help="Counts are multiples of this.", min=1)] = None,
+    cut: Annotated[float | None, typer.Option(help="Share to save, 0 to below 1.")] = None,
+    of: Annotated[str, typer.Option(help=f"What to save: {choices(QUANTITIES)}.")] = "macs",
+    by: Annotated[str, typer.Option(help=f"How groups share the cut: {choices(RULES)}.")] = "sensitivity",
+    round_to: Annotated[int | None, typer.Option(help="Counts are multiples of this number.", min=1)] = None,
     least: Annotated[int | None, typer.Option("--min", help="Clusters that every group keeps.", min=1)] = None,
-    lock: Annotated[list[str] | None, typer.Option("--lock", help="GROUP that a cut leaves as it is.")] = None,
-    show: Annotated[bool, typer.Option("--preview", help="Fold it now, without training, and measure.")] = False,
-    against: Annotated[Path | None, typer.Option(help="Plan file to print the difference to.")] = None,
-    images: Images = 500,
+    lock: Annotated[
+        list[str] | None, typer.Option("--lock", help="GROUP that --cut leaves as it is; may be repeated.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--preview", help="Fold the plan without training and measure it.")] = False,
+    against: Annotated[Path | None, typer.Option(help="Plan file to print the differences to.")] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Validation images to measure on; left out: {SENSITIVITY_IMAGES:,} for the sensitivity, "
+            f"{PREVIEW_IMAGES:,} for the preview.",
+            min=1,
+        ),
+    ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; .yaml or .json.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write the plan to; .yaml or .json.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make or change a plan: by a keep ratio, by hand, or from a budget; print what it saves."""
+    """Make or change a plan by a keep ratio, by hand or from a budget, and print what it saves."""
     start = Plan.load(given) if given is not None else None
     if start is not None and keep is not None:
         raise PDCError("Give --keep or --plan, not both.")
@@ -115,9 +123,14 @@ def plan(
         k = chosen.counts.get(name, graph.group(name).size)
         chosen = chosen.constrain(graph, bounds={**chosen.bounds, name: (k, k)})
     if cut is not None:
-        chosen = _for_budget(network, graph, loaded, chosen, cut, of, by, images, seed)
+        found = (
+            _measured(network, graph, loaded, KEEPS, images or SENSITIVITY_IMAGES, seed)
+            if by == "sensitivity"
+            else None
+        )
+        chosen = plan_from_rule(network, graph, chosen, cut, of, by, sensitivity=found)
     before, after = plan_cost(graph, {}), plan_cost(graph, chosen)
-    seen = preview(network, graph, chosen, loaded, images=images, seed=seed) if show else None
+    seen = preview(network, graph, chosen, loaded, images=images or PREVIEW_IMAGES, seed=seed) if show else None
     changes = difference(Plan.load(against), chosen) if against is not None else ()
     if out is not None:
         chosen.save(out)
@@ -154,38 +167,10 @@ def plan(
         console.print(f"Written to {out}")
 
 
-def _for_budget(
-    network: nn.Module,
-    graph: ChannelGraph,
-    data: Data,
-    start: Plan,
-    cut: float,
-    of: str,
-    by: str,
-    images: int,
-    seed: int,
-) -> Plan:
-    if of not in QUANTITIES or by not in RULES:
-        raise PDCError(f"--of {of} --by {by}: allowed are --of {', '.join(QUANTITIES)} and --by {', '.join(RULES)}.")
-    damage = (
-        measured_damage(_measured(network, graph, data, KEEPS, images, seed), graph)
-        if by == "sensitivity"
-        else inertia_damage(network, graph)
-        if by == "inertia"
-        else uniform_damage(graph)
-    )
-    if of == "latency":
-        example = data.prepare(data.val.images[:1])
-        return plan_for_budget(
-            graph, damage, cut, start, lambda plan: plan_latency(network, graph, plan, example), exact=False
-        )
-    return plan_for_budget(graph, damage, cut, start, lambda plan: getattr(plan_cost(graph, plan), of))
-
-
 def _measured(
     network: nn.Module, graph: ChannelGraph, data: Data, keeps: tuple[float, ...], images: int, seed: int
 ) -> Sensitivity:
-    """Measure the sensitivity, with a progress bar on stderr; what was measured before is read."""
+    """Measure the sensitivity with a progress bar on stderr; earlier measurements are reused."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("sensitivity", total=None)
@@ -202,5 +187,5 @@ def _measured(
 
 
 def _loaded(model: str, data: str, weights: str | None, residual: str) -> tuple[nn.Module, ChannelGraph, Data]:
-    network, loaded = load_model(model, data=data, weights=absolute(weights, True)), load_data(data)
+    network, loaded = load_model(model, data=data, weights=absolute(weights, SHIPPED)), load_data(data)
     return network, trace(network, torch.zeros(1, *loaded.shape), residual=residual), loaded

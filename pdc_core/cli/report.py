@@ -13,7 +13,7 @@ from pdc_core.report import html_report
 from pdc_core.runs import read_run
 
 
-@app.command(epilog="Example: python -m pdc_core report runs/20261122-101500-distil-1a2b --out report.html")
+@app.command(epilog="Example: pdc report runs/20261122-101500-distil-1a2b --out report.html")
 def report(
     folder: Annotated[Path, typer.Argument(help="The run folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="The file; left out: report.html in the folder.")] = None,

@@ -1,4 +1,4 @@
-"""Commands on run folders: `run`, `resume`, `status`, `pause`, `stop`, `list`, `show`, `rm`."""
+"""Commands on run folders: `run`, `resume`, `status`, `pause`, `stop`, `finish`, `list`, `show`, `rm`."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ Folder = Annotated[Path, typer.Argument(help="The run folder.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")]
 
 
-@app.command(epilog="Example: python -m pdc_core run recipes/digits.yaml --dry-run")
+@app.command(epilog="Example: pdc run recipes/digits.yaml --dry-run")
 def run(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a recipe (a run file ending in .yaml).")],
-    queue: Annotated[bool, typer.Option("--queue", help="Wait until no other queued run is at work.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before this one.")] = False,
     tensorboard: Tensorboard = False,
     dry_run: DryRun = False,
-    data: Annotated[str | None, typer.Option("--data", help="Data set in place of the recipe's.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set, in place of the recipe's.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do what a run folder or a recipe asks, or go on with a folder from its last checkpoint."""
+    """Start the run that a folder or a recipe describes; a folder goes on from its last checkpoint."""
     spec = read_spec(folder)
     recipe = not folder.is_dir()
     if data is not None or out is not None:
         if not recipe:
-            raise PDCError("--data and --out go with a recipe; a run folder says what it is and stays where it is.")
+            raise PDCError("--data and --out are for recipes; a run folder names its own data and stays where it is.")
         spec = spec.model_copy(update={"data": data or spec.data})
     if dry_run:
         print_forecast(spec, as_json)
@@ -63,12 +63,12 @@ def run(
     _work_and_report(folder, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
 
 
-@app.command(epilog="Example: python -m pdc_core resume runs/20261122-101500-distil-1a2b")
+@app.command(epilog="Example: pdc resume runs/20261122-101500-distil-1a2b")
 def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = False) -> None:
-    """Go on with a run that was paused, stopped or killed, from its last checkpoint."""
+    """Resume a run that was paused, stopped or killed, from its last checkpoint."""
     found = read_run(folder)
     if found.state == "done":
-        mended = f" Mended: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
+        mended = f" Repaired: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
         Console(stderr=True, soft_wrap=True).print(
             f"{found.id} is done; there is nothing left to do.{mended}", markup=False
         )
@@ -77,9 +77,9 @@ def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = F
     _work_and_report(folder, found.spec.training.devices, as_json, tensorboard=tensorboard)
 
 
-@app.command(epilog="Example: python -m pdc_core status runs/20261122-101500-distil-1a2b --json")
+@app.command(epilog="Example: pdc status runs/20261122-101500-distil-1a2b --json")
 def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Print the state of a run, how far it is, and when it will be done."""
+    """Print the state of a run, how far it is, and how long it will still take."""
     found = read_run(folder)
     content = {"run": found.id, "state": found.state, "alive": found.alive} | {
         key: found.status.get(key)
@@ -94,20 +94,26 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     stdout().print(f"{found.id} is {found.state}{at}{left}{said}", markup=False)
 
 
-@app.command(epilog="Example: python -m pdc_core pause runs/20261122-101500-distil-1a2b")
+@app.command(epilog="Example: pdc pause runs/20261122-101500-distil-1a2b")
 def pause(folder: Folder, as_json: AsJson = False) -> None:
-    """Ask a run to write a checkpoint after its current step and leave; `resume` goes on with it, bit for bit."""
+    """Ask a run to write a checkpoint after its current step and end; `resume` goes on with it, bit for bit."""
     _ask(folder, "pause", request_pause, as_json)
 
 
-@app.command(epilog="Example: python -m pdc_core stop runs/20261122-101500-distil-1a2b --keep")
+@app.command(epilog="Example: pdc stop runs/20261122-101500-distil-1a2b")
 def stop(
     folder: Folder,
-    keep: Annotated[bool, typer.Option("--keep", help="Tie, fold and report what there is by then.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="The same as `pdc finish`.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a run to stop after its current step; `resume` goes on with it later, unless it was kept as it is."""
-    _ask(folder, "keep" if keep else "stop", request_finish if keep else request_stop, as_json)
+    """Ask a run to stop after its current step; `resume` can go on with it later."""
+    _ask(folder, "finish" if keep else "stop", request_finish if keep else request_stop, as_json)
+
+
+@app.command(epilog="Example: pdc finish runs/20261122-101500-distil-1a2b")
+def finish(folder: Folder, as_json: AsJson = False) -> None:
+    """Ask a run to end after its current step, and to tie, fold and report the network as it is then."""
+    _ask(folder, "finish", request_finish, as_json)
 
 
 def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool) -> None:
@@ -118,11 +124,10 @@ def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool
     if as_json:
         print_json({"run": found.id, "requested": what})
     else:
-        words = {"keep": "end and keep what there is"}.get(what, what)
-        stdout().print(f"Asked {found.id} to {words}.")
+        stdout().print(f"Asked {found.id} to {what}.")
 
 
-@app.command(epilog="Example: python -m pdc_core rm runs/20261122-101500-distil-1a2b")
+@app.command(epilog="Example: pdc rm runs/20261122-101500-distil-1a2b")
 def rm(folder: Folder, as_json: AsJson = False) -> None:
     """Delete a run folder and everything in it; refused while a worker is at work on it."""
     name = read_run(folder).id
@@ -133,9 +138,9 @@ def rm(folder: Folder, as_json: AsJson = False) -> None:
         stdout().print(f"Removed {name}.")
 
 
-@app.command("list", epilog="Example: python -m pdc_core list --json")
+@app.command("list", epilog="Example: pdc list --json")
 def list_(
-    root: Annotated[Path | None, typer.Option(help="Folder of the runs; ./runs or $PDC_RUNS.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of all runs; left out: ./runs (or $PDC_RUNS).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List all runs, newest first."""
@@ -146,7 +151,7 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        stdout().print(f"No runs under {runs_root(root)} yet; start one: python -m pdc_core distil --keep 0.25")
+        stdout().print(f"No runs under {runs_root(root)} yet; start one: pdc distil --keep 0.25")
         return
     table = Table("run", "kind", "network", "data", "state", "progress", "test accuracy", "MACs")
     for row in rows:
@@ -173,9 +178,9 @@ def _row(found: Run) -> dict[str, Any]:
     }
 
 
-@app.command(epilog="Example: python -m pdc_core show runs/20261122-101500-distil-1a2b")
+@app.command(epilog="Example: pdc show runs/20261122-101500-distil-1a2b")
 def show(folder: Folder, as_json: AsJson = False) -> None:
-    """Print what a run was asked, its accuracy after every epoch, and its report if it is done."""
+    """Print the settings of a run, its accuracy after every epoch, and its report if it is done."""
     found = read_run(folder)
     evaluations = [event for event in found.events if event.get("kind") == "evaluation"]
     asked = found.spec.model_dump(mode="json", exclude_defaults=True)

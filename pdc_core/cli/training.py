@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from pdc_core.baselines import METHODS
+from pdc_core.baselines import METHOD_HELP
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
@@ -27,44 +27,47 @@ from pdc_core.cli.options import (
     count,
 )
 from pdc_core.cli.outcome import print_report, train
-from pdc_core.costs import plan_cost
 from pdc_core.data import describe_data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
 from pdc_core.models import load_model
+from pdc_core.models.load import RANDOM, SHIPPED
 from pdc_core.plan import Plan
+from pdc_core.registry import choices, explained
 from pdc_core.runs import RunSpec, create_run
-from pdc_core.train import Training
+from pdc_core.train import SCHEDULES, Training
 from pdc_core.train.settings import EARLIER_NAMES
 
 Setting = Annotated[
     list[str] | None,
-    typer.Option("--setting", help="NAME=VALUE of any other setting, such as optimizer=adamw; may be repeated."),
+    typer.Option("--setting", help="NAME=VALUE of any other setting, for example optimizer=adamw; may be repeated."),
 ]
 
 
-@app.command(epilog="Example: python -m pdc_core teach resnet20 --data digits --seed 0")
+@app.command(epilog="Example: pdc teach resnet20 --data digits --seed 0")
 def teach(
     model: Annotated[str, typer.Argument(help="A network's name.")],
     data: DataName = "digits",
     weights: Weights = None,
     epochs: Epochs = 30,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(help="First learning rate; falls as a cosine.")] = 0.1,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
+    lr: Annotated[float, typer.Option(help="Highest learning rate; falls as a cosine.")] = 0.1,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network on labels alone; the result is folded.safetensors in the run folder."""
+    """Train a network on labels alone. The result is folded.safetensors in the run folder."""
     training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
-    spec = RunSpec(kind="teach", model=model, data=data, weights=absolute(weights, False), training=training, seed=seed)
+    spec = RunSpec(
+        kind="teach", model=model, data=data, weights=absolute(weights, RANDOM), training=training, seed=seed
+    )
     describe_data(data)
     _do(spec, out, dry_run, as_json)
 
 
-@app.command(epilog="Example: python -m pdc_core distil --model resnet20 --data digits --keep 0.25 --epochs 8 --seed 0")
+@app.command(epilog="Example: pdc distil --model resnet20 --data digits --keep 0.25 --epochs 8 --seed 0")
 def distil(
     model: ModelName = "resnet20",
     data: DataName = "digits",
@@ -76,30 +79,33 @@ def distil(
     ] = None,
     residual: Residual = "internal",
     epochs: Epochs = 8,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step; digits 32, else 128.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step; left out: 32 for digits, else 128.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help="First learning rate, falls as a cosine; digits 0.05, else 0.02.")
+        float | None,
+        typer.Option(help="Highest learning rate; falls as a cosine. Left out: 0.05 for digits, else 0.02."),
     ] = None,
-    augment: Annotated[float | None, typer.Option(help="Share of images augmented; digits 0, else 1.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="T of the teacher's guidance, 4 by default.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="The teacher's share of the loss, by default 0.5.")] = None,
+    augment: Annotated[
+        float | None, typer.Option(help="Share of images that are augmented, 0 to 1; left out: 0 for digits, else 1.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="T of the distillation loss; 4 by default.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="The teacher's share of the loss, 0 to 1; 0.5 by default.")
+    ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help="How filters become alike: merge (the default), progressive, recluster, or tied at once."),
+        typer.Option(help=f"How filters become identical; merge by default. {explained(SCHEDULES)}."),
     ] = None,
     tied_after: Annotated[
         float | None, typer.Option("--tied-after", "--ramp", help="Share of the run after which filters are tied.")
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="pdc, or what it is compared with: l1, fpgm, random, folding, folding_bn, scratch.")
-    ] = "pdc",
+    method: Annotated[str, typer.Option(help=f"How the network is made smaller. {explained(METHOD_HELP)}.")] = "pdc",
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster, train under the teacher while filters are pulled together, fold: PDC's one stage."""
+    """Run PDC's one stage: cluster the filters, merge them while the teacher guides training, and fold."""
     given = {
         "batch_size": batch_size,
         "lr": lr,
@@ -112,23 +118,22 @@ def distil(
     chosen_settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     chosen_settings["epochs"] = epochs
     training = _valid(partial(Training.for_data, data), setting, **chosen_settings)
-    if method not in ("pdc", *METHODS):
-        raise PDCError(f"--method {method}: there are pdc, {', '.join(METHODS)}.")
+    if method not in METHOD_HELP:
+        raise PDCError(f"--method {method}: {method!r} is unknown; choose {choices(METHOD_HELP)}.")
     if keep is not None and plan is not None:
         raise PDCError("Give --keep or --plan, not both.")
     chosen = Plan.load(plan) if plan is not None else None
-    network = load_model(model, data=data, weights=absolute(weights, True))
+    network = load_model(model, data=data, weights=absolute(weights, SHIPPED))
     graph = trace(network, torch.zeros(1, *describe_data(data).shape), residual=chosen.residual if chosen else residual)
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
-    plan_cost(graph, chosen)
     spec = RunSpec(
         kind="distil",
         method=method,
         model=model,
         data=data,
-        weights=absolute(weights, True),
+        weights=absolute(weights, SHIPPED),
         plan=chosen,
         training=training,
         seed=seed,
@@ -137,7 +142,7 @@ def distil(
 
 
 def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Make a run folder and work on it, or only say what that would take."""
+    """Make a run folder and work on it, or only print what that would take."""
     if dry_run:
         print_forecast(spec, as_json)
         return
@@ -146,8 +151,7 @@ def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
 
 
 def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:
-    """Make the settings from options and from --setting NAME=VALUE, or say which of them is wrong."""
-    import yaml
+    """Make the settings from options and from --setting NAME=VALUE; an error names the one that is wrong."""
     from pydantic import ValidationError
 
     for text in settings or []:
@@ -155,9 +159,9 @@ def _valid(make: Callable[..., Training], settings: list[str] | None, **given: A
         name = EARLIER_NAMES.get(name, name)
         if name not in Training.model_fields or not value:
             raise PDCError(
-                f"--setting {text}: expected NAME=VALUE, with a name of {', '.join(sorted(Training.model_fields))}."
+                f"--setting {text}: expected NAME=VALUE; NAME is one of {', '.join(sorted(Training.model_fields))}."
             )
-        given[name] = yaml.safe_load(value)
+        given[name] = _value(value)
     try:
         return make(**given)
     except ValidationError as error:
@@ -166,4 +170,11 @@ def _valid(make: Callable[..., Training], settings: list[str] | None, **given: A
         if not first["loc"]:
             raise PDCError(f"{said[0].upper()}{said[1:]}.") from error
         name = str(first["loc"][0]).replace("_", "-")
-        raise PDCError(f"--{name} {first['input']}: {said.lower()}.") from error
+        raise PDCError(f"--{name} {first['input']}: {said[0].lower()}{said[1:]}.") from error
+
+
+def _value(text: str) -> Any:
+    """Return the value of a setting as it was typed; only null and lists are read as YAML."""
+    import yaml
+
+    return yaml.safe_load(text) if text in ("null", "~") or text.startswith("[") else text

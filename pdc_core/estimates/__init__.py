@@ -1,27 +1,30 @@
 """What clusters cost before anything is trained: one group at a time, a whole plan, and a budget turned into a plan.
 
-`measure` clusters each group alone, `preview` folds a whole plan, `budget` chooses the counts that meet a target.
+`sensitivities` clusters each group alone, `untrained` folds a whole plan, `budget` and `rules`
+choose the counts that meet a target.
 """
 
 from pdc_core.estimates.budget import (
-    QUANTITIES,
     inertia_damage,
     measured_damage,
     plan_for_budget,
     plan_latency,
     uniform_damage,
 )
+from pdc_core.estimates.rules import QUANTITIES, RULES, plan_from_rule
 from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
 from pdc_core.estimates.untrained import Preview, preview
 
 __all__ = [
     "QUANTITIES",
+    "RULES",
     "Point",
     "Preview",
     "Sensitivity",
     "inertia_damage",
     "measured_damage",
     "plan_for_budget",
+    "plan_from_rule",
     "plan_latency",
     "preview",
     "sensitivity",

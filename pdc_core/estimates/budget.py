@@ -21,10 +21,8 @@ from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 
-DamageByCount = dict[
-    str, list[float]
-]  # group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
-QUANTITIES = ("macs", "params", "latency")
+# group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
+DamageByCount = dict[str, list[float]]
 
 
 def uniform_damage(graph: ChannelGraph) -> DamageByCount:
@@ -33,9 +31,16 @@ def uniform_damage(graph: ChannelGraph) -> DamageByCount:
 
 
 def inertia_damage(model: nn.Module, graph: ChannelGraph) -> DamageByCount:
-    """Return the share of a group's weights that k centroids cannot hold, from one Ward tree a group.
+    """Return the share of a group's weights that k centroids do not explain, from one Ward tree per group.
 
     sum_i D_ii ||w_i - c_(a_i)||^2 / sum_i D_ii ||w_i||^2, 0 to 1, with D the filters' squared norms.
+
+    Parameters
+    ----------
+    model : Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
     """
     damage = {}
     for group in graph.clusterable:
@@ -57,7 +62,14 @@ def inertia_damage(model: nn.Module, graph: ChannelGraph) -> DamageByCount:
 def measured_damage(found: Sensitivity, graph: ChannelGraph) -> DamageByCount:
     """Return the divergence of the network's answers, in nats, linear between the counts that were measured.
 
-    Noise is taken out by never letting fewer clusters do less damage than more.
+    Against noise, fewer clusters never do less damage than more.
+
+    Parameters
+    ----------
+    found : Sensitivity
+        A complete measurement.
+    graph : ChannelGraph
+        The trace of the network that was measured.
 
     Raises
     ------
@@ -91,12 +103,19 @@ def plan_for_budget(
 
     Parameters
     ----------
-    damage : of `uniform_damage`, `inertia_damage` or `measured_damage`.
-    cut : share to save of the cost of the whole network, 0 to 1.
-    start : its constraints hold, locked and hand-made groups stay as they are; left out: no constraint.
-    cost : what a plan costs; left out: its MACs. See also `plan_latency`.
-    exact : whether groups take back clusters, the most damaged first, as far as the budget allows. Needs a cost that
-        is cheap to compute and does not jitter.
+    graph : ChannelGraph
+        The trace of the network.
+    damage : mapping of str to list of float
+        From `uniform_damage`, `inertia_damage` or `measured_damage`.
+    cut : float
+        Share to save of the cost of the whole network, 0 to below 1.
+    start : Plan, optional
+        Its constraints hold; locked groups and clusters made by hand stay as they are. Left out: no constraint.
+    cost : callable, optional
+        From a plan to what it costs, in any unit; left out: its MACs. See also `plan_latency`.
+    exact : bool, default True
+        Whether groups take back clusters, the most damaged first, as far as the budget allows. Needs a cost that is
+        cheap to compute and does not jitter.
 
     Raises
     ------
@@ -165,11 +184,22 @@ def _lowest(ladder: list[tuple[float, int]], level: float) -> int:
 def plan_latency(
     model: nn.Module, graph: ChannelGraph, plan: Plan, example: Tensor, batch_size: int = 64, repeats: int = 5
 ) -> float:
-    """Measure the seconds of one batch on this machine, folded as the plan says; only widths matter, not which filters.
+    """Return the seconds of one batch on this machine, folded as the plan says; only widths matter, not which filters.
 
     Parameters
     ----------
-    example : tensor (1, c, h, w) on the network's device.
+    model : Module
+        The network, in eval mode; not changed.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Clusters kept per group.
+    example : Tensor, shape (1, c, h, w)
+        On the network's device.
+    batch_size : int, default 64
+        Images per batch.
+    repeats : int, default 5
+        Timed batches, of which the median counts.
     """
     labels = {}
     for group in graph.clusterable:

@@ -26,6 +26,7 @@ from pdc_core.plan import Plan
 from pdc_core.reconstruct import GroupProjection
 
 KEEPS = (0.75, 0.5, 0.25, 0.125)
+SENSITIVITY_IMAGES = 500  # validation images, unless others are asked for
 _BATCH = 500
 
 
@@ -35,8 +36,16 @@ class Point:
 
     Attributes
     ----------
-    accuracy : top-1 on the validation subset, 0 to 1.
-    divergence : mean KL(p || q) in nats, at least 0: how far the answers q are from those of the whole network, p.
+    group : str
+        Its name.
+    n : int
+        Its filters.
+    k : int
+        Its clusters, 1 to n.
+    accuracy : float
+        Top-1 accuracy on the validation images, 0 to 1.
+    divergence : float
+        Mean KL(p || q) in nats, at least 0: how far the answers q are from those of the whole network, p.
     """
 
     group: str
@@ -52,10 +61,14 @@ class Sensitivity:
 
     Attributes
     ----------
-    accuracy : of the whole network on the same images, 0 to 1.
-    images : how many.
-    points : by group in the order of the forward pass, most clusters first.
-    complete : whether every group was measured at every count.
+    accuracy : float
+        Top-1 accuracy of the whole network on the same images, 0 to 1.
+    images : int
+        How many images these are.
+    points : tuple of Point
+        By group in the order of the forward pass, most clusters first.
+    complete : bool
+        Whether every group was measured at every count.
     """
 
     accuracy: float
@@ -108,7 +121,7 @@ class Sensitivity:
             points = tuple(Point(**point) for point in raw["points"])
             return cls(float(raw["accuracy"]), int(raw["images"]), points, bool(raw["complete"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise PDCError(f"This text is no sensitivity ({error}); measure it anew.") from error
+            raise PDCError(f"This text is not a sensitivity ({error}); measure it again.") from error
 
 
 @torch.no_grad()
@@ -118,7 +131,7 @@ def sensitivity(
     data: Data,
     *,
     keeps: Sequence[float] = KEEPS,
-    images: int = 500,
+    images: int = SENSITIVITY_IMAGES,
     norm_images: int = 500,
     seed: int = 0,
     progress: Callable[[int, int, Sensitivity], None] | None = None,
@@ -132,13 +145,27 @@ def sensitivity(
 
     Parameters
     ----------
-    keeps : keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
-    images : validation images to measure on, the first ones of the split.
-    norm_images : training images from which norm statistics are re-estimated.
-    progress : called after each measurement with (done, in all, what is known so far).
-    stop : asked before each measurement; when it says True, what is known so far is returned, not complete.
-    cache : folder in which results are kept by content (`sensitivity_key`); what was measured before, also by a call
-        that was stopped, is not measured again.
+    model : Module
+        The network, in eval mode; not changed.
+    graph : ChannelGraph
+        Its trace.
+    data : Data
+        Validation images to measure on, training images for the norms.
+    keeps : sequence of float
+        Keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
+    images : int, default 500
+        Validation images to measure on, the first ones of the split.
+    norm_images : int, default 500
+        Training images on which norm statistics are re-estimated.
+    seed : int, default 0
+        Seed of the clustering, 0 or more.
+    progress : callable, optional
+        Called after each measurement with (done, in all, the sensitivity so far).
+    stop : callable, optional
+        Asked before each measurement; when it returns True, the sensitivity so far is returned, not complete.
+    cache : str or Path, optional
+        Folder in which results are stored by content (`sensitivity_key`). Earlier measurements, also of a call that was
+        stopped, are not repeated.
 
     Raises
     ------
@@ -199,7 +226,7 @@ def sensitivity_key(
     data: Data,
     *,
     keeps: Sequence[float] = KEEPS,
-    images: int = 500,
+    images: int = SENSITIVITY_IMAGES,
     norm_images: int = 500,
     seed: int = 0,
 ) -> str:

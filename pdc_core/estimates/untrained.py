@@ -1,4 +1,4 @@
-"""Preview: what a plan would be right now, folded without any training, its norms re-estimated."""
+"""Preview: a plan folded right now, without any training, its norms re-estimated."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 from pdc_core.train import evaluate
 
+PREVIEW_IMAGES = 1000  # validation images, unless others are asked for
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -27,10 +29,18 @@ class Preview:
 
     Attributes
     ----------
-    accuracy, before : top-1 of the folded and of the whole network on the same validation images, 0 to 1.
-    images : how many.
-    macs, params : of the folded network, counted on it.
-    seconds : that it took.
+    accuracy : float
+        Top-1 accuracy of the folded network, 0 to 1.
+    before : float
+        Top-1 accuracy of the whole network on the same validation images, 0 to 1.
+    images : int
+        How many images these are.
+    macs : int
+        Multiply-accumulates of the folded network for one image, counted on it.
+    params : int
+        Parameters of the folded network.
+    seconds : float
+        How long folding and measuring took.
     """
 
     accuracy: float
@@ -49,7 +59,7 @@ def preview(
     data: Data,
     *,
     labels: Mapping[str, IntArray] | None = None,
-    images: int = 1000,
+    images: int = PREVIEW_IMAGES,
     norm_images: int = 1000,
     seed: int = 0,
 ) -> Preview:
@@ -57,9 +67,22 @@ def preview(
 
     Parameters
     ----------
-    model, graph : a network and its trace; the network is not changed.
-    labels : those that `assign` gives for this plan; left out, they are computed.
-    images : validation images to measure on; norm_images : training images to re-estimate the norms from.
+    model : Module
+        The network, in eval mode; not changed.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Clusters kept per group.
+    data : Data
+        Validation images to measure on, training images for the norms.
+    labels : mapping of str to int array, shape (n,), optional
+        Those that `assign` gives for this plan; left out, they are computed.
+    images : int, default 1000
+        Validation images to measure on, the first ones of the split.
+    norm_images : int, default 1000
+        Training images on which the norms are re-estimated.
+    seed : int, default 0
+        Seed of the clustering, 0 or more.
 
     Raises
     ------

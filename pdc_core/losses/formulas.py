@@ -69,7 +69,9 @@ def dkd_loss(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, be
 
 
 LOGITS: dict[str, Variant[[Tensor, Tensor, Tensor, float], Tensor]] = {  # called with z_s, z_t, y and T
-    "kd": Variant(lambda student, teacher, y, temperature: kd_loss(student, teacher, temperature), "plain distillation"),
+    "kd": Variant(
+        lambda student, teacher, y, temperature: kd_loss(student, teacher, temperature), "plain distillation"
+    ),
     "dkd": Variant(dkd_loss, "decoupled: the true class and the others apart"),
 }
 
@@ -109,7 +111,9 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     return (q_s - q_t).square().sum(dim=1).mean()
 
 
-FEATURES: dict[str, Variant[[Tensor, Tensor], Tensor]] = {  # called with f_s and f_t; each name is a setting, its weight
+FEATURES: dict[
+    str, Variant[[Tensor, Tensor], Tensor]
+] = {  # called with f_s and f_t; each name is a setting, its weight
     "matching": Variant(feature_loss, "distance of block outputs to the teacher's"),
     "attention": Variant(attention_transfer, "distance of attention maps to the teacher's"),
 }

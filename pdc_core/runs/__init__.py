@@ -1,13 +1,14 @@
-"""The run folder: what was asked, what happens, what came out. Written by a worker process, read by anyone.
+"""The run folder: what was asked, the history, the results. Written by a worker process, read by anyone.
 
-run.yaml      what was asked             events.jsonl  one line per record, a torn last line is ignored
+run.yaml      what was asked             events.jsonl  one line per record; a torn last line is ignored
 status.json   state, step, heartbeat     history.csv   the same history as a table
 last.ckpt     enough to go on, bit for bit; previous.ckpt is the one before, for when the last is damaged
-labels.npz, folded.safetensors, best.safetensors, report.json      what came out
-request       what somebody asks of the worker ("pause", "stop", "keep")      worker.lock, worker.log
+labels.npz, folded.safetensors, best.safetensors, report.json      the results
+request       what somebody asks of the worker ("pause", "stop", "finish")      worker.lock, worker.log
 """
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
+from pdc_core.runs.command import default_training, run_command
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
@@ -28,6 +29,7 @@ __all__ = [
     "Run",
     "RunSpec",
     "create_run",
+    "default_training",
     "launch",
     "list_runs",
     "newest_checkpoint",
@@ -40,6 +42,7 @@ __all__ = [
     "request_pause",
     "request_stop",
     "resume",
+    "run_command",
     "run_worker",
     "runs_root",
     "unreadable_runs",

@@ -21,6 +21,8 @@ from pdc_core.train.recorder import Request
 HEARTBEAT_EVERY = 0.5  # seconds between writes of status.json
 FRAMES_EVERY = 2.0  # seconds between writes of trajectory.npz, which is written whole
 CSV_EVERY = 10.0  # seconds between writes of history.csv, which is written whole
+# What the file `request` may hold; "keep" is what earlier versions wrote for "finish".
+_REQUESTS: dict[str, Request] = {"stop": "stop", "pause": "pause", "finish": "finish", "keep": "finish"}
 
 
 class FolderRecorder(Recorder):
@@ -103,7 +105,7 @@ class FolderRecorder(Recorder):
             asked = (self.folder / "request").read_text(encoding="utf-8").strip()
         except OSError:
             return None
-        return asked if asked in ("stop", "pause", "keep") else None  # type: ignore[return-value]
+        return _REQUESTS.get(asked)
 
     def due(self) -> bool:
         return time.monotonic() - self.saved >= self.checkpoint_seconds

@@ -9,18 +9,25 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pdc_core.baselines import METHOD_HELP
 from pdc_core.errors import PDCError
+from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan
+from pdc_core.registry import name_in
 from pdc_core.runs.files import write
 from pdc_core.train import Training
 
 FORMAT = 2  # of run folders; a reader refuses those of a later one
-_HEAD = "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n"
+_HEAD = "# A run of PDC: what was asked. `pdc run FOLDER` does it.\n"
+_HEADS = (
+    _HEAD,
+    "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n",
+)  # format 1 wrote the second
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
 
 
@@ -29,22 +36,44 @@ class RunSpec(BaseModel):
 
     Attributes
     ----------
-    kind : "distil" (cluster, train under the teacher, fold) or "teach" (labels alone).
-    method : of a distil run: "pdc", or what PDC is compared with (`pdc_core.baselines.METHODS`), which makes the small
-        network first and trains it under the same teacher and losses.
-    model, data, weights : as `load_model` and `load_data` take them.
-    plan : clusters per group; or, in a recipe, `keep` (one keep ratio for every group) and `residual`.
-    training, seed : see `Training`.
-    created, versions, format : written by `create_run`.
+    kind : {"distil", "teach"}
+        Cluster, train under the teacher and fold; or train on labels alone.
+    method : str, default "pdc"
+        Of a distil run: "pdc", or one of `pdc_core.baselines.METHODS`, which makes the small network first and trains
+        it with the same teacher and losses.
+    model : str, default "resnet20"
+        The network, as `load_model` takes it.
+    data : str, default "digits"
+        The data set, as `load_data` takes it.
+    weights : str
+        Where the run's first weights come from: "shipped", "random", "torchvision" or the path of a checkpoint.
+        "shipped" if left out, and "random" for "teach". True and False are read too: "shipped" and "random" for
+        "distil", always "random" for "teach".
+    plan : Plan, optional
+        Clusters kept per group.
+    keep : float, optional
+        In a recipe, in place of a plan: one keep ratio for every group, above 0 to 1.
+    residual : {"internal", "shared", "gather"}
+        What happens to summed channels; a plan says so itself.
+    training : Training
+        All settings.
+    seed : int, default 0
+        Seed of clustering, batch order and augmentation, 0 or more.
+    created : str, optional
+        Written by `create_run`, like the next two: date and time in ISO 8601.
+    versions : dict of str to str
+        Of Python and torch.
+    format : int
+        Version of the run folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["distil", "teach"] = "distil"
-    method: Literal["pdc", "l1", "fpgm", "random", "folding", "folding_bn", "scratch"] = "pdc"
+    method: Annotated[str, name_in(METHOD_HELP)] = "pdc"
     model: str = "resnet20"
     data: str = "digits"
-    weights: bool | str = True
+    weights: str = SHIPPED
     plan: Plan | None = None
     keep: float | None = Field(None, gt=0, le=1)
     residual: Literal["internal", "shared", "gather"] = "internal"
@@ -54,10 +83,27 @@ class RunSpec(BaseModel):
     versions: dict[str, str] = {}
     format: int = FORMAT
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_its_one_form(cls, given: Any) -> Any:
+        """Write the weights as one of their names or a path, and take the treatment of sums from the plan."""
+        if not isinstance(given, dict):
+            return given
+        weights, plan = given.get("weights", True), given.get("plan")
+        if given.get("kind") == "teach" and isinstance(weights, bool):
+            weights = False
+        try:
+            given = {**given, "weights": weights_source(weights)}
+        except PDCError as error:
+            raise ValueError(str(error)) from error
+        if plan is not None:
+            given["residual"] = plan.residual if isinstance(plan, Plan) else dict(plan).get("residual", "internal")
+        return given
+
     @model_validator(mode="after")
     def _distil_has_a_plan(self) -> RunSpec:
         if self.kind == "distil" and self.plan is None and self.keep is None:
-            raise ValueError("a distil run needs a plan: group names and the clusters each keeps; or keep, one ratio")
+            raise ValueError("a distil run needs a plan (group names and the clusters each keeps) or keep, one ratio")
         if self.plan is not None and self.keep is not None:
             raise ValueError("give plan or keep, not both")
         if self.kind == "teach" and self.method != "pdc":
@@ -66,16 +112,11 @@ class RunSpec(BaseModel):
 
     @property
     def title(self) -> str:
-        """What a list calls it: its kind, or the method where that is another than PDC."""
+        """What a list calls it: its kind, or its method if that is not PDC."""
         return self.kind if self.method == "pdc" else self.method
 
-    @property
-    def initial_weights(self) -> bool | str:
-        """The weights to load: `teach` begins with random ones unless a file is named."""
-        return self.weights if self.kind == "distil" or isinstance(self.weights, str) else False
-
     def with_plan(self) -> RunSpec:
-        """Return the same run with `keep` spelt out as a plan, which needs the network but no weights."""
+        """Return the same run with `keep` written out as a plan, which needs the network but no weights."""
         if self.kind != "distil" or self.plan is not None:
             return self
         import torch
@@ -84,7 +125,7 @@ class RunSpec(BaseModel):
         from pdc_core.graph import trace
         from pdc_core.models import load_model
 
-        network = load_model(self.model, data=self.data, weights=False)
+        network = load_model(self.model, data=self.data, weights="random")
         graph = trace(network, torch.zeros(1, *describe_data(self.data).shape), residual=self.residual)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
         return self.model_copy(update={"plan": plan, "keep": None})
@@ -100,8 +141,17 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
 
     Parameters
     ----------
-    root : folder of all runs; the run gets a name of its own in it.
-    folder : or the run folder itself. It may exist, but must not hold a run.
+    spec : RunSpec
+        What is asked; a keep ratio is written out as a plan.
+    root : str or Path, optional
+        Folder of all runs (see `runs_root`); the run gets a name of its own in it.
+    folder : str or Path, optional
+        The run folder itself, in place of `root`. It may exist, but must not hold a run.
+
+    Returns
+    -------
+    Path
+        The run folder.
 
     Raises
     ------
@@ -115,9 +165,7 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     name = f"{created:%Y%m%d-%H%M%S}-{spec.title}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
     if (path / "run.yaml").exists():
-        raise PDCError(
-            f"{path} holds a run already; choose another folder, or go on with it: python -m pdc_core run {path}"
-        )
+        raise PDCError(f"{path} holds a run already; choose another folder, or resume this one: pdc run {path}")
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     spec = spec.model_copy(update={"created": created.isoformat(timespec="seconds"), "versions": versions})
     try:
@@ -134,10 +182,20 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
 def read_spec(path: str | Path) -> RunSpec:
     """Read the run.yaml of a folder, or a recipe.
 
+    Parameters
+    ----------
+    path : str or Path
+        A run folder, or a file that ends in .yaml or .yml.
+
+    Returns
+    -------
+    RunSpec
+        With today's names of settings, whichever version of PDC wrote the file.
+
     Raises
     ------
     PDCError
-        There is none, it is cut off or no run file, or a newer version of PDC wrote it; the message names the line.
+        There is none, it is cut off or no run file, or a newer version of PDC wrote it; the message names the entry.
     """
     path = Path(path)
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
@@ -150,8 +208,8 @@ def read_spec(path: str | Path) -> RunSpec:
         raw = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PDCError(f"{kind} cannot be read ({str(error).splitlines()[0]}).") from error
-    if text.startswith(_HEAD) and not text.endswith(_END):
-        raise PDCError(f"{path} is cut off, so it is not known what was asked; write it again or start a new run.")
+    if text.startswith(_HEADS) and not text.endswith(_END):
+        raise PDCError(f"{path} is cut off, so what was asked is not known; write it again, or start a new run.")
     if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
         raise PDCError(
             f"{path} was written by a newer version of PDC (format {raw['format']}, this one reads {FORMAT}); upgrade "

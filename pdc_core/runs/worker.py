@@ -80,8 +80,8 @@ def request_pause(folder: str | Path) -> None:
 
 
 def request_finish(folder: str | Path) -> None:
-    """Ask the worker of a run to end after its current step, and to tie, fold and report what there is."""
-    _request(folder, "keep")
+    """Ask the worker of a run to end after its current step: tie the filters as they are, fold and report."""
+    _request(folder, "finish")
 
 
 def _request(folder: str | Path, what: Request) -> None:
@@ -103,7 +103,7 @@ def remove_run(folder: str | Path) -> None:
     """
     folder = Path(folder)
     if read_run(folder).alive:
-        raise PDCError(f"A worker is at work on {folder}; stop it first: python -m pdc_core stop {folder}")
+        raise PDCError(f"A worker is at work on {folder}; stop it first: pdc stop {folder}")
     try:
         shutil.rmtree(folder)
     except OSError as error:
@@ -277,7 +277,7 @@ def _train(spec: RunSpec, recorder: Recorder) -> Result:
     from pdc_core.models import load_model
 
     data = load_data(spec.data)
-    model = load_model(spec.model, data=spec.data, weights=spec.initial_weights, seed=spec.seed)
+    model = load_model(spec.model, data=spec.data, weights=spec.weights, seed=spec.seed)
     if spec.kind == "teach":
         return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
     plan = spec.with_plan().plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +18,20 @@ TOP5_FROM = 100  # classes from which on the literature reports top-5 as well
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network does on a split.
+    """How a network does on a split.
 
     Attributes
     ----------
-    accuracy : top-1, 0 to 1.
-    loss : mean cross entropy.
-    predictions : the predicted class of every example; with several processes, of this process's share.
-    top5 : share of examples whose class is among the five likeliest; None below 100 classes.
-    agreement : share of examples that get the teacher's class; None without a teacher.
+    accuracy : float
+        Top-1 accuracy, 0 to 1.
+    loss : float
+        Mean cross entropy in nats, 0 or more.
+    predictions : Tensor, shape (n,)
+        The predicted class of every image; with several processes, of this process's share.
+    top5 : float or None
+        Share of images whose class is among the five likeliest, 0 to 1; None below 100 classes.
+    agreement : float or None
+        Share of images that get the teacher's class, 0 to 1; None without a teacher.
     """
 
     accuracy: float
@@ -35,7 +41,7 @@ class Evaluation:
     agreement: float | None = None
 
     def record(self, prefix: str = "") -> dict[str, float]:
-        """Return the numbers under their names, those that are not measured left out."""
+        """Return the numbers by name, each with a prefix; those that were not measured are left out."""
         named = {"accuracy": self.accuracy, "loss": self.loss, "top5": self.top5, "agreement": self.agreement}
         return {f"{prefix}{name}": value for name, value in named.items() if value is not None}
 
@@ -49,13 +55,31 @@ def evaluate(
     *,
     teacher: Tensor | None = None,
     fabric: Any = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a network in eval mode on one split, on the network's device.
 
     Parameters
     ----------
-    teacher : the teacher's predictions of the same examples, for the agreement.
-    fabric : Lightning Fabric of several processes: each measures its share, all get the same numbers.
+    model : Module
+        The network, in eval mode.
+    data : Data
+        The data set that the split is of; it prepares the images.
+    split : Split
+        Images and labels to measure on, at least one.
+    batch_size : int, default 512
+        Images per batch.
+    teacher : Tensor, shape (n,), optional
+        The teacher's predicted classes of the same images, for the agreement.
+    fabric : Fabric, optional
+        Lightning Fabric of several processes: each measures its share, and all get the same numbers.
+    progress : callable, optional
+        Called after each batch with (images measured, images in all), of this process's share.
+
+    Returns
+    -------
+    Evaluation
+        Accuracy, loss, predictions and what else can be measured.
 
     Raises
     ------
@@ -68,6 +92,7 @@ def evaluate(
         raise PDCError("The network is in train mode; call model.eval() before measuring it.")
     rank, world = (fabric.global_rank, fabric.world_size) if fabric is not None else (0, 1)
     device = next(model.parameters()).device
+    seen, share = 0, len(range(rank, len(split), world))
     found, right, right5, loss = [], 0, 0, torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in split.batches(batch_size, rank, world):
         logits, y = model(data.prepare(images.to(device))).float(), labels.to(device)
@@ -81,6 +106,9 @@ def evaluate(
         right += (found[-1] == y).sum()
         if logits.shape[1] >= TOP5_FROM:
             right5 += (logits.topk(5, dim=1).indices == y[:, None]).sum()
+        if progress is not None:
+            seen += len(labels)
+            progress(seen, share)
     predictions = torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
     same = 0 if teacher is None else int((predictions == teacher).sum())
     sums = torch.tensor([int(right), int(right5), same, float(loss)], dtype=torch.float64, device=device)

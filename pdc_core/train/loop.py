@@ -28,7 +28,7 @@ from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 
-REQUESTS: tuple[Request | None, ...] = (None, "stop", "pause", "keep")
+REQUESTS: tuple[Request | None, ...] = (None, "stop", "pause", "finish")
 POINTS = 100  # records of single steps in a run's history, besides the evaluations
 
 
@@ -133,7 +133,7 @@ class Loop:
         """Train one epoch, or the rest of it, and measure; return False where the run is to end here."""
         task, first = self.task, self.done % self.batches.per_epoch
         began = time.perf_counter() - self.seconds
-        if self._asked() == "keep":  # before the epoch is prepared: a run that resumes here prepares it again
+        if self._asked() == "finish":  # before the epoch is prepared: a run that resumes here prepares it again
             return False
         if first == 0:
             task.before_epoch(epoch, epoch / self.settings.epochs)
@@ -142,7 +142,7 @@ class Loop:
         for x, y in self.batches.epoch(epoch, first):
             self.seconds = time.perf_counter() - began
             if self.done % self.batches.per_epoch:
-                if self._asked() == "keep":
+                if self._asked() == "finish":
                     return False
                 if self._checkpoint_due():
                     self._checkpoint()

@@ -1,4 +1,4 @@
-"""What a training loop tells and asks: the one way in which it touches the world around it."""
+"""What a training loop reports and asks: its only contact with the world around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pdc_core.clustering import FloatArray, Labels
 
-Request = Literal["stop", "pause", "keep"]
+Request = Literal["stop", "pause", "finish"]
 
 
 class Stopped(Exception):
@@ -15,7 +15,8 @@ class Stopped(Exception):
 
     Attributes
     ----------
-    state : "stopped" or "paused".
+    state : {"stopped", "paused"}
+        What the run is now.
     """
 
     def __init__(self, message: str, state: str = "stopped") -> None:
@@ -24,22 +25,22 @@ class Stopped(Exception):
 
 
 class Recorder:
-    """What a training loop tells, and asks. This one keeps nothing; `runs.FolderRecorder` writes a run folder."""
+    """What a training loop reports, and asks. This one keeps nothing; `runs.FolderRecorder` writes a run folder."""
 
     def event(self, record: dict[str, Any]) -> None:
         """Take one line of history."""
 
     def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
-        """Take note that `step` of `steps` is done."""
+        """Take how far the run is: steps done of all steps, epoch (from 1) of all epochs."""
 
     def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
-        """Take where the filters of every group are after `step` steps, arrays (n, d); `vectors` makes them."""
+        """Take the filters of every group after `step` steps; calling `vectors` makes them, arrays (n, d) by group."""
 
     def labels(self, labels: Labels) -> None:
         """Take the labels as soon as they are known, and again when they change."""
 
     def requested(self) -> Request | None:
-        """Return what somebody asks: "stop" or "pause" here, or "keep": end here and fold what there is."""
+        """Return what somebody asks: "stop", "pause", "finish" (end here and fold the network as it is), or None."""
         return None
 
     def due(self) -> bool:
@@ -50,7 +51,7 @@ class Recorder:
         """Take what is enough to go on from here; `state` makes it when called."""
 
     def last_checkpoint(self) -> str:
-        """Return in words where the last checkpoint is, for messages."""
+        """Return where the last checkpoint is, in words, for messages."""
         return "none, since nothing records this run"
 
     def resume(self) -> dict[str, Any] | None:

@@ -115,7 +115,8 @@ class Training(_FeatureWeights):
     merges : int, default 6
         Merge steps of "merge", 1 or more: the first before the first training step, the last at `tied_after`.
     merge_decay : float, default 1.0
-        p of "merge", above 0: k_j = n (k/n)^((j/merges)^p) after step j. Below 1 more filters merge early, above 1 late.
+        p of "merge", above 0: k_j = n (k/n)^((j/merges)^p) after step j. Below 1 more filters merge early,
+        above 1 late.
     n_images : int, default 512
         Training images on which channels are measured, where clusters or readers look at data; 2 or more.
     tied_gradients : {"summed", "averaged"}
@@ -200,9 +201,7 @@ class Training(_FeatureWeights):
         if self.fold_when_tied and self.optimizer != "sgd":
             raise ValueError(f"fold_when_tied needs optimizer sgd, not {self.optimizer}, whose steps would differ")
         if self.centroid == "medoid" and self.tied_gradients == "averaged":
-            raise ValueError(
-                "centroid medoid needs tied_gradients summed: a medoid's own gradient is not the average"
-            )
+            raise ValueError("centroid medoid needs tied_gradients summed: a medoid's own gradient is not the average")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup of {self.warmup:g} epochs must be shorter than the {self.epochs} of the run")
         if not all(0 < a < 1 for a in self.milestones) or list(self.milestones) != sorted(self.milestones):

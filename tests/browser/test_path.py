@@ -348,7 +348,7 @@ def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -
     expect(page.get_by_text("This run is interrupted.")).to_be_visible()
     asked("Continue")
     expect(page.get_by_text("images/s")).to_be_visible()
-    asked("Stop and keep")
+    asked("Finish now")
     expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
     expect(page.get_by_text("Filters on their way into clusters")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))

@@ -165,7 +165,7 @@ def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:
 def test_every_command_explains_itself_with_an_example(pdc_command, command: str) -> None:
     code, out, _ = pdc_command(command, "--help")
     assert code == 0
-    assert f"Example: python -m pdc_core {command}" in " ".join(out.split())
+    assert f"Example: pdc {command}" in " ".join(out.split())
 
 
 def test_python_m_is_the_same_program() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pprint
-import shlex
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan, difference
+from pdc_core.runs import RunSpec, default_training, run_command
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
 from ui.network import Network
 
@@ -36,7 +36,7 @@ def draw_save(network: Network, plan: Plan) -> None:
         if language == "Python":
             st.code(python(network, plan), language="python")
         else:
-            st.code(command(network), language="bash", wrap_lines=True)
+            st.code(command(network, plan), language="bash", wrap_lines=True)
         if network.data_name == NAMED_ONLY:
             st.caption(f"{_FOLDER} stands for the folder that holds train/CLASS and val/CLASS with the images.")
     with load:
@@ -54,12 +54,12 @@ def draw_save(network: Network, plan: Plan) -> None:
             st.caption("The clusters made by hand are too long for a link: save the plan to keep them.")
 
 
-def command(network: Network) -> str:
+def command(network: Network, plan: Plan) -> str:
     """Return the command that distils this network with this plan."""
-    words = [f"python -m pdc_core distil --model {network.model} --data {shlex.quote(_data(network))}"]
-    if network.choice.weights_argument is not True:
-        words.append(f"--weights {shlex.quote(network.choice.weights)}")
-    return " ".join([*words, "--plan plan.json"])
+    data = _data(network)
+    settings = default_training("distil", data)
+    weights = network.choice.weights_argument
+    return run_command(RunSpec(model=network.model, data=data, weights=weights, plan=plan, training=settings))
 
 
 def python(network: Network, plan: Plan) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
-from pdc_core.estimates import inertia_damage, measured_damage, plan_for_budget, plan_latency, uniform_damage
+from pdc_core.estimates import QUANTITIES, RULES, inertia_damage, plan_from_rule
 from pdc_core.estimates.budget import DamageByCount
 from pdc_core.graph import RESIDUALS
 from pdc_core.plan import Plan
@@ -16,8 +15,6 @@ from ui.network import Network
 from ui.plan.sensitivity import measured
 
 SHARE = "plan_share"
-QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}
-RULES = {"sensitivity": "sensitivity", "inertia": "inertia", "uniform": "the same everywhere"}
 TREATMENTS = {
     "internal": "internal: summed channels stay whole",
     "shared": "shared: one labelling for a whole sum",
@@ -101,28 +98,11 @@ def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> 
     PDCError
         It cannot be met, or the sensitivity was not measured.
     """
-    graph = network.graph
-    if of == "latency":
-        return plan_for_budget(
-            graph,
-            _damage(network, by),
-            cut,
-            start,
-            lambda plan: plan_latency(network.module, graph, plan, network.example, batch_size=16),
-            exact=False,
-        )
-    return plan_for_budget(graph, _damage(network, by), cut, start, lambda plan: getattr(plan_cost(graph, plan), of))
-
-
-def _damage(network: Network, by: str) -> DamageByCount:
-    if by == "uniform":
-        return uniform_damage(network.graph)
-    if by == "inertia":
-        return _inertia(network, network_key(network))
     found = measured(network)
-    if found is None:
-        raise PDCError("The sensitivity of this network is not measured yet; measure it on the page Plan first.")
-    return measured_damage(found, network.graph)
+    if by == "sensitivity" and found is None:
+        raise PDCError("The sensitivity of this network has not been measured yet; measure it on the page Plan first.")
+    damage = _inertia(network, network_key(network)) if by == "inertia" else None
+    return plan_from_rule(network.module, network.graph, start, cut, of, by, sensitivity=found, damage=damage)
 
 
 @st.cache_data(show_spinner="Rating every number of clusters of every layer", max_entries=8)

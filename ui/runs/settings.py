@@ -40,6 +40,7 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
 
 
 def _more(defaults: Training) -> dict[str, Any]:
+    schedules: list[str] = [*SCHEDULES]
     return {
         "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
         "temperature": st.number_input(
@@ -51,7 +52,7 @@ def _more(defaults: Training) -> dict[str, Any]:
             help="0 learns from the labels alone, 1 from the teacher alone.", **_KEEP,
         ),
         "schedule": st.selectbox(
-            "How filters become identical", list(SCHEDULES), list(SCHEDULES).index(defaults.schedule), key="schedule",
+            "How filters become identical", schedules, schedules.index(defaults.schedule), key="schedule",
             help=f"{explained(SCHEDULES)}.", **_KEEP,
         ),
         "tied_after": st.slider(

@@ -40,7 +40,7 @@ def _progress(run: Run) -> None:
     with st.container(horizontal=True, gap="small"):
         for name, ask, said in (
             ("Pause", request_pause, "The run pauses after its current step; Continue goes on from there."),
-            ("Stop and keep", request_finish, "The run ends here: what it has is tied, folded and reported."),
+            ("Finish now", request_finish, "Ends the run here: the filters are tied, folded and reported as they are."),
             ("Stop", request_stop, "The run stops after its current step; it can be continued."),
         ):
             if run.id in session_runs():

@@ -86,7 +86,7 @@ def test_filters_become_ever_more_identical_under_the_asymptotic_schedule(decay:
 def test_a_run_ended_before_its_clusters_are_tied_is_a_network_and_not_a_ruin(schedule: str) -> None:
     class Ends(Recorder):
         def requested(self) -> Request | None:
-            return "keep" if self.done == 2 else None
+            return "finish" if self.done == 2 else None
 
         done = 0
 

@@ -1,0 +1,80 @@
+"""From a run to the command line that starts it again: the one place that knows how options are written.
+
+Reading the printed command gives a run with an equal run.yaml, its date and versions aside.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from pdc_core.runs.spec import RunSpec
+from pdc_core.train import Training
+
+# Settings that have an option of their own on the command line; every other one is given by --setting NAME=VALUE.
+_OWN_OPTIONS = {
+    "distil": ("epochs", "batch_size", "lr", "augment", "temperature", "alpha", "schedule", "tied_after"),
+    "teach": ("epochs", "batch_size", "lr"),
+}
+
+
+def default_training(kind: str, data: str) -> Training:
+    """Return the settings of a run for which none are given.
+
+    Parameters
+    ----------
+    kind : {"distil", "teach"}
+        The kind of run.
+    data : str
+        The data set; a distillation has other defaults on digits than elsewhere.
+    """
+    return Training.for_teaching() if kind == "teach" else Training.for_data(data)
+
+
+def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
+    """Return the command that starts a run like this one.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run. If it has a plan, the command reads it from a file, which is the caller's to write (`Plan.save`).
+    plan_file : str, default "plan.json"
+        The name of that file.
+
+    Returns
+    -------
+    str
+        One line for a POSIX shell. Epochs and seed are always named, other settings where they are not the default.
+
+    Examples
+    --------
+    >>> run_command(RunSpec(keep=0.25, method="l1", training=Training(alpha=0.3)))
+    'pdc distil --model resnet20 --data digits --method l1 --keep 0.25 --epochs 8 --alpha 0.3 --seed 0'
+    """
+    teach = spec.kind == "teach"
+    words = ["pdc", spec.kind, *([spec.model] if teach else ["--model", spec.model]), "--data", spec.data]
+    if ":" in spec.model:  # a function of the user's own, which is imported only where a person names it
+        words += ["--build", spec.model]
+    if spec.weights != RunSpec(kind=spec.kind, keep=None if teach else 1.0).weights:
+        words += ["--weights", spec.weights]
+    if spec.method != "pdc":
+        words += ["--method", spec.method]
+    if spec.plan is not None:
+        words += ["--plan", plan_file]
+    elif spec.keep is not None:
+        words += ["--keep", repr(spec.keep)]
+        words += ["--residual", spec.residual] if spec.residual != "internal" else []
+    default = default_training(spec.kind, spec.data)
+    own = _OWN_OPTIONS[spec.kind]
+    for name in (*own, *(name for name in Training.model_fields if name not in own)):
+        value = getattr(spec.training, name)
+        if name == "epochs" or value != getattr(default, name):
+            option = [f"--{name.replace('_', '-')}"] if name in own else ["--setting"]
+            words += [*option, _text(value) if name in own else f"{name}={_text(value)}"]
+    return shlex.join([*words, "--seed", str(spec.seed)])
+
+
+def _text(value: Any) -> str:
+    """Return a setting as `cli` reads it back: words as they are, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
