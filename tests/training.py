@@ -55,3 +55,14 @@ def same_networks(a: nn.Module, b: nn.Module) -> bool:
 
 def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def little() -> nn.Module:
+    """A chain of two convolutions for digits, with random weights: for runs in which only the steps matter."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(48, 10),
+        ).eval()  # fmt: skip
