@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.clustering import check_labels
+from pdc_core.clustering.labels import cluster_count
 from pdc_core.errors import PDCError
 from pdc_core.files import replacing, write_whole
 from pdc_core.folding import Folding, fold_unchecked_
@@ -60,7 +61,7 @@ def save(model: nn.Module, path: str | Path) -> None:
                 "residual": f.residual,
                 "input": list(f.input_shape),
                 "labels": {n: a.tolist() for n, a in f.labels.items()},
-                "plan": {n: int(a.max()) + 1 for n, a in f.labels.items()},
+                "plan": {n: cluster_count(a) for n, a in f.labels.items()},
             }
             for f in folds_of(model)
         ],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pdc_core.clustering.distances import squared_distances
 from pdc_core.clustering.labels import FloatArray, IntArray, canonical, split_to
 from pdc_core.clustering.medoids import kmedoids
 from pdc_core.errors import PDCError
@@ -229,11 +230,7 @@ def ward_linkage(vectors: FloatArray, weights: FloatArray | None = None) -> Floa
 
 def _rises(x: FloatArray, d: FloatArray) -> FloatArray:
     """Return d_i d_j / (d_i + d_j) ||x_i - x_j||^2, what merging two vectors costs, (n, n); infinity for i = j."""
-    squares = (x**2).sum(axis=1)
-    both = squares[:, None] + squares[None, :]
-    apart = both - 2 * x @ x.T
-    apart[apart < 1e-13 * both] = 0  # equal vectors, up to rounding
-    rise = d[:, None] * d[None, :] / (d[:, None] + d[None, :]) * apart
+    rise = d[:, None] * d[None, :] / (d[:, None] + d[None, :]) * squared_distances(x)
     np.fill_diagonal(rise, np.inf)
     return rise
 

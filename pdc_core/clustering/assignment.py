@@ -83,6 +83,43 @@ def assign_group(
     return _assigned(points, d, group, k, seed, algorithm, pinned)
 
 
+def deal(graph: ChannelGraph, plan: Plan) -> Labels:
+    """Return clusters of the right number whose filters are dealt out in turn, for measuring what a plan costs.
+
+    The time and the memory of a folded network depend on its widths, not on which filters share a cluster.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of a network.
+    plan : Plan
+        Clusters to keep per group; groups that it does not name keep all their filters.
+
+    Returns
+    -------
+    dict of str to array of int, shape (n,)
+        Labels 0..k-1 for every group that can be clustered, equally many in each block.
+
+    Raises
+    ------
+    PDCError
+        If the plan does not fit the graph.
+    """
+    plan.check(graph)
+    labels: Labels = {}
+    for group in graph.clusterable:
+        each, block = plan.counts.get(group.name, group.size) // group.blocks, _blocks(group)
+        labels[group.name] = np.zeros(group.size, dtype=np.int64)
+        for b in range(group.blocks):
+            members = np.flatnonzero(block == b)
+            labels[group.name][members] = b * each + np.arange(len(members)) % each
+    return labels
+
+
+def _blocks(group: ChannelGroup) -> IntArray:
+    return group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+
+
 def _points(
     model: nn.Module,
     group: ChannelGroup,
@@ -100,7 +137,7 @@ def _assigned(
     points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
 ) -> IntArray:
     """Cluster block by block, with the pinned filters by themselves."""
-    block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+    block = _blocks(group)
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0
     for b in range(group.blocks):

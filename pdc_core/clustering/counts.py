@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdc_core.clustering.algorithms import ward_linkage
+from pdc_core.clustering.distances import squared_distances
 from pdc_core.clustering.labels import FloatArray, IntArray
 
 # Kaufman and Rousseeuw 1990 call a best silhouette of 0.25 or less «no substantial structure».
@@ -111,11 +112,7 @@ def _distances(vectors: FloatArray) -> FloatArray:
 
     if vectors.shape[1] <= 64:
         return np.asarray(cdist(vectors, vectors))
-    squares = (vectors**2).sum(axis=1)
-    both = squares[:, None] + squares[None, :]
-    apart = both - 2 * vectors @ vectors.T
-    apart[apart < 1e-13 * both] = 0  # equal vectors, up to rounding
-    return np.asarray(np.sqrt(apart))
+    return np.asarray(np.sqrt(squared_distances(vectors)))
 
 
 def suggest(found: Curve) -> Suggestion:

@@ -37,10 +37,69 @@ def split_to(labels: IntArray, k: int) -> IntArray:
     array([0, 0, 2, 1])
     """
     labels = canonical(labels)
-    for new in range(int(labels.max()) + 1, k):
+    for new in range(cluster_count(labels), k):
         largest = int(np.bincount(labels).argmax())
         labels[np.flatnonzero(labels == largest)[-1]] = new
     return labels
+
+
+def cluster_count(labels: IntArray) -> int:
+    """Return the number of clusters k.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+
+    Returns
+    -------
+    int
+        k, 1 to n.
+
+    >>> cluster_count(np.array([0, 1, 0]))
+    2
+    """
+    return int(labels.max()) + 1
+
+
+def first_members(labels: IntArray) -> IntArray:
+    """Return the first member of every cluster.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+
+    Returns
+    -------
+    array of int, shape (k,)
+        Positions in `labels`, one per cluster.
+
+    >>> first_members(np.array([0, 1, 0, 2, 1]))
+    array([0, 1, 3])
+    """
+    first = np.empty(cluster_count(labels), dtype=np.int64)
+    first[labels[::-1]] = np.arange(len(labels))[::-1]
+    return first
+
+
+def merged_groups(labels: Mapping[str, IntArray]) -> Labels:
+    """Return the labels of those groups in which any two filters share a cluster.
+
+    Parameters
+    ----------
+    labels : mapping of str to array of int, shape (n,)
+        Labels 0..k-1 by the name of the group.
+
+    Returns
+    -------
+    dict of str to array of int, shape (n,)
+        In the same order.
+
+    >>> merged_groups({"conv1": np.array([0, 0]), "conv2": np.array([0, 1])})
+    {'conv1': array([0, 0])}
+    """
+    return {name: a for name, a in labels.items() if cluster_count(a) < len(a)}
 
 
 def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
@@ -76,4 +135,4 @@ def _fit(labels: IntArray, block: IntArray) -> bool:
     """Return whether no cluster reaches across blocks, and every block keeps equally many."""
     pairs = np.unique(np.stack([labels, block]), axis=1)
     per_block = np.bincount(pairs[1])
-    return bool(pairs.shape[1] == labels.max() + 1 and (per_block == per_block[0]).all())
+    return bool(pairs.shape[1] == cluster_count(labels) and (per_block == per_block[0]).all())

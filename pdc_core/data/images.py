@@ -34,6 +34,11 @@ class DataInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def example(self) -> Tensor:
+        """A float32 tensor of zeros (1, c, h, w), for tracing and costing a network."""
+        return torch.zeros(1, *self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -97,6 +102,11 @@ class Data:
     std: tuple[float, ...]
     shift: int = 1
     flip: bool = False
+
+    @property
+    def example(self) -> Tensor:
+        """A float32 tensor of zeros (1, c, h, w), for tracing and costing a network."""
+        return torch.zeros(1, *self.shape)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return uint8 images (n, c, h, w) as float32 input of a network, (image / 255 - mean) / std."""

@@ -9,6 +9,7 @@ from types import TracebackType
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray
+from pdc_core.clustering.labels import merged_groups
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 
@@ -27,7 +28,7 @@ def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str
     >>> comparable_blocks(net, pdc.trace(net, torch.zeros(1, 1, 8, 8)), {})[:2]
     ('layer1.0', 'layer1.1')
     """
-    merged = {name for name, a in labels.items() if a.max() + 1 < len(a)}
+    merged = merged_groups(labels)
     found: list[str] = []
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{block}.") for block in found)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
+from pdc_core.clustering.labels import cluster_count, merged_groups
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis, output_axes
 
@@ -40,7 +41,7 @@ class SummedGradients:
             assert isinstance(module.weight, Tensor)
             self.readers.append((module.weight, _scale(module, part.channels, sizes)))
         self.a = torch.as_tensor(labels, device=self.writers[0][0].device)
-        self.k = int(labels.max()) + 1
+        self.k = cluster_count(labels)
 
     @torch.no_grad()
     def apply_(self, strength: float) -> None:
@@ -71,5 +72,5 @@ def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
 
 def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> list[SummedGradients]:
     """Bind labels to a network's gradients. Groups that merge nothing are left out."""
-    checked = check_labels(graph, labels)
-    return [SummedGradients(model, graph.group(name), a) for name, a in checked.items() if a.max() + 1 < len(a)]
+    merged = merged_groups(check_labels(graph, labels))
+    return [SummedGradients(model, graph.group(name), a) for name, a in merged.items()]

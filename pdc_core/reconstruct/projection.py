@@ -10,36 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
+from pdc_core.clustering.labels import cluster_count, merged_groups
+from pdc_core.clustering.spread import centroids
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors
 
 Weights = Literal["norm", "uniform", "medoid"]
-
-
-def centroids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
-    """Return the weighted mean of every cluster, C = (M^T D M)^-1 M^T D t.
-
-    Parameters
-    ----------
-    t : (n, m), one row a channel.
-    a : labels (n,), 0..k-1, none empty.
-    d : diagonal of D, (n,); a cluster of total weight 0 counts as uniform.
-
-    Returns
-    -------
-    (k, m).
-
-    Examples
-    --------
-    >>> t, a = torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([0, 0, 1])
-    >>> centroids(t, a, 2, torch.ones(3)).tolist()
-    [[2.0], [8.0]]
-    """
-    total = torch.zeros(k, dtype=d.dtype, device=d.device).index_add_(0, a, d)  # the diagonal of M^T D M
-    d = torch.where(total[a] > 0, d, torch.ones_like(d))
-    share = d / torch.zeros_like(total).index_add_(0, a, d)[a]  # each filter's share of its cluster, sums to 1
-    return t.new_zeros(k, t.shape[1]).index_add_(0, a, share[:, None] * t)
 
 
 def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
@@ -78,7 +55,7 @@ class GroupProjection:
         self.tensors = channel_tensors(model, group)
         device = self.tensors[0].tensor.device
         self.a = torch.as_tensor(labels, device=device)
-        self.k = int(self.a.max()) + 1
+        self.k = cluster_count(labels)
         self.index = [_index(t) for t in self.tensors]
         ends = np.cumsum([t.width for t in self.tensors])
         self.filters = [slice(end - t.width, end) for t, end in zip(self.tensors, ends, strict=True) if t.is_filter]
@@ -138,10 +115,8 @@ def tie(
     model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm"
 ) -> list[GroupProjection]:
     """Bind labels to a network, for many reconstructions in a row. Groups that merge nothing are left out."""
-    checked = check_labels(graph, labels)
-    return [
-        GroupProjection(model, graph.group(name), a, weights) for name, a in checked.items() if a.max() + 1 < len(a)
-    ]
+    merged = merged_groups(check_labels(graph, labels))
+    return [GroupProjection(model, graph.group(name), a, weights) for name, a in merged.items()]
 
 
 def reconstruct_(

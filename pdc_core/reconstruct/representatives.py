@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import FloatArray, IntArray, ReaderCovariances, canonical
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
+from pdc_core.clustering.labels import cluster_count, first_members
 from pdc_core.clustering.vectors import reader_kernels
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import channel_tensors, input_axis
@@ -67,7 +68,7 @@ def merge_filters_(
     Source: our choice. Least-squares readers after channel selection: He et al., arXiv 1707.06168.
     """
     now = np.arange(group.size) if now is None else canonical(now)
-    first = np.unique(now, return_index=True)[1]  # one filter of every tied cluster speaks for it
+    first = first_members(now)  # one filter of every tied cluster speaks for it
     v = np.zeros((len(first), reader_kernels(model, group).shape[1]))
     np.add.at(v, now, reader_kernels(model, group))
     c = [each[first][:, first] for each in moment.covariances]
@@ -89,7 +90,7 @@ def _block(group: ChannelGroup) -> IntArray:
 
 def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:
     """Return the filters that stay, as many in every block."""
-    blocks = int(block.max()) + 1
+    blocks = cluster_count(block)
     stays = []
     for b in range(blocks):
         own = np.flatnonzero(block == b)
