@@ -1,7 +1,7 @@
 """Networks on disk: one safetensors file with the weights and, in its header, all that rebuilds the network. No pickle.
 
-The header names the architecture and the clusters that were folded; `load` builds the architecture, traces it again and
-narrows it the same way before the weights arrive.
+The header names the architecture and the clusters that were folded; `load` builds the architecture, traces it and
+narrows it in the same way, and then loads the weights.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ LAYERS = (_ConvNd, nn.Linear)
 
 
 def save(model: nn.Module, path: str | Path) -> None:
-    """Write a network, folded or not, as one safetensors file. Whole or not at all.
+    """Write a network, folded or not, as one safetensors file, whole or not at all.
 
     Parameters
     ----------
-    model : a network from `fold`, `distil`, `teach` or `load_model`. One of your own class is written too, and loaded
-        again with ``load(path, build=...)``.
+    model : nn.Module
+        A network from `fold`, `distil`, `teach` or `load_model`, or one of your own class; the latter is read again
+        with ``load(path, build=...)``.
+    path : str or Path
+        The file; its folder has to exist.
 
     Raises
     ------
     PDCError
-        The file cannot be written, or a weight is not finite.
+        If the file cannot be written, or a weight is not finite.
     """
     from safetensors.torch import save as to_bytes
 
@@ -72,17 +75,38 @@ def save(model: nn.Module, path: str | Path) -> None:
 
 
 def folds_of(model: nn.Module) -> tuple[Folding, ...]:
-    """Return what was folded in a network, in order."""
+    """Return every folding that a network went through.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    tuple of Folding
+        In order; empty for a network that was never folded.
+    """
     return tuple(getattr(model, "folds", ()))
 
 
 def header(path: str | Path) -> dict[str, Any]:
     """Return the header that `save` wrote, without reading any weight.
 
+    Parameters
+    ----------
+    path : str or Path
+        A file that `save` wrote.
+
+    Returns
+    -------
+    dict
+        With the keys format, card, class, folds, widths and torch.
+
     Raises
     ------
     PDCError
-        The file is missing, truncated, no safetensors file, or was not written by PDC.
+        If the file is missing, truncated or no safetensors file, or was not written by PDC.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -127,12 +151,21 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
 
     Parameters
     ----------
-    build : makes the network before folding, for architectures that are not in the zoo or torchvision.
+    path : str or Path
+        A file that `save` wrote.
+    build : callable, optional
+        Called without arguments; returns the network before folding. Needed for architectures that are neither in the
+        zoo nor in torchvision.
+
+    Returns
+    -------
+    nn.Module
+        The network on the CPU, in the precision in which it was saved.
 
     Raises
     ------
     PDCError
-        The file is missing, damaged or from another version, its weights are not finite or do not fit.
+        If the file is missing, damaged or from another version, or its weights are not finite or do not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -194,17 +227,23 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
 
     Parameters
     ----------
-    model : a network in eval mode, folded or not.
-    shape : (c, h, w) of one normalised input; networks from `load_model` and `fold` know theirs.
+    model : nn.Module
+        A network in eval mode, folded or not.
+    path : str or Path
+        The file; its folder has to exist.
+    shape : tuple of int, optional
+        (c, h, w) of one normalised input; networks from `load_model` and `fold` know theirs.
 
     Returns
     -------
-    The largest difference between the two programs' outputs, relative to the largest |output|; at most 1e-4.
+    float
+        The largest difference between the outputs of torch and onnxruntime, relative to the largest |output|, at most
+        1e-4.
 
     Raises
     ------
     PDCError
-        The packages for ONNX are missing, the network cannot be exported, or the file does not compute the same.
+        If the packages for ONNX are missing, the network cannot be exported, or the file computes something else.
     """
     try:
         import onnxruntime

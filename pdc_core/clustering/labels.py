@@ -1,4 +1,7 @@
-"""Labels: the numbering that all modules share, and the check that labels from anywhere fit a graph."""
+"""Labels: the numbering that all modules share, and the check that labels from anywhere fit a graph.
+
+Labels are plain mappings {group name: int array (n,)}, so that any mapping a user has is accepted.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,20 @@ Labels = dict[str, IntArray]
 
 
 def canonical(labels: IntArray) -> IntArray:
-    """Return the same clusters numbered by their first member: labels 0..k-1.
+    """Return the same clusters numbered by their first member.
 
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Filters with equal numbers share a cluster.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1.
+
+    Examples
+    --------
     >>> canonical(np.array([7, 2, 7, 5]))
     array([0, 1, 0, 2])
     """
@@ -31,8 +46,22 @@ def canonical(labels: IntArray) -> IntArray:
 
 
 def split_to(labels: IntArray, k: int) -> IntArray:
-    """Return labels with exactly k clusters: while there are fewer, the last member of the largest one leaves it.
+    """Return labels with at least k clusters: while there are fewer, the last member of the largest one leaves it.
 
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Filters with equal numbers share a cluster.
+    k : int
+        Clusters, 1 to n.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1.
+
+    Examples
+    --------
     >>> split_to(np.array([0, 0, 0, 1]), 3)
     array([0, 0, 2, 1])
     """
@@ -56,6 +85,8 @@ def cluster_count(labels: IntArray) -> int:
     int
         k, 1 to n.
 
+    Examples
+    --------
     >>> cluster_count(np.array([0, 1, 0]))
     2
     """
@@ -72,9 +103,11 @@ def first_members(labels: IntArray) -> IntArray:
 
     Returns
     -------
-    array of int, shape (k,)
+    array of int64, shape (k,)
         Positions in `labels`, one per cluster.
 
+    Examples
+    --------
     >>> first_members(np.array([0, 1, 0, 2, 1]))
     array([0, 1, 3])
     """
@@ -96,6 +129,8 @@ def merged_groups(labels: Mapping[str, IntArray]) -> Labels:
     dict of str to array of int, shape (n,)
         In the same order.
 
+    Examples
+    --------
     >>> merged_groups({"conv1": np.array([0, 0]), "conv2": np.array([0, 1])})
     {'conv1': array([0, 0])}
     """
@@ -103,13 +138,25 @@ def merged_groups(labels: Mapping[str, IntArray]) -> Labels:
 
 
 def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
-    """Return labels in canonical numbering, or raise with what does not fit the graph.
+    """Return labels in canonical numbering, or raise with the first thing that does not fit the graph.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of a network.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group; groups may be left out.
+
+    Returns
+    -------
+    dict of str to array of int64, shape (n,)
+        Labels 0..k-1, numbered by first member.
 
     Raises
     ------
     PDCError
-        A group does not exist or is frozen, an array has another length or holds no integers, or a cluster reaches
-        across the groups of a grouped convolution.
+        If a group does not exist or is frozen, an array has another length or no integers, or a cluster reaches across
+        the groups of a grouped convolution.
     """
     checked: Labels = {}
     for name, given in labels.items():

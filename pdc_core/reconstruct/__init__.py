@@ -1,7 +1,7 @@
 """Reconstruction: pull every filter towards its cluster's centroid, t <- (1-s) t + s P t, until they are identical.
 
-`tie` is the projection, `schedules` say how the strength s rises over a run, `gradients` how fast tied filters learn,
-`representatives` start a run at filters that stand for their clusters, with the readers solved for them.
+`projection` holds P, `schedules` how the strength s rises over a run, `gradients` how fast tied filters learn, and
+`representatives` starts a run at filters that stand for their clusters, with the readers refitted to them.
 """
 
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients

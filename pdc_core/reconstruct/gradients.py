@@ -1,7 +1,7 @@
 """How fast tied filters learn: gradients averaged, as the projection implies, or summed, as in the folded network.
 
 The folded filter w stands for m tied copies whose gradients add up; averaging them is a learning rate m times smaller.
-The folded reader V' = V M is the sum of m columns that all receive the same gradient; a rate m times larger.
+The folded reader V' = V M is the sum of m columns that all receive the same gradient: a learning rate m times larger.
 """
 
 from __future__ import annotations
@@ -19,11 +19,20 @@ from pdc_core.graph.tensors import input_axis, output_axes
 
 
 class SummedGradients:
-    """One group's parameters bound to its labels, so that tied filters move as the folded network's would.
+    """One group's parameters bound to its labels, so that tied filters move as those of the folded network would.
 
     With strength s, for filters, biases and norms: g <- (1-s) g + s M M^T g, and for the columns that read a cluster
-    of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay do to V M and to one filter of
-    a cluster what they would do to the folded network.
+    of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay change V M and one filter per
+    cluster as they would change the folded network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; its gradients are changed by `apply_`.
+    group : ChannelGroup
+        The group, of n filters.
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
     """
 
     def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray) -> None:
@@ -45,7 +54,13 @@ class SummedGradients:
 
     @torch.no_grad()
     def apply_(self, strength: float) -> None:
-        """Change the gradients that backward left, in place."""
+        """Change the gradients that the backward pass left, in place.
+
+        Parameters
+        ----------
+        strength : float
+            s, 0 to 1.
+        """
         for t, axis, channels in self.writers:
             if t.grad is not None:
                 g = t.grad.index_select(axis, channels)
@@ -71,6 +86,26 @@ def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
 
 
 def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> list[SummedGradients]:
-    """Bind labels to a network's gradients. Groups that merge nothing are left out."""
+    """Bind labels to a network's gradients. Groups that merge nothing are left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group.
+
+    Returns
+    -------
+    list of SummedGradients
+        One per group.
+
+    Raises
+    ------
+    PDCError
+        If the labels do not fit the graph.
+    """
     merged = merged_groups(check_labels(graph, labels))
     return [SummedGradients(model, graph.group(name), a) for name, a in merged.items()]
