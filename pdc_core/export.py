@@ -53,7 +53,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
-        raise PDCError(f"{bad[0]} holds numbers that are not finite; such a network is not saved.")
+        raise PDCError(f"{bad[0]} holds numbers that are not finite (NaN or infinity); such a network is not saved.")
     card = model_info(model)
     header = {
         "format": FORMAT,
@@ -174,8 +174,8 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     card = _card(content)
     if build is None and card is None:
         raise PDCError(
-            f"{path} holds a {content['class']}, a class of its own: give load(path, build=...) a function that "
-            "makes it."
+            f"{path} holds a {content['class']}, a class that PDC does not have: give load(path, build=...) a "
+            "function that makes it."
         )
     if build is not None:
         model = build().eval()
@@ -193,8 +193,8 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
-    weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, as torch makes them
-    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet needs
+    weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, like torch's own
+    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet reads
     try:
         model.load_state_dict(weights, assign=True)  # in the precision in which they were saved
     except RuntimeError as error:
@@ -219,7 +219,7 @@ def _card(content: dict[str, Any]) -> ModelInfo | None:
         )
         return ModelInfo(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
     except (KeyError, TypeError, ValueError) as error:
-        raise PDCError(f"The header does not say which network it holds ({error}).") from error
+        raise PDCError(f"The header does not describe the network ({error}); save it again.") from error
 
 
 def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | None = None) -> float:
@@ -247,9 +247,11 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
+        import onnxscript  # noqa: F401  torch's exporter needs it, and its own error is less clear
     except ImportError as error:
-        raise PDCError(f"ONNX needs a package that is not here ({error.name}); pip install -e '.[onnx]'.") from error
+        raise PDCError(
+            f"ONNX needs a package that is not installed ({error.name}); pip install -e '.[onnx]'."
+        ) from error
     card = model_info(model)
     shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
     if shape is None:

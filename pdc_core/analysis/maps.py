@@ -1,6 +1,6 @@
-"""Maps of filters in the plane: PCA at once, UMAP when asked. For looking, never for clustering.
+"""Maps of filters in the plane: PCA at once, UMAP on request. For looking, never for clustering.
 
-A map is drawn from the vectors of `cluster.filter_vectors`; `trustworthiness` says how far to trust it.
+A map is drawn from the vectors of `pdc_core.filter_vectors`; `trustworthiness` tells how far it can be trusted.
 """
 
 from __future__ import annotations
@@ -73,13 +73,18 @@ def pca_map(vectors: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    vectors : array (n, d)
-        One row a filter, n >= 1. With n = 1 or d = 1 the missing coordinates are zero.
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1. With n = 1 or d = 1 the missing coordinates are zero.
 
     Returns
     -------
-    array (n, 2)
+    array of float64, shape (n, 2)
         Coordinates in the units of the vectors; the sign of each axis makes its largest loading positive.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
 
     Examples
     --------
@@ -90,7 +95,22 @@ def pca_map(vectors: FloatArray) -> FloatArray:
 
 
 def pca_share(vectors: FloatArray) -> tuple[float, float]:
-    """Return the shares of the variance, 0 to 1, that the two axes of `pca_map` hold.
+    """Return the shares of the variance that the two axes of `pca_map` hold.
+
+    Parameters
+    ----------
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1.
+
+    Returns
+    -------
+    tuple of float
+        Two shares, 0 to 1.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
 
     Examples
     --------
@@ -102,21 +122,27 @@ def pca_share(vectors: FloatArray) -> tuple[float, float]:
 
 
 def umap_map(vectors: FloatArray, seed: int = 0) -> FloatArray:
-    """Lay vectors out with UMAP, the same way for the same seed.
+    """Lay vectors out with UMAP; the same seed gives the same map.
 
-    Three filters or fewer have no neighbourhood to preserve: they get `pca_map`. The first call of a process
-    compiles for 10 to 35 seconds; calls of several threads wait for each other.
+    Three filters or fewer have no neighbourhood to preserve: they get `pca_map`. The first call of a process compiles
+    for 10 to 35 seconds; calls from several threads wait for each other.
 
     Parameters
     ----------
-    vectors : array (n, d)
-    seed : int
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1.
+    seed : int, default 0
         Seed of the layout.
 
     Returns
     -------
-    array (n, 2)
-        Coordinates without a unit. Distances are not to scale: identical filters may lie far apart.
+    array of float64, shape (n, 2)
+        Coordinates without a unit. Distances are not to scale: identical filters may be far apart.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
     """
     vectors = _checked(vectors)
     n = len(vectors)
@@ -139,14 +165,26 @@ def umap_map(vectors: FloatArray, seed: int = 0) -> FloatArray:
 def trustworthiness(vectors: FloatArray, points: FloatArray) -> float:
     """Return the trustworthiness of a map: 1 if all neighbours on it are neighbours in the full space.
 
-    With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the
-    map, and m = min(5, (n - 1) // 2):  1 - 2 / (n m (2n - 3m - 1)) sum_i sum_{j in N(i)} max(0, r(i, j) - m).
-    Source: Venna and Kaski, Neural Networks 2006. Maps of fewer than 3 points are trusted.
+    With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the map, and
+    m = min(5, (n - 1) // 2):  1 - 2 / (n m (2n - 3m - 1)) sum_i sum_{j in N(i)} max(0, r(i, j) - m).
+    Source: Venna and Kaski, Neural Networks 2006. Maps of fewer than 3 points have 1.
 
     Parameters
     ----------
-    vectors : array (n, d)
-    points : array (n, 2)
+    vectors : array of float, shape (n, d)
+        The full space, one row per filter.
+    points : array of float, shape (n, 2)
+        The map.
+
+    Returns
+    -------
+    float
+        0 to 1.
+
+    Raises
+    ------
+    PDCError
+        If an array has another shape or is not finite.
     """
     vectors, points = _checked(vectors), _checked(points)
     n = len(vectors)

@@ -65,7 +65,7 @@ def channel_covariances(
     sums = {g.name: [_Sum(g.size) for _ in g.readers] for g in groups}
     for name, own in sums.items():
         if not own:
-            raise PDCError(f"Nothing reads group {name!r}, so that it has no activations to compare.")
+            raise PDCError(f"Nothing reads group {name!r}, so it has no activations to compare.")
     device = next(model.parameters()).device
     parts = [(r, each.add) for g in groups for r, each in zip(g.readers, sums[g.name], strict=True)]
     with reading(model, parts):

@@ -166,7 +166,7 @@ def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
         if array.shape != (group.size,) or not np.issubdtype(array.dtype, np.integer):
             raise PDCError(
                 f"Labels of group {name!r} are {array.dtype} of shape {array.shape}; expected {group.size} integers, "
-                "one a filter."
+                "one per filter."
             )
         own = canonical(array.astype(np.int64))
         if group.blocks > 1 and not _fit(own, group.block):

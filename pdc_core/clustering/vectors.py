@@ -50,7 +50,7 @@ def filter_vectors(
         raise PDCError(f"There are no filter vectors {kind!r}; there are {', '.join(VECTORS)}.")
     if any(model.get_parameter(f"{producer.module}.weight").is_meta for producer in group.producers):
         raise PDCError(
-            f"{group.name!r} lies on the meta device, which holds no weights; load the network's weights first."
+            f"{group.name!r} is on the meta device, which holds no weights; load the network's weights first."
         )
     vectors = VECTORS[kind](model, group, images)
     if not np.isfinite(vectors).all():

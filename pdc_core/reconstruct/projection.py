@@ -81,7 +81,7 @@ class GroupProjection:
         if weights not in get_args(Weights):
             raise PDCError(
                 f"weights={weights!r}: filters are weighted by 'norm' (their squared norms), 'uniform', or 'medoid' "
-                "(the one that is nearest to its cluster's mean counts alone)."
+                "(only the one nearest to its cluster's mean counts)."
             )
         self.group, self.weights = group, weights
         self.tensors = channel_tensors(model, group)
