@@ -35,7 +35,12 @@ def gradient_scales(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, 
 
     Parameters
     ----------
-    model, graph, labels : the network at full width, its trace and clusters. Only shapes are read.
+    model : Module
+        The network at full width; only shapes are read.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
     """
     ones = copy.deepcopy(model)
     for p in ones.parameters():
@@ -55,9 +60,14 @@ def unfold(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapp
 
     Parameters
     ----------
-    small : the folded network, trained on.
-    model : the network that was folded, at full width; not changed, only its shapes are used.
-    graph, labels : its trace and clusters.
+    small : Module
+        The folded network, trained on.
+    model : Module
+        The network that was folded, at full width; not changed, only its shapes are used.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
     """
     full, folded = copy.deepcopy(model), dict(small.named_parameters()) | dict(small.named_buffers())
     rows, columns = _places(full, graph, check_labels(graph, labels))
@@ -117,7 +127,17 @@ def _spread_columns(v: Tensor, target: IntArray, axis: int, groups: int) -> Tens
 
 
 def optimizer_slots(model: nn.Module, tie: GroupProjection, optimizer: torch.optim.Optimizer) -> list[ChannelTensor]:
-    """Return what the optimiser keeps of a group's tensors, laid out as they are; empty before its first step."""
+    """Return the optimiser's tensors of a group (momentum and the like), laid out as its weights; none before a step.
+
+    Parameters
+    ----------
+    model : Module
+        The network.
+    tie : GroupProjection
+        The group.
+    optimizer : Optimizer
+        SGD or AdamW over the network's parameters.
+    """
     found = []
     for part in (*tie.group.producers, *tie.group.norms):
         module = model.get_submodule(part.module)
@@ -138,7 +158,26 @@ def folded_momentum(
     optimizer: torch.optim.Optimizer,
     small: nn.Module,
 ) -> dict[nn.Parameter, Tensor]:
-    """Return the momentum that SGD would have on the folded network: tied rows once, readers' columns added up."""
+    """Return the momentum that SGD would have on the folded network: tied rows once, readers' columns added up.
+
+    Parameters
+    ----------
+    model : Module
+        The network at full width; not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
+    optimizer : Optimizer
+        SGD over its parameters.
+    small : Module
+        The folded network.
+
+    Returns
+    -------
+    dict of Parameter to Tensor
+        By the parameters of `small`, in their shapes.
+    """
     shadow = copy.deepcopy(model)
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
         kept = optimizer.state.get(p, {}).get("momentum_buffer")

@@ -209,7 +209,7 @@ def test_the_life_of_a_run_on_the_command_line(pdc_command, tmp_path: Path) -> N
     assert "not the default: epochs 2, batch_size 512" in out
     code, out, err = pdc_command("pause", folder)
     assert code == 1
-    assert "No worker is at work" in err
+    assert "No worker trains" in err
     code, out, _ = pdc_command("rm", folder)
     assert code == 0
     assert not folder.exists()

@@ -110,13 +110,13 @@ class PDCTask(TrainingTask):
             self.relabel(self.labels)
 
     def relabel(self, labels: Mapping[str, IntArray]) -> None:
-        """Go on with these clusters."""
+        """Replace the clusters."""
         self.labels = dict(labels)
         self._bind()
 
     @property
     def tied(self) -> Labels:
-        """The clusters that are pulled together now."""
+        """The clusters that are pulled together at present."""
         return self.labels
 
     def _bind(self) -> None:
@@ -182,7 +182,7 @@ class PDCTask(TrainingTask):
         return {"strength": self.strength, "deviation": deviation_of_bound(self.ties)}
 
     def vectors(self) -> dict[str, FloatArray]:
-        if self.wide is not None:  # folded: there is nothing left that moves apart
+        if self.wide is not None:  # folded: no filters are left that could move apart
             return {}
         return {name: filter_vectors(self.student, self.graph.group(name)) for name in self.labels}
 

@@ -31,7 +31,7 @@ class Recluster(PDCTask):
     cluster : callable
         Makes labels from a network in eval mode.
 
-    Source: in the manner of ASCP (arXiv 2206.08186, abstract: clusters that change while training goes on); our choice.
+    Source: in the manner of ASCP (arXiv 2206.08186, abstract: clusters that change during training); our choice.
     """
 
     def __init__(
