@@ -17,7 +17,7 @@ def pareto_front(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
     Parameters
     ----------
     cost, quality : array of float, shape (n,)
-        Less cost and more quality are better. Of equal points all are kept.
+        Less cost and more quality are better. Among equal points all are kept.
 
     Returns
     -------

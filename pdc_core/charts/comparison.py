@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CLASSES_DRAWN = 100
-Z95 = 1.959963984540054  # of a normal distribution, 95 % lies within so many standard deviations
+Z95 = 1.959963984540054  # 95 % of a normal distribution lies within this many standard deviations
 _LEAST_SPAN = 2.0  # points of accuracy
 
 

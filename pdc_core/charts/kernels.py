@@ -11,7 +11,7 @@ from pdc_core.charts.palette import signed_rgb
 
 KERNEL_LIMIT = 64
 _LEGIBLE = 2  # pixels of a weight that can still be told from its neighbours
-_FEW = 4  # below so many input channels, their mean says more
+_FEW = 4  # with fewer input channels than this, their mean is clearer
 KERNEL_GAP = 4  # between tiles, in weights
 GRID_WIDTH = 316  # pixels: a grid of tiles that fits beside a map on a projector of 1280
 
