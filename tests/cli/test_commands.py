@@ -160,27 +160,10 @@ def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:
     assert pdc_command("distil", "--sed", 1)[0] == 2
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "app",
-        "distil",
-        "finish",
-        "layers",
-        "list",
-        "pause",
-        "plan",
-        "report",
-        "resume",
-        "rm",
-        "run",
-        "sensitivity",
-        "show",
-        "status",
-        "stop",
-        "teach",
-    ],  # fmt: skip
-)
+COMMANDS = "app distil finish layers list pause plan report resume rm run sensitivity show status stop teach"
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_explains_itself_with_an_example(pdc_command, command: str) -> None:
     code, out, _ = pdc_command(command, "--help")
     assert code == 0
