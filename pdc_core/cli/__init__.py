@@ -44,4 +44,4 @@ def _errors() -> Iterator[None]:
 def main() -> None:
     """Run the command line."""
     with _errors():
-        app(build_first(sys.argv[1:]))
+        app(build_first(sys.argv[1:]), prog_name="pdc")

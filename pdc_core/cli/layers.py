@@ -1,4 +1,4 @@
-"""The command `layers`: what a network is made of."""
+"""The command `layers`: the channel groups of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def layers(
     residual: Residual = "internal",
     as_json: AsJson = False,
 ) -> None:
-    """Print the channel groups of a network: sizes, MACs, who is tied to whom, and why something is frozen."""
+    """Print the channel groups of a network: sizes, MACs, which layers are tied, and why some are frozen."""
     info = describe_data(data)
     network = load_model(model, data=data, weights=False)
     graph = trace(network, torch.zeros(1, *info.shape), residual=residual)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
@@ -332,8 +333,6 @@ def _train(spec: RunSpec, recorder: Recorder) -> Result:
     plan = spec.with_plan().plan
     assert plan is not None
     if spec.method != "pdc":
-        from pdc_core.baselines import train_baseline
-
         settings = spec.training
         return train_baseline(spec.method, model, plan, data, seed=spec.seed, settings=settings, recorder=recorder)
     return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)
