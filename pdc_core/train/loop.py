@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from pdc_core.errors import PDCError
 from pdc_core.seeds import seed_of
 from pdc_core.train.batches import Batches
 from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.fabric import make_optimizer, open_fabric
 from pdc_core.train.rates import rate
 from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
@@ -313,63 +313,3 @@ class Loop:
         self.done, self.sum, self.seconds = int(state["step"]), float(state["sum"]), float(state["seconds"])
         self.earlier = float(state.get("elapsed", 0.0))
         self.best, self.history = state["best"], list(state["history"])
-
-
-def open_fabric(settings: Training) -> Any:
-    """Return Lightning Fabric for the device, precision and processes of a run; torchrun's environment is followed.
-
-    Parameters
-    ----------
-    settings : Training
-        accelerator, precision and teacher_precision are read.
-
-    Raises
-    ------
-    PDCError
-        There is no such accelerator or number of devices here, or it cannot compute in that precision.
-    """
-    from lightning_fabric import Fabric
-
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=local,
-            num_nodes=world // local,
-            strategy="ddp" if world > 1 else "auto",
-            precision="32-true" if settings.precision == "32" else settings.precision,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise PDCError(
-            f"accelerator {settings.accelerator!r} with {local} device(s) and precision {settings.precision} does not "
-            f"work here: {str(error).splitlines()[0]}"
-        ) from error
-    if fabric.device.type == "cpu" and "16" in (settings.precision.removesuffix("-mixed"), settings.teacher_precision):
-        raise PDCError("Precision 16 needs a GPU; on a CPU choose bf16-mixed (teacher: bf16), or 32.")
-    if world > 1:
-        fabric.launch()
-    return fabric
-
-
-def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW.
-
-    Parameters
-    ----------
-    model : Module
-        Its parameters are optimised.
-    settings : Training
-        optimizer, lr, momentum and weight_decay are read.
-    """
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        weight_decay=settings.weight_decay,
-    )
