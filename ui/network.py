@@ -1,4 +1,4 @@
-"""The network a session looks at, and everything computed from it: cached by the content of its weights.
+"""The network of a session and everything computed from it, cached by the content of its weights.
 
 A cached module is shared by all sessions and never changed: it stays in eval mode, and whatever changes
 weights works on a copy.
@@ -25,10 +25,10 @@ from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
 from pdc_core.train import evaluate
 from ui.choice import SHIPPED, Choice
-from ui.jobs import Watched, background
+from ui.jobs import Job, request
 
 SEED = 0
-DESCRIBED = "imagenet"  # shape and classes are known, images are not
+DESCRIBED = "imagenet"  # only its shape and classes are known
 QUICK_MACS = 2_000_000_000  # a second or less on two cores
 CHUNK = 250  # images between two steps of a progress bar
 Stamp = tuple[int, int] | None
@@ -73,7 +73,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says about the test split."""
+    """The predictions of a network on a split."""
 
     accuracy: float  # 0 to 1
     classes: NDArray[np.int64]  # (n,)
@@ -146,7 +146,7 @@ def _folds_in(path: str, stamp: Stamp) -> int:
 
 
 def stamp_of(path: str) -> Stamp:
-    """Tell one state of a file from another: its time and size; None where there is no file."""
+    """Return what tells one state of a file from another: its time and size; None if there is no file."""
     try:
         known = Path(path).stat() if path else None
     except (OSError, ValueError):
@@ -154,22 +154,22 @@ def stamp_of(path: str) -> Stamp:
     return (known.st_mtime_ns, known.st_size) if known else None
 
 
-def predictions(network: Network) -> Watched[Predictions]:
+def predictions(network: Network) -> Job[Predictions]:
     """Classify the test split: at once where that is quick, else in the background."""
     return _measured(network, "test")
 
 
-def validation_accuracy(network: Network) -> Watched[Predictions]:
+def validation_accuracy(network: Network) -> Job[Predictions]:
     """Classify the validation split, as `predictions` does the test split."""
     return _measured(network, "val")
 
 
-def _measured(network: Network, split: str) -> Watched[Predictions]:
+def _measured(network: Network, split: str) -> Job[Predictions]:
     images: Split = getattr(network.data, split)
     work = network_cost(network, network.digest).macs * len(images)
-    return background().request(
+    return request(
         ("classify", network.digest, network.data_name, str(network.data.mean), split),
-        lambda progress: _classify(network, images, progress),
+        lambda job: _classify(network, images, job.progress),
         wait=work <= QUICK_MACS,
     )
 
