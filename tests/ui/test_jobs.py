@@ -226,7 +226,7 @@ def page(endless: bool) -> None:
     from ui.job_view import show_job
     from ui.jobs import request
 
-    def work(job: Job[int]) -> int:
+    def work(job: "Job[int]") -> int:  # noqa: UP037 - the script of this page has no Job
         while endless:
             job.progress(1, 4, 1)
             time.sleep(0.01)
