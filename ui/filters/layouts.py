@@ -15,6 +15,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from pdc_core.errors import PDCError
 from ui.jobs import Job, Key, jobs, request, this_session
 from ui.network import FilterMap
 
@@ -35,7 +36,7 @@ class LayoutProcess:
 
         Raises
         ------
-        RuntimeError
+        PDCError
             The process has ended.
         Exception
             Whatever UMAP raised there.
@@ -51,7 +52,7 @@ class LayoutProcess:
             self._process.stdin.flush()
             answer = pickle.load(self._process.stdout)
         except (EOFError, OSError) as error:
-            raise RuntimeError("the process that computes UMAP has ended") from error
+            raise PDCError("The process that computes UMAP has ended.") from error
         if isinstance(answer, Exception):
             raise answer
         points, quality = answer
