@@ -43,7 +43,7 @@ def start(training: Training, seed: int, method: str) -> None:
         method=method,  # type: ignore[arg-type]  # one of those that can be chosen
         model=network.model,
         data=network.data_name,
-        weights=network.choice.weights_argument,
+        weights=network.choice.weights,
         plan=plan,
         training=training,
         seed=seed,

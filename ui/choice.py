@@ -11,9 +11,9 @@ from pathlib import Path
 import streamlit as st
 
 from pdc_core.graph import RESIDUALS
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
 from ui.uploads import FOLDER
 
-SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
 _CHOICE, _LECTURE = "choice", "lecture"
 
 
@@ -27,11 +27,6 @@ class Choice:
     residual: str = "internal"
 
     @property
-    def weights_argument(self) -> bool | str:
-        """The weights as `load_model` and a run file take them."""
-        return {SHIPPED: True, RANDOM: False}.get(self.weights, self.weights)
-
-    @property
     def label(self) -> str:
         """What a person calls it."""
         kind, _, path = self.data.partition(":")
@@ -42,11 +37,6 @@ class Choice:
     @property
     def _weights_label(self) -> str:
         return self.weights if self.weights in (RANDOM, PUBLISHED) else _short(self.weights)
-
-
-def weights_code(given: bool | str) -> str:
-    """Return the weights of a run file as `Choice` has them."""
-    return given if isinstance(given, str) else SHIPPED if given else RANDOM
 
 
 def _short(path: str) -> str:

@@ -23,8 +23,9 @@ from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
+from pdc_core.models.load import SHIPPED
 from pdc_core.train import evaluate
-from ui.choice import SHIPPED, Choice
+from ui.choice import Choice
 from ui.jobs import Job, request
 
 SEED = 0
@@ -103,7 +104,7 @@ def load_images(name: str, stamp: Stamp) -> Data:
 def _load_module(model: str, data_name: str, weights: str, stamp: Stamp) -> tuple[nn.Module, str]:
     """Load a network in eval mode and the sha256 of its weights."""
     choice = Choice(model, data_name, weights)
-    module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=choice.weights_argument)
+    module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=weights)
     digest = hashlib.sha256(type(module).__name__.encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

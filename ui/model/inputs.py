@@ -6,7 +6,7 @@ import streamlit as st
 
 from pdc_core.data import Data
 from pdc_core.models import model_info
-from ui.choice import RANDOM
+from pdc_core.models.load import RANDOM
 from ui.model.picker import show_fit
 from ui.network import Network, Predictions
 

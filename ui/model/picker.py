@@ -21,7 +21,8 @@ from pdc_core.models import (
     shipped_data,
     torchvision_names,
 )
-from ui.choice import PUBLISHED, RANDOM, SHIPPED, Choice, choose, current_choice
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
+from ui.choice import Choice, choose, current_choice
 from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
 

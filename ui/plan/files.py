@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pdc_core.errors import PDCError
+from pdc_core.models.load import SHIPPED
 from pdc_core.plan import Plan, difference
 from pdc_core.runs import RunSpec, default_training, run_command
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
@@ -58,14 +59,14 @@ def command(network: Network, plan: Plan) -> str:
     """Return the command that distils this network with this plan."""
     data = _data(network)
     settings = default_training("distil", data)
-    weights = network.choice.weights_argument
+    weights = network.choice.weights
     return run_command(RunSpec(model=network.model, data=data, weights=weights, plan=plan, training=settings))
 
 
 def python(network: Network, plan: Plan) -> str:
     """Return the Python that distils this network with this plan, the plan written out."""
-    weights = network.choice.weights_argument
-    given = "" if weights is True else f", weights={weights!r}"
+    weights = network.choice.weights
+    given = "" if weights == SHIPPED else f", weights={weights!r}"
     content = pprint.pformat(plan.model_dump(exclude_defaults=True), width=100, sort_dicts=False)
     return (
         "import pdc_core as pdc\n\n"

@@ -16,7 +16,6 @@ from pdc_core.errors import PDCError
 from pdc_core.export import load
 from pdc_core.runs import Run
 from pdc_core.train import evaluate
-from ui.choice import weights_code
 from ui.jobs import Job, request
 from ui.network import CHUNK, Network, load_images, load_network, stamp_of
 
@@ -122,7 +121,7 @@ def measured_here(run: Run) -> Job[dict[int, tuple[float, float]]]:
 def before_of(run: Run) -> Network:
     """Return the network that a run started from."""
     residual = run.spec.plan.residual if run.spec.plan else "internal"
-    return load_network(run.spec.model, run.spec.data, weights_code(run.spec.weights), residual)
+    return load_network(run.spec.model, run.spec.data, run.spec.weights, residual)
 
 
 def _key(run: Run) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.durations import duration
 from pdc_core.runs import Run
-from ui.choice import Choice, weights_code
+from ui.choice import Choice
 from ui.network import Network
 
 RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
@@ -74,12 +74,12 @@ def by_network(runs: dict[str, Run], network: Network) -> dict[str, Run]:
 def is_of(run: Run, network: Network) -> bool:
     """Tell whether a run started from a network: the same architecture, data and weights."""
     spec, choice = run.spec, network.choice
-    return (spec.model, spec.data, weights_code(spec.weights)) == (choice.model, choice.data, choice.weights)
+    return (spec.model, spec.data, spec.weights) == (choice.model, choice.data, choice.weights)
 
 
 def network_of(run: Run) -> str:
     """Return what a person calls the network that a run started from."""
-    return Choice(run.spec.model, run.spec.data, weights_code(run.spec.weights)).label
+    return Choice(run.spec.model, run.spec.data, run.spec.weights).label
 
 
 def select_run(name: str) -> None:

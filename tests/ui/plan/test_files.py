@@ -87,4 +87,4 @@ def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_n
     plan = pdc.Plan.uniform(network.graph, 0.5)
     start = "pdc distil --model resnet18 --data folder:IMAGENET"
     assert command(network, plan) == f"{start} --weights random --plan plan.json --epochs 8 --seed 0"
-    assert "data='folder:IMAGENET', weights=False)" in python(network, plan)
+    assert "data='folder:IMAGENET', weights='random')" in python(network, plan)

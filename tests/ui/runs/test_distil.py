@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import pdc_core as pdc
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.runs import RunSpec, create_run, read_run, run_worker
-from ui.runs.progress import duration
+from ui.network import load_network
+from ui.runs.progress import by_network, duration
 
 PAGES = Path(__file__).parents[3] / "pages"
 Open = Callable[..., AppTest]
@@ -136,3 +138,30 @@ def test_a_baseline_is_started_with_the_same_settings(
     assert any("removes filters **before** it trains" in text.value for text in app.markdown)
     logits = next(metric for metric in app.metric if metric.label == "Largest logit change")
     assert logits.value == "–"
+
+
+def test_the_newest_run_of_the_open_network_comes_first_and_one_of_another_network_says_so(
+    opened: Open, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / finished.name)
+    other = create_run(RunSpec(model="resnet20", data="digits", weights="random", plan=_plan()), root=tmp_path)
+    _status(other, state="stopped", message="", pid=1, host="elsewhere")
+    assert [run.id for run in pdc.list_runs(tmp_path)][0] == other.name, "the other network's run is the newest"
+    app = opened("distil", runs=tmp_path)
+    assert not app.exception
+    assert app.selectbox(key="run_choice").value == finished.name
+    assert not app.info
+    app.selectbox(key="run_choice").set_value(other.name).run()
+    assert app.info[0].value.startswith("This run is of another network: ResNet-20 on digits, random weights.")
+    app = opened("distil", runs=tmp_path, weights="random")
+    assert app.selectbox(key="run_choice").value == other.name
+    assert not app.info
+
+
+def test_runs_of_the_open_network_come_first_and_among_them_the_one_that_is_training(finished: Path) -> None:
+    network = load_network("resnet20", "digits")
+    done = read_run(finished)
+    training, queued = (replace(done, folder=Path(state), state=state) for state in ("running", "queued"))
+    other = replace(training, folder=Path("other"), spec=done.spec.model_copy(update={"weights": "random"}))
+    newest_first = {run.id: run for run in (other, queued, done, training)}
+    assert list(by_network(newest_first, network)) == ["running", "queued", done.id, "other"]
