@@ -95,9 +95,9 @@ if len(alike) > 1:
             column_config={
                 "sums": st.column_config.TextColumn("residual treatment"),
                 "accuracy": st.column_config.NumberColumn("test accuracy", format="%.2f %%"),
-                "points": st.column_config.NumberColumn("change in accuracy [points]", **signed),
+                "points": st.column_config.NumberColumn("Δ accuracy [points]", **signed),
                 "MACs": st.column_config.NumberColumn(format="localized"),
-                "MACs change": st.column_config.NumberColumn("change in MACs [%]", **signed),
+                "MACs change": st.column_config.NumberColumn("Δ MACs [%]", **signed),
                 "parameters": st.column_config.NumberColumn(format="localized"),
                 "from": st.column_config.TextColumn("machine"),
             },

@@ -103,7 +103,6 @@ def load_images(name: str, stamp: Stamp) -> Data:
 @st.cache_resource(show_spinner="Loading the weights", max_entries=4)
 def _load_module(model: str, data_name: str, weights: str, stamp: Stamp) -> tuple[nn.Module, str]:
     """Load a network in eval mode and the sha256 of its weights."""
-    choice = Choice(model, data_name, weights)
     module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=weights)
     digest = hashlib.sha256(type(module).__name__.encode())
     for name, tensor in sorted(module.state_dict().items()):

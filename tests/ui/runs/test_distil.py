@@ -146,7 +146,7 @@ def test_the_newest_run_of_the_open_network_comes_first_and_one_of_another_netwo
     shutil.copytree(finished, tmp_path / finished.name)
     other = create_run(RunSpec(model="resnet20", data="digits", weights="random", plan=_plan()), root=tmp_path)
     _status(other, state="stopped", message="", pid=1, host="elsewhere")
-    assert [run.id for run in pdc.list_runs(tmp_path)][0] == other.name, "the other network's run is the newest"
+    assert next(iter(pdc.list_runs(tmp_path))).id == other.name, "the other network's run is the newest"
     app = opened("distil", runs=tmp_path)
     assert not app.exception
     assert app.selectbox(key="run_choice").value == finished.name
