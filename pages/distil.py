@@ -27,7 +27,7 @@ from ui.runs.progress import (
     session_runs,
 )
 from ui.runs.settings import METHODS, estimate, training_settings
-from ui.runs.watch import resume_run, started_by, watch
+from ui.runs.watch import draw_run, resume_run, started_by
 
 network = begin(
     "Distil",
@@ -87,7 +87,8 @@ if len(live) > 1:
     st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
 shown = choose_run(runs, network, st.columns([1, 1])[0])
 epochs = shown.spec.training.epochs
-how = "" if shown.spec.method == "pdc" else f"{METHODS[shown.spec.method]}: "
+method_text = METHODS[shown.spec.method]
+how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "
 st.caption(f"{how}{network_of(shown)}, {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(shown)}.")
 if shown.report:
     folded, base = shown.report["folded"], shown.report["before"]
@@ -104,7 +105,7 @@ elif has_ended(shown):
     text.warning(f"This run is {shown.state}. {shown.status.get('message', '')}")
     if button.button("Continue", width="stretch"):
         resume_run(shown.folder)
-watch(shown, teacher if is_of(shown, network) else None)
+draw_run(shown, teacher if is_of(shown, network) else None)
 
 with st.expander("Loss and schedule"):
     st.latex(

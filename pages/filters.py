@@ -6,7 +6,7 @@ import streamlit as st
 
 from pdc_core import charts
 from ui.choice import lecture
-from ui.current_plan import current_plan, network_key, undo_buttons
+from ui.current_plan import current_plan, draw_undo_buttons, network_key
 from ui.drawing import flush_to_browser
 from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_cluster_count, set_count
@@ -15,7 +15,7 @@ from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
 from ui.filters.layouts import request_layout
 from ui.filters.linked_views import draw_table, draw_views, shown_kernels
 from ui.filters.options import cluster_seed, draw_options, highlighted
-from ui.job_view import in_words, restart_button
+from ui.job_view import draw_restart_button, in_words
 from ui.network import FilterMap, group_kernels
 from ui.page import begin
 
@@ -69,7 +69,7 @@ tied = f", shared by {len(group.producers)} layers" if len(group.producers) > 1 
 summary, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
 if not few:
     with steps:
-        undo_buttons(network, "filters")
+        draw_undo_buttons(network, "filters")
 summary.markdown(
     f"**{name}**: **{group.size} filters** of {'×'.join(map(str, kernels.shape[1:]))} weights{tied}, read by "
     f"{readers}. **{shown.k} clusters** kept, {group.size - shown.k} filters folded away."
@@ -107,7 +107,7 @@ if kind == "UMAP" and not layout.done:
     wait_for_umap()
 elif kind == "UMAP" and layout.error is not None:
     st.warning(f"UMAP failed, so PCA is shown. {in_words(layout.error)}")
-    restart_button("Try again", layout, "umap")
+    draw_restart_button("Try again", layout, "umap")
 
 flush_to_browser()
 if not few:

@@ -9,10 +9,10 @@ import torch
 from pdc_core import charts
 from ui.choice import lecture
 from ui.drawing import figure, gallery, percent, short
-from ui.job_view import show_job
+from ui.job_view import draw_job
 from ui.jobs import prepare_clustering
-from ui.model.inputs import show_inputs
-from ui.model.picker import model_picker
+from ui.model.inputs import draw_inputs
+from ui.model.picker import draw_model_picker
 from ui.network import Predictions, network_cost, predictions
 from ui.page import begin
 
@@ -44,8 +44,8 @@ facts[3].metric(
     border=True,
 )
 if not lecture():
-    model_picker()
-show_inputs(network, measured.known)
+    draw_model_picker()
+draw_inputs(network, measured.known)
 
 
 def show(indices: list[int], found: Predictions) -> None:
@@ -72,7 +72,7 @@ def samples(found: Predictions) -> None:
 
 
 if network.has_images:
-    show_job(measured, f"Classifying {len(test):,} test images", samples, "predictions")
+    draw_job(measured, f"Classifying {len(test):,} test images", samples, "predictions")
 
 st.subheader("Layers")
 unit = st.segmented_control(

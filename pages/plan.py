@@ -8,7 +8,7 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.costs import plan_cost
 from ui.choice import lecture
-from ui.current_plan import current_plan, undo_buttons
+from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import cut, figure, flush_to_browser, percent, short
 from ui.network import network_cost
 from ui.page import begin
@@ -55,7 +55,7 @@ if not lecture():
     with tools[2].popover("Constraints", width="stretch"):
         draw_constraints(network)
     with tools[3]:
-        undo_buttons(network, "plan")
+        draw_undo_buttons(network, "plan")
 
 table, chart = st.columns([3, 2], gap="medium")
 with table:

@@ -68,7 +68,7 @@ def completed(plan: Plan, network: Network) -> Plan:
 
 
 def history(network: Network) -> History:
-    """Return what was before and what was undone."""
+    """Return the history of this session's plans for a network."""
     return _histories()[network_key(network)]
 
 
@@ -84,7 +84,7 @@ def redo(network: Network) -> None:
     _show(network)
 
 
-def undo_buttons(network: Network, key: str) -> None:
+def draw_undo_buttons(network: Network, key: str) -> None:
     """Draw undo and redo, each with the step that it would undo or redo as its help."""
     with st.container(horizontal=True, gap="small", width="content"):
         past, future = history(network).past, history(network).future

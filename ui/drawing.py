@@ -65,7 +65,7 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
-def drawn(drawing: charts.Drawing, key: str) -> None:
+def draw_picture(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
     data = {"html": drawing.html, "title": drawing.title, "name": f"pdc-{key}", "format": picture_format()}
     _drawing(key=key, data=data)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _REFRESH_SECONDS = 0.5
 
 
-def show_job(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> None:
+def draw_job(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> None:
     """Draw a job: its result, or progress with Cancel and the result so far, or what went wrong.
 
     Parameters
@@ -31,12 +31,12 @@ def show_job(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> No
     session = this_session()
     if job.error is not None:
         st.error(in_words(job.error))
-        restart_button("Try again", job, name)
+        draw_restart_button("Try again", job, name)
     elif (value := job.value) is not None:
         draw(value)
     elif job.cancelled or job.left_by(session):
         st.caption(f"{text}: cancelled.")
-        restart_button("Start again", job, name)
+        draw_restart_button("Start again", job, name)
         if job.partial is not None:
             draw(job.partial)
     else:
@@ -44,7 +44,7 @@ def show_job(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> No
         _follow(job, text, draw, name)
 
 
-def restart_button(label: str, job: Job[Any], name: str) -> None:
+def draw_restart_button(label: str, job: Job[Any], name: str) -> None:
     """Draw a button that starts a failed or cancelled job again; `name` tells it from those of other jobs."""
 
     def restart() -> None:

@@ -12,7 +12,7 @@ from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
-# Streamlit's own margins leave a chart and a table side by side too little of a projector's 1280 pixels.
+# Streamlit's margins leave too little room for a chart and a table side by side on a projector 1280 pixels wide.
 _WIDE = ".stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }"
 _LARGE = "html { font-size: 21px } .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }"
 # In the first session of a new server the sidebar is drawn before its width is known, and would keep its own.

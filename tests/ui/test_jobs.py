@@ -223,7 +223,7 @@ def page(endless: bool) -> None:
 
     import streamlit as st
 
-    from ui.job_view import show_job
+    from ui.job_view import draw_job
     from ui.jobs import request
 
     def work(job: "Job[int]") -> int:  # noqa: UP037 - the script of this page has no Job
@@ -236,7 +236,7 @@ def page(endless: bool) -> None:
     job = request((name,), work, wait=not endless)
     while endless and job.partial is None:
         time.sleep(0.01)
-    show_job(job, "Computing", lambda value: st.metric("So far", value), "it")
+    draw_job(job, "Computing", lambda value: st.metric("So far", value), "it")
 
 
 def test_a_page_shows_the_exception_of_a_job_in_words_and_offers_to_try_again() -> None:

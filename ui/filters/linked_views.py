@@ -34,8 +34,8 @@ def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int 
     return {
         "group": shown.name,
         "title": title,
-        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys go from "
-        "filter to filter, space chooses.",
+        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys move "
+        "between filters, space selects.",
         "axes": drawn.axes,
         "x": drawn.points[:, 0].tolist(),
         "y": drawn.points[:, 1].tolist(),

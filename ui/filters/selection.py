@@ -41,7 +41,7 @@ def last_turn() -> int:
 
 
 def take_views(shown: GroupView) -> None:
-    """Choose what was clicked or circled on the map or among the kernels."""
+    """Choose the filters that were clicked or circled on the map or among the kernels."""
     state: Any = st.session_state[VIEWS]
     picked = state.get("picked")
     if not picked:

@@ -1,4 +1,4 @@
-"""What the steps of the lesson share: their frame, and questions whose answers the page checks."""
+"""Questions of the lesson, whose answers the page checks, and the image that all its steps use."""
 
 from __future__ import annotations
 

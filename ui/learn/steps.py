@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pdc_core import charts, lesson
-from ui.drawing import drawn, figure
+from ui.drawing import draw_picture, figure
 from ui.learn.questions import Choice, Number, ask, lesson_image
 
 NETWORK = lesson.small_network()  # shared by all sessions, never changed
@@ -33,7 +33,7 @@ def _draw(model: lesson.SmallNetwork, title: str) -> None:
     """Draw what a network's filters and output look like on the lesson's digit."""
     seen = lesson.look(model, lesson_image())
     image = lesson_image()[0, 0].numpy()
-    drawn(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
+    draw_picture(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
 
 
 def _alike() -> None:

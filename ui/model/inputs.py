@@ -7,13 +7,13 @@ import streamlit as st
 from pdc_core.data import Data
 from pdc_core.models import model_info
 from pdc_core.models.load import RANDOM
-from ui.model.picker import show_fit
+from ui.model.picker import draw_fit
 from ui.network import Network, Predictions
 
 NEAR_CHANCE = 2.0  # times the accuracy of guessing
 
 
-def show_inputs(network: Network, found: Predictions | None) -> None:
+def draw_inputs(network: Network, found: Predictions | None) -> None:
     """Show how images enter the network; warn where its weights were trained on others."""
     data = network.data
     with st.expander("Input"):
@@ -24,7 +24,7 @@ def show_inputs(network: Network, found: Predictions | None) -> None:
             f"Channels are normalised as (value / 255 − mean) / std, with mean {_numbers(data.mean)} and "
             f"std {_numbers(data.std)}."
         )
-        show_fit(network.choice)
+        draw_fit(network.choice)
     for sentence in fit_warnings(network, found):
         st.warning(sentence)
 

@@ -36,7 +36,7 @@ _SENTENCES = {
 }
 
 
-def model_picker() -> None:
+def draw_model_picker() -> None:
     """Draw the form; a choice that loads becomes the session's and the page runs again."""
     with st.expander("Change network, data or weights", icon=":material/tune:"):
         network, data, weights = st.columns(3, gap="medium")
@@ -113,13 +113,13 @@ def _take(choice: Choice) -> None:
         for path, name in st.session_state.get(_NAMES, {}).items():
             message = message.replace(path, name)  # a person knows an upload by the name it had
         st.error(f"Not loaded; the network is unchanged. {message}")
-        show_fit(choice)
+        draw_fit(choice)
         return
     choose(choice)
     st.rerun()
 
 
-def show_fit(choice: Choice) -> None:
+def draw_fit(choice: Choice) -> None:
     """Show which tensors of a checkpoint fit the network, name by name; nothing where there is no readable file."""
     if choice.weights in _SENTENCES or is_folded(choice.weights):
         return

@@ -10,7 +10,7 @@ from pdc_core.estimates import Preview, preview
 from pdc_core.plan import Plan
 from ui.current_plan import network_key
 from ui.drawing import percent
-from ui.job_view import show_job
+from ui.job_view import draw_job
 from ui.jobs import Key, jobs, request, this_session
 from ui.network import Network
 
@@ -35,7 +35,7 @@ def draw_preview(network: Network, plan: Plan) -> None:
                 help="Folds this plan now, without training. Batch-norm statistics are re-estimated.",
             )
         else:
-            show_job(job, "Folding and measuring", _draw, "preview")
+            draw_job(job, "Folding and measuring", _draw, "preview")
 
 
 def _start(network: Network, plan: Plan) -> None:

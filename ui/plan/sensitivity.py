@@ -16,7 +16,7 @@ from pdc_core.estimates import Sensitivity, sensitivity
 from pdc_core.runs import runs_root
 from ui.current_plan import network_key
 from ui.drawing import figure
-from ui.job_view import show_job
+from ui.job_view import draw_job
 from ui.jobs import Cancelled, Job, Key, jobs, request
 from ui.network import Network
 
@@ -42,7 +42,7 @@ def draw_sensitivity(network: Network) -> None:
         )
         st.button("Measure sensitivity", type="primary", on_click=_start, args=(network,), key="measure")
         return
-    show_job(job, "Measuring one layer at a time", _draw, "sensitivity")
+    draw_job(job, "Measuring one layer at a time", _draw, "sensitivity")
 
 
 def _start(network: Network) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 from pdc_core.export import export_onnx, load
 from pdc_core.report import html_report
 from pdc_core.runs import Run
-from ui.job_view import show_job
+from ui.job_view import draw_job
 from ui.jobs import Job, request
 
 _STAY: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
@@ -73,7 +73,7 @@ def _onnx_button(name: str, weights: Path) -> None:
     def offer(content: bytes) -> None:
         st.download_button("ONNX", content, f"{name}.onnx", "application/octet-stream", **_STAY)
 
-    show_job(job, "Exporting to ONNX", offer, "onnx")
+    draw_job(job, "Exporting to ONNX", offer, "onnx")
 
 
 def _onnx(weights: Path) -> bytes:

@@ -16,7 +16,7 @@ from pdc_core.folding.check import TOLERANCE
 from pdc_core.runs import Run
 from ui.choice import lecture
 from ui.drawing import figure, gallery
-from ui.job_view import show_job
+from ui.job_view import draw_job
 from ui.runs.compare import Pair, image_by_image, measured_here
 from ui.runs.settings import METHODS
 
@@ -28,7 +28,7 @@ _LABELS = {
 }
 
 
-def equality(run: Run) -> None:
+def draw_equality(run: Run) -> None:
     """Show that folding changed nothing: the check on the whole test split, and all three stages in numbers."""
     report, labels = run.report or {}, _LABELS
     if run.spec.method == "pdc":
@@ -72,14 +72,14 @@ def _say_equal(report: dict[str, Any]) -> None:
     )
 
 
-def classes(run: Run) -> None:
+def draw_classes(run: Run) -> None:
     """Show accuracy per class, how confusions changed, and the images on which the two networks disagree."""
     try:
         job = image_by_image(run)
     except (PDCError, OSError) as error:
         st.info(f"The two networks cannot be compared image by image on this machine. {error}")
         return
-    show_job(job, "Classifying the test images with both networks", _classes, "pair")
+    draw_job(job, "Classifying the test images with both networks", _classes, "pair")
 
 
 def _classes(pair: Pair) -> None:
@@ -109,7 +109,7 @@ def _classes(pair: Pair) -> None:
         gallery(pair.data.test.images[torch.from_numpy(picked)].numpy(), captions)
 
 
-def speed(run: Run) -> None:
+def draw_speed(run: Run) -> None:
     """Time both networks on this machine, and compare with the MACs that were cut."""
     report = run.report or {}
     ratio = report["before"]["macs"] / report["folded"]["macs"]
@@ -126,11 +126,11 @@ def speed(run: Run) -> None:
             "are limited by overhead and memory, not by arithmetic."
         )
 
-    show_job(job, "Timing both networks at several batch sizes", draw, "speed")
+    draw_job(job, "Timing both networks at several batch sizes", draw, "speed")
 
 
 SECTIONS: dict[str, Callable[[Run], None]] = {
-    "Equality check": equality,
-    "Classes": classes,
-    "Speed": speed,
+    "Equality check": draw_equality,
+    "Classes": draw_classes,
+    "Speed": draw_speed,
 }

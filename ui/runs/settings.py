@@ -52,7 +52,7 @@ def _more(defaults: Training) -> dict[str, Any]:
             help="0: learn from the labels only. 1: learn from the teacher only.", **_KEEP,
         ),
         "schedule": st.selectbox(
-            "How filters become identical", schedules, schedules.index(defaults.schedule), key="schedule",
+            "Schedule", schedules, schedules.index(defaults.schedule), key="schedule",
             help=f"{explained(SCHEDULES)}.", **_KEEP,
         ),
         "tied_after": st.slider(
@@ -68,14 +68,14 @@ def _more(defaults: Training) -> dict[str, Any]:
 
 def estimate(network: Network, training: Training, method: str, runs: list[Run]) -> float:
     """Estimate the seconds a run takes: from an earlier similar run, else from the time of one step."""
-    known = [s for run in runs if _alike(run, network, training, method) for s in _seconds_of_epochs(run)]
+    known = [s for run in runs if _similar(run, network, training, method) for s in _seconds_of_epochs(run)]
     if known:
         return training.epochs * sum(known) / len(known)
     steps = max(1, len(network.data.train) // training.batch_size)
     return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
 
 
-def _alike(run: Run, network: Network, training: Training, method: str) -> bool:
+def _similar(run: Run, network: Network, training: Training, method: str) -> bool:
     spec = run.spec
     return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
         network.model, network.data_name, training.batch_size, "distil", method

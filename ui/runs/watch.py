@@ -17,7 +17,7 @@ from ui.runs.progress import evaluations, is_live, pace_of, progress_of, session
 REFRESH_SECONDS = 0.7
 
 
-def watch(run: Run, teacher: float | None) -> None:
+def draw_run(run: Run, teacher: float | None) -> None:
     """Draw a run; while it is alive redraw it regularly, and run the page once more when it ends."""
     live = is_live(run)
 
@@ -28,8 +28,8 @@ def watch(run: Run, teacher: float | None) -> None:
             st.rerun()
         if live:
             _progress(now)
-        curves(now, teacher)
-        filters_moving(now, live)
+        draw_curves(now, teacher)
+        draw_movement(now, live)
 
     look(run.folder)
 
@@ -74,7 +74,7 @@ def resume_run(folder: Path) -> None:
     st.rerun()
 
 
-def curves(run: Run, teacher: float | None) -> None:
+def draw_curves(run: Run, teacher: float | None) -> None:
     """Draw loss, accuracy, strength and deviation."""
     points, length = training_points(run), run.spec.training.epochs
     loss, accuracy = st.columns(2, gap="medium")
@@ -86,7 +86,7 @@ def curves(run: Run, teacher: float | None) -> None:
         figure(charts.tying_curves(points, length), key="tying_curves")
 
 
-def filters_moving(run: Run, live: bool) -> None:
+def draw_movement(run: Run, live: bool) -> None:
     """Draw how the filters of one group move into their clusters; after the run this can be played back."""
     path, names = run.folder / "trajectory.npz", run.folder / "labels.npz"
     if not (path.is_file() and names.is_file()):
