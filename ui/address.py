@@ -17,8 +17,12 @@ RENAMED = {
 
 
 def update_address() -> None:
-    """Replace earlier values in the address by those of today; called before any widget is drawn."""
-    for name, values in RENAMED.items():
-        given = st.query_params.get(name)
-        if given in values:
-            st.query_params[name] = values[given]
+    """Replace earlier values in the address by those of today; called before any widget is drawn.
+
+    Widgets take their first value from the address that the run of the page began with, hence another run.
+    """
+    earlier = {name: st.query_params.get(name) for name in RENAMED}
+    today = {name: RENAMED[name][value] for name, value in earlier.items() if value in RENAMED[name]}
+    if today:
+        st.query_params.update(today)
+        st.rerun()

@@ -61,9 +61,9 @@ def _follow(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> Non
         session = this_session()
         if job.done or job.left_by(session):
             st.rerun()
-        bar, button = st.columns([4, 1], vertical_alignment="center")
-        bar.progress(job.share, text=text)
-        button.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,), width="stretch")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(job.share, text=text)
+            st.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,))
         if job.partial is not None:
             draw(job.partial)
 

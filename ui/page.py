@@ -34,12 +34,12 @@ def open_page(title: str, sentence: str) -> None:
     Every page calls this or `begin` first, since a deep link may run a page without app.py.
     """
     route()
+    update_address()
     st.set_page_config(page_title=f"{title} · PDC")
     st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR} {_WORKING}</style>")
     st.title(title)
     st.markdown(sentence)
     current_choice()
-    update_address()
     write_address()
 
 

@@ -410,6 +410,13 @@ def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: S
         expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)
 
 
+def test_an_address_of_an_earlier_version_opens_the_view_that_it_named(page: Page, server: Server) -> None:
+    page.goto(f"{server.address}/filters?layer=layer2.0.conv1&view=What+the+filter+sees")
+    expect(page.get_by_text("Activation maps as the next layer reads them")).to_be_visible()
+    expect(page.get_by_text("layer2.0.conv1: 32 filters in 8 clusters, PCA")).to_be_visible()
+    page.wait_for_url("**view=Activation*")
+
+
 @pytest.mark.parametrize(("title", "name"), [("Filters", "pdc-map-layer1.0.conv1.png"), ("Learn", "pdc-filters.png")])
 def test_a_picture_drawn_by_hand_is_saved(page: Page, server: Server, tmp_path: Path, title: str, name: str) -> None:
     page.goto(f"{server.address}/{title.lower()}")
