@@ -7,7 +7,7 @@ taken on trust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from torch.utils import _pytree as pytree
 from pdc_core.errors import PDCError
 from pdc_core.folding.again import still_computes
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.ids import Ids
+from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.layers import FUNCTIONS
 from pdc_core.graph.operations import SHAPE, operation
 from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
 from pdc_core.graph.structure import Program
+from pdc_core.graph.tensors import tensor_at
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Gather(nn.Module):
 def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.Module:
     """Return the network itself, or a GraphModule of it where its forward pass has to change."""
     program = graph.program
-    changes = _changes(program, survivors)
+    changes = _changes(model, program, survivors)
     expansions = {
         (node, operand): index
         for node in program.graph.nodes
@@ -170,24 +171,27 @@ def _expansion(ids: Any, classes: np.ndarray, survivors: Survivors) -> np.ndarra
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]  # target, args, kwargs
 
 
-def _changes(program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
+def _changes(model: nn.Module, program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
     """Execute the program's shape operations on the ids that stay; return new calls for those that no longer fit."""
+    values = {node: program.rows.get(v.path, v) if isinstance(v, Weight) else v for node, v in program.values.items()}
 
     def narrowed(value: Any) -> Any:
+        if isinstance(value, Weight):
+            return replace(value, shape=tuple(tensor_at(model, value.path).shape))
         if not isinstance(value, Ids):
             return value
         stay = _stays(value, program.classes, survivors)
-        if value.at(0) is not None or stay.all():  # constant along every axis, or nothing goes
+        if (value.dim and value.at(0) is not None) or stay.all():  # constant along every axis, or nothing goes
             shape, channels = list(value.shape), value.channels
         else:
             shape, channels = list(value.shape), value.channels[stay]
         shape[value.dim] = len(channels)
-        return Ids(channels, value.dim, tuple(shape))
+        return replace(value, channels=channels, shape=tuple(shape))
 
     changes: dict[fx.Node, Call] = {}
     now: dict[fx.Node, Any] = {}
     for node in program.graph.nodes:
-        value = program.values[node]
+        value = values[node]
         expected = pytree.tree_map(narrowed, value, is_leaf=is_ids)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), now.__getitem__)
         if node.op in ("call_function", "call_method") and not ids_in(expected) and ids_in((args, kwargs)):
@@ -197,7 +201,7 @@ def _changes(program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
             now[node] = apply(node, args, kwargs)  # arithmetic on sizes
             continue
         now[node] = expected
-        before = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
+        before = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         if node.op == "call_function" and node.target in FUNCTIONS:
             if (call := _regrouped(node, args, kwargs, before[0][0], expected)) is not None:
                 changes[node] = call
@@ -331,6 +335,8 @@ def _changed(
 def _interval(node: fx.Node, program: Program, survivors: Survivors) -> tuple[int, int]:
     """Return (start, length) of a part's channels within those that stay of the whole."""
     whole, part = program.values[node.all_input_nodes[0]], program.values[node]
+    if isinstance(whole, Weight):
+        whole = program.rows[whole.path]
     where = np.flatnonzero(np.isin(whole.channels, part.channels))
     stays = _stays(whole, program.classes, survivors)
     return int(stays[: where[0]].sum()), int(stays[where].sum())

@@ -58,6 +58,7 @@ class ChannelInterpreter(LayerRules):
         self.expanded: set[fx.Node] = set()  # sums whose operands `gather` expands
         self.node: fx.Node = None  # type: ignore[assignment]
         self.functional = False
+        self.row_ids = {}
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.constants: dict[str, Tensor] = {}
         self.shared_tensors = _shared_tensors(root)
@@ -86,8 +87,9 @@ class ChannelInterpreter(LayerRules):
     def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         owner, _, name = str(target).rpartition(".")
         module = self.modules.get(owner)
-        if module is not None and (name in module._parameters or name in module._buffers):
-            tensor = getattr(module, name)
+        held = module._parameters | module._buffers if module is not None else {}
+        tensor = held.get(name)
+        if tensor is not None:
             return Weight(str(target), tuple(tensor.shape), tensor.dtype)
         value: Any = self.constants.get(str(target), self.root)
         for part in () if isinstance(value, Tensor) else str(target).split("."):

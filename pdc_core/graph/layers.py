@@ -53,6 +53,7 @@ class LayerRules:
     modules: dict[str, nn.Module]
     shared_tensors: frozenset[str]  # tensors that several modules hold
     functional: bool
+    row_ids: dict[str, Ids]
 
     def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
         raise NotImplementedError
@@ -99,7 +100,8 @@ class LayerRules:
             if path in self.shared_tensors or dtype is not None or (len(wide) > 1 and dim > 0):
                 notes.freeze(notes.rows[path], f"meets {path}, a learned tensor outside any layer")
         self.functional = True
-        return Ids(notes.rows[path], dim, weight.shape, of_weight=True, dtype=dtype)
+        self.row_ids[path] = Ids(notes.rows[path], dim, weight.shape, of_weight=True, dtype=dtype)
+        return self.row_ids[path]
 
     def layer_name(self, kind: str, held: dict[str, Weight], groups: int = 1) -> str:
         """Return what a layer is known by: the module that holds its tensors, else its weight. Note its tensors."""

@@ -227,6 +227,8 @@ class Program:
         Tensors that the forward pass makes from nothing.
     inputs : tuple
         What the traced module was given, with tensors on the meta device.
+    rows : dict of str to Ids
+        Channels of the parameters that the forward pass computes with outside of layers.
     """
 
     graph: fx.Graph
@@ -239,6 +241,7 @@ class Program:
     sizes: tuple[int, ...] | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
     inputs: tuple[Any, ...] = ()
+    rows: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,16 +38,17 @@ class Tracer(fx.Tracer):
         super().__init__()
         self.proxy_buffer_attributes = buffers
         self._thread = threading.get_ident()
+        self._following = False  # while ids are followed, modules act as they always do
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if threading.get_ident() != self._thread:
+        if self._following or threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        if threading.get_ident() != self._thread:
+        if self._following or threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
@@ -78,8 +79,11 @@ class SizedTracer(Tracer):
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
-        if threading.get_ident() == self._thread:
+        self._following = True
+        try:
             self.walk.run_node(node)
+        finally:
+            self._following = False
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

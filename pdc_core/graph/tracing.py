@@ -89,6 +89,7 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
             tuple(example.shape[1:]) if sized else None,
             walk.constants,
             tuple(torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs),
+            walk.row_ids,
         ),
         whole=walk.notes.whole,
     )
