@@ -13,7 +13,7 @@ from pdc_core.baselines.selection import check_kept
 from pdc_core.clustering import IntArray
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.graph.tensors import input_axis
+from pdc_core.graph.tensors import input_axis, layer_of
 from pdc_core.reconstruct import copy_filters_
 
 
@@ -63,7 +63,7 @@ def _labels(group: ChannelGroup, own: IntArray) -> IntArray:
 def _silence_(model: nn.Module, group: ChannelGroup, gone: IntArray) -> None:
     """Set the columns that read some channels to zero."""
     for part in group.readers:
-        _silence_inputs_(model.get_submodule(part.module), part.channels[gone].reshape(-1))
+        _silence_inputs_(layer_of(model, part), part.channels[gone].reshape(-1))
 
 
 def _silence_inputs_(module: nn.Module, positions: IntArray) -> None:

@@ -186,6 +186,8 @@ def _narrow_layer_(model: nn.Module, part: Slice, leaves: IntArray, target: IntA
     """
     module = layer_of(model, part)
     held = owners(model, part)
+    if not held:
+        return
     before, after = _narrow_module_(module, leaves, target)
     if part.tensors is None:
         return

@@ -87,7 +87,7 @@ class ChannelInterpreter(LayerRules):
     def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         owner, _, name = str(target).rpartition(".")
         module = self.modules.get(owner)
-        held = module._parameters | module._buffers if module is not None else {}
+        held = {**module._parameters, **module._buffers} if module is not None else {}
         tensor = held.get(name)
         if tensor is not None:
             return Weight(str(target), tuple(tensor.shape), tensor.dtype)

@@ -45,6 +45,13 @@ def tensor_at(model: nn.Module, path: str) -> Tensor:
     return found
 
 
+def paths_of(module: nn.Module, part: Slice) -> dict[str, str]:
+    """Return the dotted name of every tensor of a layer, for the module that `layer_of` gives."""
+    if part.tensors is not None:
+        return dict(part.tensors.paths)
+    return {role: f"{part.module}.{role}" if part.module else role for role in output_axes(module)}
+
+
 def owners(model: nn.Module, part: Slice) -> dict[str, tuple[nn.Module, str]]:
     """Return for every tensor of a layer (weight, bias, ...) the module that holds it, and its name there."""
     if part.tensors is None:
@@ -64,6 +71,8 @@ def _module(tensors: LayerTensors, held: dict[str, Tensor]) -> nn.Module:
     """Return a module of torch's that holds some tensors."""
     weight, groups = held.get("weight"), tensors.groups
     module: nn.Module
+    if not held:  # a blur, whose kernel is the same for all channels
+        return Scale(0)
     if tensors.kind in ("conv", "transposed"):
         assert weight is not None
         wide, narrow = (1, 0) if tensors.kind == "transposed" else (0, 1)
@@ -112,6 +121,8 @@ def input_axis(module: nn.Module) -> int:
 
 def filters(module: nn.Module, channels: np.ndarray) -> Tensor:
     """Return the filters of some output channels, flattened: (n, in*kh*kw). A copy, without gradient."""
+    if "weight" not in output_axes(module):  # a blur, whose kernel is the same for all channels
+        return torch.zeros(len(channels), 0)
     weight = module.weight.detach()  # type: ignore[operator]
     axis = output_axes(module)["weight"]
     index = torch.from_numpy(channels).to(weight.device)
