@@ -23,11 +23,24 @@ from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, l
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again."""
+    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again.
+
+    Attributes
+    ----------
+    residual : {"internal", "shared", "gather"}
+        The residual treatment of the trace.
+    input_shape : tuple of int
+        (c, h, w) of the example.
+    labels : dict of str to int array
+        The clusters, group by group.
+    inside : str
+        The submodule that was folded; empty for the whole network.
+    """
 
     residual: str
     input_shape: tuple[int, ...]
     labels: Labels
+    inside: str = ""
 
 
 def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
@@ -37,14 +50,19 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
 
     Parameters
     ----------
-    model : a network whose clusters are tied (the last thing done to it was `reconstruct_` at strength 1). Not changed.
-    graph : its trace.
-    labels : {group name: int array (n,)}; groups that are absent keep all their filters.
+    model : nn.Module
+        A network whose clusters are tied (the last thing done to it was `reconstruct_` at strength 1). Not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array, shape (n,)
+        The cluster of every filter, group by group; groups that are absent keep all their filters.
 
     Returns
     -------
-    A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
-    torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`).
+    nn.Module
+        A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
+        torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`). With a graph of one
+        submodule, the whole network with that submodule replaced.
 
     Raises
     ------
@@ -168,8 +186,13 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     for name, part in parts.items():
         gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
         _narrow_layer_(model, part, gone, takes_over.get(name))
-    small = rewrite(model, graph, _survivors(graph, merged))
-    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, labels))  # type: ignore[assignment]
+    small = rewrite(model.get_submodule(graph.inside), graph, _survivors(graph, merged))
+    if graph.inside:
+        parent, _, name = graph.inside.rpartition(".")
+        model.get_submodule(parent).add_module(name, small)
+        small = model
+    folding = Folding(graph.residual, graph.input_shape, labels, graph.inside)
+    small.folds = (*getattr(model, "folds", ()), folding)  # type: ignore[assignment]
     if hasattr(model, "card"):
         small.card = model.card
     return small

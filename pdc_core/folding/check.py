@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -37,7 +38,21 @@ class Check:
 
 @torch.no_grad()
 def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) -> Check:
-    """Compare two networks on inputs x (b, c, h, w), in their own precision. Neither is changed.
+    """Compare two networks on inputs, in their own precision. Neither is changed.
+
+    Parameters
+    ----------
+    a, b : nn.Module
+        The networks. Where they return a dict, list or tuple of tensors, these are compared one by one.
+    x : Tensor, shape (b, c, h, w)
+        Inputs.
+    batch_size : int, default 512
+        How many are given at once.
+
+    Returns
+    -------
+    Check
+        The differences.
 
     Examples
     --------
@@ -45,10 +60,16 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
     >>> check_equal(net, net, torch.ones(2, 4)).equal
     True
     """
-    outputs_a = torch.cat([a(part) for part in x.split(batch_size)])
-    outputs_b = torch.cat([b(part) for part in x.split(batch_size)])
-    difference = float((outputs_a - outputs_b).abs().max())
-    scale = float(outputs_a.abs().max())
-    same = bool((outputs_a.argmax(dim=1) == outputs_b.argmax(dim=1)).all())
+    difference, scale, same, dtype = 0.0, 0.0, True, x.dtype
+    for part in x.split(batch_size):
+        pairs = list(zip(pytree.tree_leaves(a(part)), pytree.tree_leaves(b(part)), strict=True))
+        for one, other in pairs:
+            if not isinstance(one, Tensor) or not one.numel():
+                continue
+            dtype = one.dtype
+            difference = max(difference, float((one - other).abs().max()))
+            scale = max(scale, float(one.abs().max()))
+            if one.dim() > 1:
+                same = same and bool((one.argmax(dim=1) == other.argmax(dim=1)).all())
     relative = difference / scale if scale > 0 else difference
-    return Check(difference, relative, same, len(x), TOLERANCE.get(outputs_a.dtype, 1e-4))
+    return Check(difference, relative, same, len(x), TOLERANCE.get(dtype, 1e-4))

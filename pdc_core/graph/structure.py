@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from pdc_core.errors import PDCError
 
 RESIDUALS = ("internal", "shared", "gather")
+_OUTPUT = "is the network's output"
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,58 @@ class Program:
     rows: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Blocked:
+    """Filters that cannot be merged, for one reason.
+
+    Attributes
+    ----------
+    reason : str
+        Why, as `ChannelGroup.frozen` has it.
+    filters : int
+        How many filters.
+    groups : tuple of str
+        Names of their groups.
+    """
+
+    reason: str
+    filters: int
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much of a network can be compressed at most, and what blocks the rest. As text: one sentence or two.
+
+    Attributes
+    ----------
+    filters : float
+        Share of the hidden filters (all but the network's output) that can be merged, 0 to 1.
+    macs : float
+        Share of the MACs that a plan can remove, with one filter left per group and block, 0 to 1.
+    blocked : tuple of Blocked
+        What cannot be merged, most filters first.
+    """
+
+    filters: float
+    macs: float
+    blocked: tuple[Blocked, ...]
+
+    def __str__(self) -> str:
+        if self.filters == 0:
+            text = "No filters can be merged."
+        else:
+            text = (
+                f"{self.filters:.0%} of the hidden filters can be merged, and at most {self.macs:.0%} of the MACs cut."
+            )
+        parts = [f"{b.filters:,} filters, because their group {b.reason}" for b in self.blocked[:3]]
+        if len(self.blocked) > 3:
+            parts.append(
+                f"{sum(b.filters for b in self.blocked[3:]):,} filters for {len(self.blocked) - 3} other reasons"
+            )
+        return f"{text} Blocked: {'; '.join(parts)}." if parts else text
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The channel groups of a network under one residual treatment. Made by `trace`, reused by every plan.
@@ -292,6 +345,33 @@ class ChannelGraph:
                 return g
         known = ", ".join(g.name for g in self.clusterable[:6])
         raise PDCError(f"There is no channel group {name!r} in this network. Groups that can be clustered: {known} ...")
+
+    def reach(self) -> Reach:
+        """Return how much of the network a plan can reach at most, and what blocks the rest.
+
+        Examples
+        --------
+        >>> import torch, pdc_core as pdc
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.GroupNorm(2, 8), torch.nn.Conv2d(8, 4, 3))
+        >>> print(pdc.trace(net.eval(), torch.zeros(1, 1, 8, 8)).reach())
+        No filters can be merged. Blocked: 8 filters, because their group enters 1 (GroupNorm mixes channels).
+        """
+        hidden = [g for g in self.groups if g.frozen != _OUTPUT]
+        free = sum(g.size for g in hidden if g.frozen is None)
+        gone = [0 if g.frozen else g.size - g.blocks for g in self.groups]
+        total = least = 0
+        for layer in self.layers:
+            out = layer.out_channels - sum(m * gone[g] for g, m in layer.narrows_out)
+            into = layer.in_channels - sum(m * gone[g] for g, m in layer.narrows_in)
+            total, least = total + layer.macs, least + layer.size(out, into)[0]
+        reasons: dict[str, list[ChannelGroup]] = {}
+        for g in hidden:
+            if g.frozen:
+                reasons.setdefault(g.frozen, []).append(g)
+        blocked = [Blocked(why, sum(g.size for g in own), tuple(g.name for g in own)) for why, own in reasons.items()]
+        blocked.sort(key=lambda b: -b.filters)
+        filters = sum(g.size for g in hidden)
+        return Reach(free / filters if filters else 0.0, 1 - least / total if total else 0.0, tuple(blocked))
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

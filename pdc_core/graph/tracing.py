@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pdc_core.errors import PDCError
 from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import WAY
+from pdc_core.graph.inside import inputs_of, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program, Slice
 from pdc_core.graph.tensors import layer_of, output_axes, owners
@@ -61,7 +62,10 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
     Source: our choice (DESIGN.md section 4).
     """
     _check(model, example, residual)
-    return trace_on(model, (example,), residual)
+    if not inside:
+        return trace_on(model, (example,), residual)
+    given, outside = inputs_of(model, inside, example)
+    return renamed(trace_on(submodule(model, inside), given, residual), model, inside, example, outside)
 
 
 def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> ChannelGraph:
