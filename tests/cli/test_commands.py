@@ -86,6 +86,9 @@ def test_layers_prints_groups_macs_and_reasons_without_the_data(
     assert code == 0
     assert "residual sum" in " ".join(out.split())
     assert "27 of" in out
+    reach = content["reach"]
+    assert 0 < reach["filters"] < reach["macs"] < 1  # only the trunk of the residual blocks stays
+    assert f"{reach['filters']:.0%} of the hidden filters can be merged, and at most {reach['macs']:.0%}" in out
 
 
 def test_list_shows_runs_in_words_and_json(pdc_command, tmp_path: Path) -> None:
