@@ -119,7 +119,7 @@ def pace_of(run: Run) -> str:
 
 def session_runs() -> set[str]:
     """Return the names of the runs that this session started."""
-    found: set[str] = st.session_state.setdefault("own_runs", set())
+    found: set[str] = st.session_state.setdefault("session_runs", set())
     return found
 
 
