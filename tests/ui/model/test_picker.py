@@ -25,7 +25,7 @@ Press = Callable[[AppTest, str], AppTest]
 
 
 @pytest.fixture(autouse=True)
-def _own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def runs_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PDC_RUNS", str(tmp_path / "runs"))
 
 
