@@ -7,13 +7,15 @@ other or a page.
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from importlib import import_module
-from threading import Event, Lock
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -110,8 +112,12 @@ class Job(Generic[T]):
             self._waiting.discard(session)
             self._left.add(session)
             if not self._waiting:
-                self._stop.set()
-                self._future.cancel()  # ends it at once if it has not begun; work under way ends at its next step
+                self.stop()
+
+    def stop(self) -> None:
+        """Cancel it for everybody: at once if it has not begun; work under way ends at its next step."""
+        self._stop.set()
+        self._future.cancel()
 
     def left_by(self, session: str) -> bool:
         """Tell whether a session has cancelled it."""
@@ -161,7 +167,7 @@ class Jobs:
     """The queue of a server: jobs by key, one thread for each lane."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, ThreadPoolExecutor] = {}
+        self._lanes: dict[str, SimpleQueue[Job[Any]]] = {}
         self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lock = Lock()
 
@@ -225,14 +231,32 @@ class Jobs:
 
     def _submit(self, job: Job[Any]) -> None:
         if job.lane not in self._lanes:
-            self._lanes[job.lane] = ThreadPoolExecutor(max_workers=1, thread_name_prefix=job.lane)
-        self._lanes[job.lane].submit(job.run)
+            self._lanes[job.lane] = SimpleQueue()
+            # A daemon: an executor's thread would do all queued work before the server may end.
+            Thread(target=_work_off, args=(self._lanes[job.lane],), name=job.lane, daemon=True).start()
+        self._lanes[job.lane].put(job)
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Cancel everything; wait up to `seconds` for each job under way."""
+        with self._lock:
+            unfinished = [job for job in self._jobs.values() if not job.done]
+        for job in unfinished:
+            job.stop()
+        for job in unfinished:
+            job.wait(seconds)
+
+
+def _work_off(queue: SimpleQueue[Job[Any]]) -> None:
+    while True:
+        queue.get().run()
 
 
 @st.cache_resource(show_spinner=False)
 def jobs() -> Jobs:
-    """Return the one queue of this server."""
-    return Jobs()
+    """Return the one queue of this server; it is closed when the server ends."""
+    queue = Jobs()
+    atexit.register(queue.close)
+    return queue
 
 
 def this_session() -> str:

@@ -205,6 +205,17 @@ def test_ended_jobs_are_forgotten_in_the_end_and_those_under_way_never(
     work.go.set()
 
 
+def test_closing_the_queue_ends_the_job_under_way_and_drops_those_that_wait(jobs: Jobs) -> None:
+    first, second = Steps(), Steps()
+    running, queued = jobs.request(("a",), first, "me"), jobs.request(("b",), second, "me")
+    assert first.started.wait(LIMIT)
+    first.go.set()
+    jobs.close()
+    running.wait(LIMIT)
+    assert queued.cancelled
+    assert second.begun == 0
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
