@@ -22,6 +22,7 @@ from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
+from pdc_core.graph.tensors import layer_of
 from pdc_core.models import load_model
 from pdc_core.models.load import SHIPPED
 from pdc_core.train import evaluate
@@ -191,5 +192,5 @@ def network_cost(_network: Network, digest: str) -> Cost:
 def group_kernels(network: Network, group: str) -> NDArray[np.float32]:
     """Return the weights of a group's first producer, (n, c, kh, kw) or (n, c)."""
     producer = network.graph.group(group).producers[0]
-    weight = network.module.get_submodule(producer.module).get_parameter("weight")
+    weight = layer_of(network.module, producer).get_parameter("weight")
     return weight.detach().numpy()[np.asarray(producer.channels)]

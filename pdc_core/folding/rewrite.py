@@ -201,10 +201,15 @@ def _changes(model: nn.Module, program: Program, survivors: Survivors) -> dict[f
             now[node] = apply(node, args, kwargs)  # arithmetic on sizes
             continue
         now[node] = expected
+        if node in program.kernels:  # of a blur, expanded to as many channels as there are: see its convolution
+            continue
         before = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         if node.op == "call_function" and node.target in FUNCTIONS:
             if (call := _regrouped(node, args, kwargs, before[0][0], expected)) is not None:
                 changes[node] = call
+            for kernel in node.all_input_nodes:
+                if kernel in program.kernels and (wider := _expanded(kernel, now, len(expected.channels))):
+                    changes[kernel] = wider
             continue
         if node.op not in ("call_function", "call_method") or operation(node) not in SHAPE | {"pad"}:
             continue  # a module may be called «pad» or «split» too
@@ -240,6 +245,16 @@ def _regrouped(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], bef
     return node.target, node.args, {**node.kwargs, "groups": width}
 
 
+def _expanded(kernel: fx.Node, now: dict[fx.Node, Any], width: int) -> Call | None:
+    """Return the call that expands a kernel to `width` channels, None where it does."""
+    first, *sizes = kernel.args
+    nested = len(sizes) == 1 and isinstance(sizes[0], list | tuple)
+    inner = list(sizes[0] if nested else sizes)  # type: ignore[arg-type]
+    if fx.node.map_arg(inner[0], now.__getitem__) == width:
+        return None
+    return kernel.target, (first, (width, *inner[1:])) if nested else (first, width, *inner[1:]), {}
+
+
 def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any, classes: np.ndarray) -> bool:
     """Return whether the call makes exactly the expected channels out of those that stay."""
     literal_args, literal_kwargs = pytree.tree_map(
@@ -268,6 +283,9 @@ def _pads(
     ids: Tensor, pad: Any, mode: str = "constant", value: float | None = None, *, expected: Ids, inner: Ids
 ) -> bool:
     """Return whether padding gives the expected channels, with -1 for those that it fills in."""
+    if mode != "constant":  # which never pads channels (see interpreter.py)
+        place = 2 * (ids.dim() - 1 - inner.dim)
+        return not any(pad[place : place + 2]) and np.array_equal(expected.channels, inner.channels)
     made = F.pad(ids, pad, mode, -1)
     known = np.where(np.isin(expected.channels, inner.channels), expected.channels, -1)
     return made.shape == expected.shape and bool((made.amax(dim=_others(made, expected.dim)).numpy() == known).all())

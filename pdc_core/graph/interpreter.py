@@ -59,6 +59,7 @@ class ChannelInterpreter(LayerRules):
         self.node: fx.Node = None  # type: ignore[assignment]
         self.functional = False
         self.row_ids = {}
+        self.kernels = set()
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.constants: dict[str, Tensor] = {}
         self.shared_tensors = _shared_tensors(root)
@@ -212,6 +213,18 @@ class ChannelInterpreter(LayerRules):
 
     def place(self) -> str:
         return self.node.name
+
+    def expanded_kernel(self) -> bool:
+        """Return whether the present convolution's weight is one kernel, expanded to all channels."""
+        kernel = self.node.args[1] if len(self.node.args) > 1 else self.node.kwargs.get("weight")
+        if not isinstance(kernel, fx.Node) or kernel.op != "call_method" or kernel.target != "expand":
+            return False
+        inner = self.values[kernel.args[0]]  # type: ignore[index]
+        if not isinstance(inner, Weight) or inner.shape[0] != 1 or kernel.kwargs or len(kernel.users) > 1:
+            return False
+        self.kernels.add(kernel)
+        self.notes.whole[inner.path] = "is one kernel for all channels"
+        return True
 
     # -- sizes ------------------------------------------------------------------------------------
 

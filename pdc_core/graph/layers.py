@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -54,6 +54,7 @@ class LayerRules:
     shared_tensors: frozenset[str]  # tensors that several modules hold
     functional: bool
     row_ids: dict[str, Ids]
+    kernels: set[fx.Node]
 
     def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
         raise NotImplementedError
@@ -91,6 +92,7 @@ class LayerRules:
         dtype = None if weight.dtype.is_floating_point else weight.dtype
         wide = [d for d, size in enumerate(weight.shape) if size > 1]
         if not wide:
+            notes.whole.setdefault(weight.path, "is one number for all channels")
             return Ids(notes.fresh(1), 0, weight.shape or (1,), of_weight=True, dtype=dtype)
         path = weight.path
         dim = wide[0]
@@ -185,7 +187,8 @@ class LayerRules:
         main = held.get("weight")
         if main is None:
             main = self.source(weight, own)
-        if main is None and not self.uniform(weight):
+        blur = main is None and kind == "conv" and self.expanded_kernel()
+        if main is None and not blur:
             return self.unknown(f"function {kind}", run, (*tensors.values(), x), {}, "whose weight is computed")
         direct, reads, writes = isinstance(weight, Weight), weight.shape[1 - own] * groups, weight.shape[own]
         depthwise = groups > 1 and groups == reads == writes
@@ -227,14 +230,8 @@ class LayerRules:
                     return Weight(path, tuple(t.shape), t.dtype)
         return None
 
-    def uniform(self, weight: Any) -> bool:
-        """Return whether a computed weight is the same for all filters, as the kernel of a blur."""
-        return (
-            isinstance(weight, Ids)
-            and len(weight.channels) > 0
-            and bool((weight.channels == weight.channels[0]).all())
-            and weight.of_weight
-        )
+    def expanded_kernel(self) -> bool:
+        raise NotImplementedError
 
     # -- what every layer does --------------------------------------------------------------------
 

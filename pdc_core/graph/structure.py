@@ -230,6 +230,8 @@ class Program:
         What the traced module was given, with tensors on the meta device.
     rows : dict of str to Ids
         Channels of the parameters that the forward pass computes with outside of layers.
+    kernels : frozenset of fx.Node
+        Expansions of one kernel to all channels, as in a blur.
     """
 
     graph: fx.Graph
@@ -243,6 +245,7 @@ class Program:
     constants: dict[str, Tensor] = field(default_factory=dict)
     inputs: tuple[Any, ...] = ()
     rows: dict[str, Any] = field(default_factory=dict)
+    kernels: frozenset[fx.Node] = frozenset()
 
 
 @dataclass(frozen=True)

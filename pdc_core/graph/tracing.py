@@ -94,9 +94,18 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
             walk.constants,
             tuple(torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs),
             walk.row_ids,
+            frozenset(walk.kernels),
         ),
-        whole=walk.notes.whole,
+        whole=_whole(walk, found.groups),
     )
+
+
+def _whole(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> dict[str, str]:
+    """Return what cannot be followed, with all parameters that meet no channel of any group."""
+    seen = {part.module for g in groups for part in (*g.producers, *g.norms, *g.readers)}
+    notes = walk.notes
+    alone = {name for table in (notes.producers, notes.norms, notes.readers, notes.calls) for name in table} - seen
+    return dict.fromkeys(sorted(alone), "meets no channels that can be followed") | notes.whole
 
 
 def _check(model: nn.Module, example: Tensor, residual: str) -> None:
