@@ -15,7 +15,7 @@ from pdc_core.clustering.covariances import channel_covariances
 from pdc_core.clustering.labels import FloatArray
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
-from pdc_core.graph.tensors import filters, input_axis, layer_of
+from pdc_core.graph.tensors import channel_tensors, filters, input_axis, layer_of
 
 Vectors = Callable[[nn.Module, ChannelGroup, Tensor | None], FloatArray]
 
@@ -48,7 +48,7 @@ def filter_vectors(
     """
     if kind not in VECTORS:
         raise PDCError(f"There are no filter vectors {kind!r}; there are {', '.join(VECTORS)}.")
-    if any(model.get_parameter(f"{producer.module}.weight").is_meta for producer in group.producers):
+    if any(t.tensor.is_meta for t in channel_tensors(model, group)):
         raise PDCError(
             f"{group.name!r} is on the meta device, which holds no weights; load the network's weights first."
         )

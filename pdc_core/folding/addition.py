@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, Labels, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.folding.copying import copy_network
-from pdc_core.folding.rewrite import Survivors, rewrite
+from pdc_core.folding.rewrite import rewrite
 from pdc_core.graph import ChannelGraph, Slice
+from pdc_core.graph.narrowing import firsts, survivors_of
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, layer_of, output_axes, owners
 
 
@@ -91,18 +92,11 @@ def _merged(labels: Labels) -> Labels:
     return {name: a for name, a in labels.items() if a.max() + 1 < len(a)}
 
 
-def _firsts(a: IntArray) -> IntArray:
-    """Return the first member of every cluster of canonical labels: the filter that stays for it."""
-    first = np.empty(int(a.max()) + 1, dtype=np.int64)
-    first[a[::-1]] = np.arange(len(a))[::-1]
-    return first
-
-
 @torch.no_grad()
 def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
     """Compare every filter that would leave with the one that stays for it, in all that they compute with."""
     for name, a in _merged(labels).items():
-        group, stays = graph.group(name), _firsts(a)[a]
+        group, stays = graph.group(name), firsts(a)[a]
         leaves = np.flatnonzero(stays != np.arange(len(a)))
         parts: dict[int, list[ChannelTensor]] = {}
         for t in channel_tensors(model, group):
@@ -146,21 +140,6 @@ def _rows_at_once(width: int) -> int:
     return max(1, 2**18 // width)
 
 
-def _survivors(graph: ChannelGraph, labels: Labels) -> Survivors:
-    program = graph.program
-    count = len(program.group)
-    stays, stands_for = np.ones(count, dtype=bool), np.arange(count)
-    for g, group in enumerate(graph.groups):
-        if group.name not in labels:
-            continue
-        a = labels[group.name]
-        members = np.flatnonzero(program.group == g)
-        members = members[np.argsort(program.position[members])]
-        stands_for[members] = members[_firsts(a)[a]]
-        stays[members] = stands_for[members] == members
-    return Survivors(stays, stands_for)
-
-
 @torch.no_grad()
 def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
@@ -174,7 +153,7 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     parts: dict[str, Slice] = {}  # module -> a part of it, which says where its tensors are
     takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
     for group in (g for g in graph.groups if g.name in merged):
-        stays = _firsts(merged[group.name])[merged[group.name]]
+        stays = firsts(merged[group.name])[merged[group.name]]
         gone = np.flatnonzero(stays != np.arange(group.size))
         for part in (*group.producers, *group.norms):
             leaves.setdefault(part.module, []).append(part.channels[gone])
@@ -186,7 +165,7 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     for name, part in parts.items():
         gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
         _narrow_layer_(model, part, gone, takes_over.get(name))
-    small = rewrite(model.get_submodule(graph.inside), graph, _survivors(graph, merged))
+    small = rewrite(model.get_submodule(graph.inside), graph, survivors_of(graph.program, graph.groups, merged))
     if graph.inside:
         parent, _, name = graph.inside.rpartition(".")
         model.get_submodule(parent).add_module(name, small)

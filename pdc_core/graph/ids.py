@@ -197,12 +197,13 @@ class TraceRecord:
         self.freeze(ids, reason)
         return ids
 
-    def opaque(self, shape: tuple[int, ...], reason: str) -> Ids:
+    def opaque(self, shape: tuple[int, ...], reason: str, dtype: torch.dtype | None = None) -> Ids:
         """Return an activation whose channels cannot be followed, on the first axis where they may differ."""
         shape = shape or (1,)
         wide = [d for d in (1, 0, *range(2, len(shape))) if d < len(shape) and shape[d] > 1]
         dim = wide[0] if wide else min(1, len(shape) - 1)
-        return Ids(self.fresh_frozen(shape[dim], reason), dim, shape)
+        known = None if dtype is None or dtype.is_floating_point else dtype
+        return Ids(self.fresh_frozen(shape[dim], reason), dim, shape, dtype=known)
 
     def once(self, table: dict[str, IntArray], name: str, ids: IntArray) -> IntArray:
         """Note ids for a module; a module called again ties them to its first call's."""

@@ -60,6 +60,7 @@ class ChannelInterpreter(LayerRules):
         self.functional = False
         self.row_ids = {}
         self.kernels = set()
+        self.split = False  # whether channels were followed through a split over several axes
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.constants: dict[str, Tensor] = {}
         self.shared_tensors = _shared_tensors(root)
@@ -99,7 +100,7 @@ class ChannelInterpreter(LayerRules):
             return value
         if value.numel() == 1:
             return Ids(self.notes.fresh(1), 0, tuple(value.shape) or (1,), of_weight=True)
-        return self.notes.opaque(tuple(value.shape), "meets a constant tensor")
+        return self.notes.opaque(tuple(value.shape), "meets a constant tensor", value.dtype)
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for ids in ids_in(args):
@@ -209,7 +210,11 @@ class ChannelInterpreter(LayerRules):
 
     def without_ids(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = apply(node, args, kwargs)
-        return self.notes.opaque(tuple(value.shape), "is a constant tensor") if isinstance(value, Tensor) else value
+        return pytree.tree_map(lambda v: self.fresh(v, "is a constant tensor"), value)
+
+    def fresh(self, value: Any, reason: str) -> Any:
+        """Return new, frozen ids for a tensor; anything else as it is."""
+        return self.notes.opaque(tuple(value.shape), reason, value.dtype) if isinstance(value, Tensor) else value
 
     def place(self) -> str:
         return self.node.name
@@ -391,6 +396,7 @@ class ChannelInterpreter(LayerRules):
             for x in sources:
                 self.notes.freeze(x, f"its channels are split over several axes by {what}")
             return self.notes.opaque(tuple(literal.shape), f"comes out of {what}")
+        self.split = True
         ids, (a, b) = widest(literal)
         self.notes.tie(a, b)
         return ids
@@ -431,8 +437,7 @@ class ChannelInterpreter(LayerRules):
             label = str(self.node.target) if self.node.op == "call_module" else self.node.name
             before = self.notes.fixed.get(label, (0, ()))[0]
             self.notes.fixed[label] = before + macs, shapes[0]
-        fresh = lambda v: self.notes.opaque(tuple(v.shape), f"comes out of {name}") if isinstance(v, Tensor) else v  # noqa: E731
-        return pytree.tree_map(fresh, value)
+        return pytree.tree_map(lambda v: self.fresh(v, f"comes out of {name}"), value)
 
 
 def _shared_tensors(root: nn.Module) -> frozenset[str]:

@@ -17,6 +17,8 @@ from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import WAY
 from pdc_core.graph.inside import inputs_of, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
+from pdc_core.graph.rehearsal import obstacle
+from pdc_core.graph.shapes import ids_in
 from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program, Slice
 from pdc_core.graph.tensors import layer_of, output_axes, owners
 from pdc_core.graph.tracer import trace_program
@@ -74,15 +76,11 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
     program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
     if sum(n.op == "placeholder" for n in program.nodes if not n.args) > len(inputs):
         raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
-    found = build_groups(walk.notes)
-    return ChannelGraph(
-        groups=found.groups,
-        residual=residual,
-        layers=_layers(walk, found.groups),
-        params=sum(p.numel() for p in model.parameters()),
-        norm_params=tuple(_norm_params(model, g) for g in found.groups),
-        input_shape=tuple(example.shape[1:]),
-        program=Program(
+    careful = walk.functional or walk.split or sized
+    met: set[Any] = set()
+    while True:
+        found = build_groups(walk.notes)
+        made = Program(
             program,
             walk.values,
             found.classes,
@@ -95,7 +93,23 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
             tuple(torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs),
             walk.row_ids,
             frozenset(walk.kernels),
-        ),
+        )
+        blocked = obstacle(model, made, found.groups) if careful else None
+        if blocked is None:
+            break
+        node, why = blocked
+        for each in (node, *node.all_input_nodes) if node not in met else walk.values:
+            for ids in ids_in(walk.values[each]):
+                walk.notes.freeze(ids, why)
+        met.add(node)
+    return ChannelGraph(
+        groups=found.groups,
+        residual=residual,
+        layers=_layers(walk, found.groups),
+        params=sum(p.numel() for p in model.parameters()),
+        norm_params=tuple(_norm_params(model, g) for g in found.groups),
+        input_shape=tuple(example.shape[1:]),
+        program=made,
         whole=_whole(walk, found.groups),
     )
 
