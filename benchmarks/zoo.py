@@ -1,6 +1,10 @@
 """Every architecture, every residual treatment: trace, tie, fold, compare, count. Writes results/zoo.md and .csv.
 
     python benchmarks/zoo.py [NAME ...]
+    python benchmarks/zoo.py --timm [NAME ...]
+
+The second measures timm's networks under `shared`, one per family and block type, and writes results/zoo_timm.csv row
+by row and results/zoo_timm.md at its end.
 
 Random weights and norm statistics, random labels at keep ratio 0.5, float64, small inputs. A row is "exact" if the
 logits of the tied and the folded network agree within 1e-9 of the largest and give the same classes, and if torch's own
@@ -16,6 +20,7 @@ import datetime
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -184,5 +189,176 @@ def span(values: list[Any], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+# -- timm ------------------------------------------------------------------------------------------------------
+
+TIMM_COLUMNS = (
+    "network", "family", "parameters", "size", "groups", "channels", "clusterable", "macs_cut", "relative_difference",
+    "exact", "macs_equal", "class_kept", "seconds", "torch_pruning", "reasons", "error",
+)  # fmt: skip
+
+
+def timm_names() -> list[tuple[str, str]]:
+    """Return (network, family) line by line from timm_names.txt: one per family and block type."""
+    lines = Path(__file__).with_name("timm_names.txt").read_text(encoding="utf-8").splitlines()
+    return [(name, family) for family, name in (line.split() for line in lines if line and line[0] != "#")]
+
+
+def main_timm(names: list[str]) -> None:
+    """Measure timm's networks one by one and write a row at once, so that a stopped run goes on where it stopped."""
+    path = RESULTS / "zoo_timm.csv"
+    known = dict(timm_names())
+    done = set()
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            done = {row["network"] for row in csv.DictReader(file)}
+    for name in names or list(known):
+        if name in done:
+            continue
+        row = measure_timm(name, known.get(name, name.split("_")[0]))
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, TIMM_COLUMNS)
+            if new:
+                table.writeheader()
+            table.writerow(row)
+        print({k: v for k, v in row.items() if k != "reasons"}, flush=True)
+    write_timm(path)
+
+
+def measure_timm(name: str, family: str) -> dict[str, Any]:
+    """Fold one of timm's networks under `shared` and return its row; what goes wrong is its error."""
+    pdc.torchvision()  # repaired if need be, before timm imports it
+    import timm
+
+    row: dict[str, Any] = dict.fromkeys(TIMM_COLUMNS, "") | {"network": name, "family": family}
+    try:
+        torch.manual_seed(0)
+        model = lively_timm_(timm.create_model(name, pretrained=False, num_classes=10))
+        row["parameters"] = sum(p.numel() for p in model.parameters())
+        start = time.perf_counter()
+        x, graph = traced_timm(model)
+        plan = pdc.Plan.uniform(graph, 0.5)
+        traced = time.perf_counter()
+        labels = random_labels(graph, plan)
+        tied = pdc.reconstruct_(copy.deepcopy(model), graph, labels)
+        begun = time.perf_counter()
+        small = pdc.fold(tied, graph, labels)
+        seconds = time.perf_counter() - begun
+        check = pdc.check_equal(tied, small, x)
+        priced, whole = pdc.plan_cost(graph, plan), pdc.plan_cost(graph, {})
+        reach = graph.reach()
+        row |= {
+            "size": x.shape[-1],
+            "groups": len(graph.clusterable),
+            "channels": sum(g.size for g in graph.groups if g.frozen != "is the network's output"),
+            "clusterable": reach.filters,
+            "macs_cut": 1 - priced.macs / whole.macs,
+            "relative_difference": check.relative,
+            "exact": check.relative <= 1e-9 and check.same_predictions,
+            "macs_equal": (priced.macs, whole.macs) == (counted(small, x), counted(model, x))
+            and priced.params == sum(p.numel() for p in small.parameters()),
+            "class_kept": type(small) is type(model),
+            "seconds": round(seconds + traced - start, 2),
+            "reasons": "; ".join(f"{b.filters}: {plain(b.reason)}" for b in reach.blocked[:4]),
+        }
+        row["torch_pruning"] = torch_pruning(model, x)
+    except Exception as error:  # one network's fault is its row; the table goes on
+        row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:240]
+    return row
+
+
+def traced_timm(model: nn.Module) -> tuple[torch.Tensor, pdc.ChannelGraph]:
+    """Return two images and the trace, at 96 pixels where the network takes that, else at its own size."""
+    own = model.default_cfg.get("test_input_size") or model.default_cfg["input_size"]  # type: ignore[operator, index]
+    sizes = [own[-1]] if model.default_cfg.get("fixed_input_size") else [96, own[-1], 224]  # type: ignore[operator]
+    generator = torch.Generator().manual_seed(0)
+    for size in sizes:
+        x = torch.randn(2, own[0], size, size, dtype=torch.float64, generator=generator)
+        try:
+            return x, pdc.trace(model, x[:1], "shared")
+        except pdc.PDCError:
+            if size == sizes[-1]:
+                raise
+    raise AssertionError
+
+
+def counted(model: nn.Module, x: torch.Tensor) -> int:
+    """Count MACs with torch's counter on the meta device, where it sees attention too."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        copy.deepcopy(model).to("meta")(x[:1].to("meta"))
+    return counter.get_total_flops() // 2
+
+
+def lively_timm_(model: nn.Module) -> nn.Module:
+    """Give every tensor of a network random values that matter, in float64: timm starts some of them at zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, t in [*model.double().eval().named_parameters(), *model.named_buffers()]:
+            if not t.is_floating_point():
+                continue
+            if name.endswith("running_var"):
+                t.uniform_(0.5, 2, generator=generator)
+            elif t.dim() > 1:
+                t.normal_(0, (2 / t[0].numel()) ** 0.5, generator=generator)
+            else:
+                t.normal_(1 if name.endswith("weight") else 0, 0.3, generator=generator)
+    return model
+
+
+def torch_pruning(model: nn.Module, x: torch.Tensor) -> str:
+    """Return the share of MACs that Torch-Pruning cuts, if its network still runs; else its error."""
+    try:
+        import torch_pruning as tp
+    except ImportError:
+        return "not installed"
+    try:
+        model = copy.deepcopy(model).float()
+        x = x.float()
+        before = counted(model, x)
+        last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+        importance = tp.importance.MagnitudeImportance(p=1)
+        tp.pruner.MagnitudePruner(model, x[:1], importance, pruning_ratio=0.5, ignored_layers=[last]).step()
+        with torch.no_grad():
+            model(x)
+        return f"{1 - counted(model, x) / before:.3f}"
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:80]}"
+
+
+def write_timm(path: Path) -> None:
+    """Write the rows as a Markdown table, family by family."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    fine = [row for row in rows if not row["error"]]
+    half = sum(float(row["clusterable"]) >= 0.5 for row in fine)
+    lines = [
+        "# timm's networks",
+        "",
+        f"Written by `python benchmarks/zoo.py --timm` on {datetime.date.today()}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}. Random weights and labels, keep ratio 0.5, `shared`, float64.",
+        f"{len(rows)} networks: {half} with at least half of their hidden channels clusterable, "
+        f"{sum(row['exact'] == 'True' for row in rows)} exact, {sum(row['macs_equal'] == 'True' for row in rows)} with "
+        f"the MACs and parameters foretold, {len(rows) - len(fine)} with an error.",
+        "",
+        "| family | network | hidden channels | clusterable | MACs cut | difference | exact | MACs equal "
+        "| Torch-Pruning | the rest, or the error |",
+        "|---|---|--:|--:|--:|--:|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (row["family"], row["network"])):
+        if row["error"]:
+            lines.append(f"| {row['family']} | {row['network']} | | | | | | | | {row['error']} |")
+            continue
+        shares = f"{float(row['clusterable']):.0%} | {float(row['macs_cut']):.0%}"
+        lines.append(
+            f"| {row['family']} | {row['network']} | {int(row['channels']):,} | {shares} "
+            f"| {float(row['relative_difference']):.0e} | {row['exact']} | {row['macs_equal']} "
+            f"| {row['torch_pruning']} | {row['reasons'] or '-'} |"
+        )
+    (RESULTS / "zoo_timm.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main(tuple(sys.argv[1:]) or NAMES)
+    if sys.argv[1:2] == ["--timm"]:
+        main_timm(sys.argv[2:])
+    else:
+        main(tuple(sys.argv[1:]) or NAMES)
