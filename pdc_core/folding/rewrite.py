@@ -140,5 +140,16 @@ def _expansion(ids: Any, classes: np.ndarray, survivors: Survivors) -> np.ndarra
     if not isinstance(ids, Ids) or stays_of(ids, classes, survivors).all():
         return None
     own = classes[ids.channels]
-    place = {c: i for i, c in enumerate(own[survivors.stays[own]])}
-    return np.array([place[c] for c in survivors.stands_for[own]], dtype=np.int64)
+    numbered = list(zip(own, _occurrence(own), strict=True))  # a class may occur several times, as in a concat
+    stay = [each for each in numbered if survivors.stays[each[0]]]
+    place = {each: i for i, each in enumerate(stay)}
+    return np.array([place[survivors.stands_for[c], r] for c, r in numbered], dtype=np.int64)
+
+
+def _occurrence(values: np.ndarray) -> np.ndarray:
+    """Return for every entry how many equal ones stand before it."""
+    order = np.argsort(values, kind="stable")
+    _, starts, counts = np.unique(values[order], return_index=True, return_counts=True)
+    result = np.empty(len(values), dtype=np.int64)
+    result[order] = np.arange(len(values)) - np.repeat(starts, counts)
+    return result

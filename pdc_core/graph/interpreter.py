@@ -7,6 +7,7 @@ without a rule freezes what enters it and names itself. Methods are named as tho
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class ChannelInterpreter(LayerRules):
                 return args[0]
             if name in SIZES and not (name == "getattr" and args[1] not in ("shape", "ndim", "dtype", "device")):
                 return self.size(args, kwargs)
-        args, kwargs = pytree.tree_map(self.entries, (args, kwargs))
+        args, kwargs = self.as_ids(args, kwargs)
         entering = ids_in((args, kwargs))
         derived = any(n in self.sized for n in node.all_input_nodes)
         if not entering:  # arithmetic on sizes, tensors made from nothing
@@ -156,7 +157,7 @@ class ChannelInterpreter(LayerRules):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, module = str(target), self.modules[str(target)]
-        args, kwargs = pytree.tree_map(self.entries, (args, kwargs))
+        args, kwargs = self.as_ids(args, kwargs)
         run = lambda: module_on_meta(module, args, kwargs)  # noqa: E731
         if hasattr(module, "parametrizations"):
             how = " and ".join(
@@ -202,6 +203,12 @@ class ChannelInterpreter(LayerRules):
             return self.softmax(name, (args[0], module.dim), {})
         why = "mixes channels" if isinstance(module, nn.LocalResponseNorm) else ""
         return self.unknown(name, run, args, kwargs, f"{type(module).__name__} {why}".strip())
+
+    def as_ids(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return arguments with the ids of parameters in place of these."""
+        if any(isinstance(self.values[n], Weight) for n in self.node.all_input_nodes):
+            args, kwargs = pytree.tree_map(self.entries, (args, kwargs))
+        return args, kwargs
 
     def claim_module(self, name: str) -> None:
         """Note that a layer's tensors are those of the module of its name."""
@@ -259,7 +266,9 @@ class ChannelInterpreter(LayerRules):
     # -- operations that keep channels apart --------------------------------------------------------
 
     def elementwise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return ids_in((args, kwargs))[0]
+        x = ids_in((args, kwargs))[0]
+        types = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.dtype)]
+        return replace(x, dtype=None if types[0].is_floating_point else types[0]) if types else x
 
     def spatial(self, name: str, run: Callable[[], Any], x: Ids) -> Any:
         value = run()

@@ -222,8 +222,10 @@ def _changed(
     elif name in ("view", "reshape", "expand"):
         nested = len(node.args) == 2 and isinstance(node.args[1], list | tuple)
         sizes = list(node.args[1] if nested else node.args[1:])  # type: ignore[arg-type]
-        fitted = [
-            s if not isinstance(s, int) or s == -1 else wanted for s, wanted in zip(sizes, expected.shape, strict=False)
+        given = fx.node.map_arg(sizes, now.__getitem__)
+        fitted = [  # a size that the forward pass computes stays, unless it is the width of another tensor
+            s if s == -1 or (not isinstance(s, int) and (d == 0 or value in (-1, wanted))) else wanted
+            for d, (s, value, wanted) in enumerate(zip(sizes, given, expected.shape, strict=False))
         ]
         new_args = (first, tuple(fitted)) if nested else (first, *fitted)
     elif name == "pad":

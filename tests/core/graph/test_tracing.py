@@ -46,6 +46,14 @@ SOUND: dict[str, tuple[Net, str]] = {
     "mean over pixels": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3), keepdim=True)), "a"),
     "concat": (Net(lambda n, x: torch.cat([n.a(x), n.b(x)], 1), 12), "a b"),
     "concat of one twice": (Net(lambda n, x: torch.cat([y := n.a(x), F.relu(y)], 1), 12), "a"),
+    "concat of one twice, added": (
+        Net(
+            lambda n, x: n.w(torch.cat([y := n.a(x), F.relu(y)], 1)) + torch.cat([y, F.relu(y)], 1),
+            12,
+            w=nn.Conv2d(12, 12, 1),
+        ),
+        "a",
+    ),
     "depthwise": (Net(lambda n, x: n.d(n.a(x)), d=nn.Conv2d(6, 6, 3, groups=6)), "a"),
     "grouped": (Net(lambda n, x: n.g(n.a(x)), g=nn.Conv2d(6, 6, 3, groups=3)), "a g"),
     "transposed": (Net(lambda n, x: n.t(n.a(x)), t=nn.ConvTranspose2d(6, 6, 2, stride=2)), "a t"),
