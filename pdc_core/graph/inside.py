@@ -58,8 +58,8 @@ def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[tuple[Any
         text = (str(failed).strip().splitlines() or [type(failed).__name__])[0][:200]
         raise PDCError(f"{type(model).__name__} fails on the example before it reaches {inside}: {text}.") from failed
     if len(calls) != 1:
-        times = "never" if not calls else f"{len(calls)} times"
-        raise PDCError(f"{name} is called {times} for one example; choose a part that is called once.")
+        times = "never called" if not calls else f"called {len(calls)} times"
+        raise PDCError(f"{name} is {times} for one example; choose a part that is called once.")
     given = calls[0]
     if not any(isinstance(x, Tensor) for x in given) or any(_nested(x) for x in given):
         raise PDCError(f"{name} is given no plain tensors; choose a part that takes tensors.")
