@@ -116,8 +116,6 @@ class FixedSize(nn.Module):
 
 
 def _fix_size(model: nn.Module, program: fx.Graph, sizes: tuple[int, ...]) -> None:
-    if any(isinstance(m, FixedSize) for m in model.children()):
-        return
     model.add_module("fixed_size", FixedSize(sizes))
     entry = next(node for node in program.nodes if node.op == "placeholder")
     with program.inserting_after(entry):

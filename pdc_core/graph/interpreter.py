@@ -1,25 +1,22 @@
-"""What every operation does to channel ids: one small rule each, and the interpreter that dispatches to them.
+"""The interpreter that runs a program on channel ids: it dispatches every node to a rule.
 
-A rule gets the operation's arguments with `Ids` in place of activations, and returns what comes out. An operation
-without a rule freezes what enters it and names itself. Methods are named as those of `torch.fx.Interpreter`.
+The rules are in layers.py and tensor_rules.py. An operation without a rule freezes what enters it and names itself.
+Methods are named as those of `torch.fx.Interpreter`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 
-from pdc_core.graph.ids import WAY, Ids, TraceRecord, Weight, compact, in_order, varying, widest
+from pdc_core.graph.ids import WAY, Ids, TraceRecord, Weight
 from pdc_core.graph.layers import FUNCTIONS, LayerRules
 from pdc_core.graph.operations import (
     ELEMENTWISE,
@@ -35,9 +32,10 @@ from pdc_core.graph.operations import (
     operation,
 )
 from pdc_core.graph.shapes import apply, counted, ids_in, is_ids, module_on_meta, on_meta, output_shape, wider
+from pdc_core.graph.tensor_rules import TensorRules
 
 
-class ChannelInterpreter(LayerRules):
+class ChannelInterpreter(LayerRules, TensorRules):
     """Runs a program on channel ids: dispatches nodes to rules and keeps the record.
 
     Parameters
@@ -262,174 +260,6 @@ class ChannelInterpreter(LayerRules):
     def depends_on_width(self) -> bool:
         """Return whether the present node gets a size that a fold changes."""
         return any(n in self.sized and self.sized[n] != self.values[n] for n in self.node.all_input_nodes)
-
-    # -- operations that keep channels apart --------------------------------------------------------
-
-    def elementwise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        x = ids_in((args, kwargs))[0]
-        types = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.dtype)]
-        return replace(x, dtype=None if types[0].is_floating_point else types[0]) if types else x
-
-    def spatial(self, name: str, run: Callable[[], Any], x: Ids) -> Any:
-        value = run()
-        if not isinstance(value, Tensor) or x.dim != 1 or value.dim() != len(x.shape) or value.shape[1] != x.shape[1]:
-            return self.unknown(name, lambda: value, (x,), {})
-        return x.reshaped(tuple(value.shape))
-
-    def combine(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Sums and products of activations: channel p of one meets channel p of the other."""
-        operands = ids_in((args, kwargs))
-        shape = tuple(torch.broadcast_shapes(*(x.shape for x in operands)))
-        of_weight = all(x.of_weight for x in operands)
-        moved = [Ids(x.channels, x.dim + len(shape) - len(x.shape), shape, x.of_weight) for x in operands]
-        if len(operands) == 1:
-            return operands[0]
-        wide = [m for m, x in zip(moved, operands, strict=True) if len(x.channels) > 1] or moved[:1]
-        wide.sort(key=lambda m: m.of_weight)  # activations first
-        for m, x in zip(moved, operands, strict=True):
-            if m.dim != wide[0].dim or len(m.channels) != len(wide[0].channels):
-                self.notes.freeze(x, f"is broadcast over other channels in {self.node.name}")
-        if any(m.dim != wide[0].dim for m in wide):
-            for x in operands:
-                self.notes.freeze(x, f"meets other axes in {self.node.name}")
-            return self.notes.opaque(shape, "comes out of a broadcast")
-        result = Ids(wide[0].channels, wide[0].dim, shape, of_weight)
-        summed = [m for m in wide if not m.of_weight and m.channels is not wide[0].channels]
-        added = name in SUM and not wide[0].of_weight and len(summed) > 0
-        if added and self.residual == "gather":
-            self.expanded.add(self.node)
-            for m in wide:
-                if m.of_weight:
-                    self.notes.freeze(m, f"is a parameter that is added to a sum in {self.node.name}")
-            trunk = self.notes.fresh_frozen(
-                shape[result.dim], "is a sum: under `gather` the trunk keeps its full width"
-            )
-            return Ids(trunk, result.dim, shape)
-        for m in wide[1:]:
-            self.notes.tie(wide[0].channels, m.channels)
-        if added and self.residual == "internal":
-            self.notes.freeze(result, "its channels are added to others (a residual sum): `internal` leaves them whole")
-        return result
-
-    def reduce(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Means and the like over pixels keep channels apart; over channels they mix them."""
-        x = args[0]
-        value = apply(self.node, on_meta(args), on_meta(kwargs))
-        position = 2 if name == "norm" else 1  # x.norm(p, dim)
-        named = kwargs.get("dim", kwargs.get("axis", args[position] if len(args) > position else None))
-        dims = range(len(x.shape)) if named is None else [named] if isinstance(named, int) else list(named)
-        over = {d % len(x.shape) for d in dims}
-        outputs = pytree.tree_leaves(value)
-        if x.dim in over or (0 in over and not x.of_weight) or any(not isinstance(v, Tensor) for v in outputs):
-            return self.unknown(f"{name} over channels", lambda: value, args, kwargs)
-
-        def kept(v: Tensor) -> Ids:
-            dim = x.dim if v.dim() == len(x.shape) else x.dim - sum(d < x.dim for d in over)
-            return Ids(x.channels, dim, tuple(v.shape), x.of_weight)
-
-        return pytree.tree_map(kept, value)
-
-    def softmax(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Softmax over another axis than the channels' keeps channels apart."""
-        x, position = args[0], 2 if name == "normalize" else 1
-        dim = kwargs.get("dim", args[position] if len(args) > position else 1 if name == "normalize" else None)
-        if isinstance(dim, int) and dim % len(x.shape) not in (x.dim, 0):
-            return x
-        return self.unknown(name, lambda: torch.empty(x.shape, device="meta"), args, kwargs)
-
-    # -- operations on the shape, executed literally on the ids --------------------------------------
-
-    def pad(self, x: Ids, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
-        shape = tuple(F.pad(torch.empty(x.shape, device="meta"), pad, mode, value).shape)
-        place = 2 * (len(x.shape) - 1 - x.dim)
-        front, back = (pad[place], pad[place + 1]) if place + 1 < len(pad) else (0, 0)
-        if front == 0 and back == 0:
-            return x.reshaped(shape)
-        if mode != "constant" or front < 0 or back < 0 or shape[0] != x.shape[0]:
-            return self.unknown(
-                f"pad of channels in mode {mode!r}", lambda: torch.empty(shape, device="meta"), (x,), {}
-            )
-        made = self.notes.fresh(front + back)
-        self.notes.constants.append(made)
-        return Ids(np.concatenate([made[:front], x.channels, made[front:]]), x.dim, shape)
-
-    def cat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensors = list(args[0] if args else kwargs["tensors"])
-        shape = tuple(
-            torch.cat(
-                [on_meta(x) for x in tensors], *args[1:], **{k: v for k, v in kwargs.items() if k != "tensors"}
-            ).shape
-        )
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
-        parts = [x.at(dim) for x in tensors]
-        if all(p is not None for p in parts) and dim > 0:
-            return Ids(np.concatenate([p for p in parts if p is not None]), dim, shape)
-        if dim != tensors[0].dim and all(
-            np.array_equal(x.channels, tensors[0].channels) and x.dim == tensors[0].dim for x in tensors
-        ):
-            return Ids(tensors[0].channels, tensors[0].dim, shape)
-        return self.unknown("cat of unlike channels", lambda: torch.empty(shape, device="meta"), (tensors,), {})
-
-    def shape_operation(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name == "getitem" and not isinstance(args[0], Ids):
-            return args[0][args[1]]
-        picks = args[1] if name == "getitem" and isinstance(args[1], tuple) else args[1:2] if name == "getitem" else ()
-        if any(not isinstance(i, slice | int | type(None) | type(Ellipsis)) for i in picks):
-            return self.unknown(
-                "indexing by a list or tensor", lambda: apply(self.node, on_meta(args), kwargs), args, kwargs
-            )
-        # ids are expanded tensors, which `view` may refuse where the real activation does not: reshape is the same here
-        run = (lambda x, *a, **k: x.reshape(*a, **k)) if name == "view" else (lambda *a, **k: apply(self.node, a, k))
-        return self.literal(run, args, kwargs, f"{name} ({self.node.name})")
-
-    def literal(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> Any:
-        """Execute a shape operation on the ids themselves; freeze what it splits over several axes."""
-        sources = ids_in((args, kwargs))
-        of_weight = all(x.of_weight for x in sources)
-        tensors = pytree.tree_map(lambda v: v.literal() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids)
-        value = run(*tensors[0], **tensors[1])
-        leaves, spec = pytree.tree_flatten(value)
-        outputs = [compact(v, of_weight) for v in leaves]
-        if any(ids is None for ids in outputs):
-            outputs = [
-                ids or self.split_over_axes(v, sources, of_weight, what) for ids, v in zip(outputs, leaves, strict=True)
-            ]
-        elif len(sources) == 1:
-            self.separate(sources[0], [ids for ids in outputs if ids is not None], what)
-        return pytree.tree_unflatten(outputs, spec)
-
-    def split_over_axes(self, literal: Tensor, sources: list[Ids], of_weight: bool, what: str) -> Ids:
-        """Follow channels that are split over several axes, as by a channel shuffle, along the widest of them."""
-        along = varying(literal)
-        if literal.dim() == 0 or of_weight or 0 in along or self.picks(literal, sources):
-            for x in sources:
-                self.notes.freeze(x, f"its channels are split over several axes by {what}")
-            return self.notes.opaque(tuple(literal.shape), f"comes out of {what}")
-        self.split = True
-        ids, (a, b) = widest(literal)
-        self.notes.tie(a, b)
-        return ids
-
-    def picks(self, literal: Tensor, sources: list[Ids]) -> bool:
-        """Return whether some channels of the sources are left out, so that the split is no mere view."""
-        return not np.isin(np.concatenate([x.channels for x in sources]), literal.numpy()).all()
-
-    def separate(self, x: Ids, parts: list[Ids], what: str) -> None:
-        """Note which part each channel went to, so that no cluster reaches across a split."""
-        if all(np.array_equal(in_order(p.channels), in_order(x.channels)) for p in parts):
-            return
-        part = np.zeros(len(x.channels), dtype=np.int64)
-        for i, p in enumerate(parts):
-            where = np.flatnonzero(np.isin(x.channels, p.channels))
-            contiguous = len(where) and np.array_equal(where, np.arange(where[0], where[-1] + 1))
-            inner = len(p.shape) == len(x.shape) and p.dim == x.dim
-            if not contiguous or not inner or part[where].any() or not np.array_equal(x.channels[where], p.channels):
-                self.notes.freeze(x, f"single channels are picked from it by {what}")
-                return
-            part[where] = i + 1
-            if len(parts) == 1:
-                part[where[-1] + 1 :] = 2
-        self.notes.parts.append((x.channels, part))
 
     # -- everything else ------------------------------------------------------------------------------
 

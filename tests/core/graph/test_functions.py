@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pdc_core as pdc
+from pdc_core.graph.readers import reading
+from pdc_core.graph.tensors import input_axis, layer_of
+from pdc_core.train.shrink import unfold
 from tests.networks import assert_sound, lively_, random_labels, reconstructed_and_folded
 
 X = torch.randn(3, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -322,3 +326,41 @@ def test_networks_of_functions_are_clustered_tied_and_saved(tmp_path: Path) -> N
         again = pdc.load(tmp_path / "net.safetensors", build=make)
         with torch.no_grad():
             assert torch.equal(again(X), small(X))
+
+
+@pytest.mark.parametrize("name", ["scaled by sizes", "blur", "own tensors", "ghost", "scaled producer"])
+def test_a_folded_network_of_functions_is_folded_again(name: str) -> None:
+    net = lively_(FREE[name][0])
+    graph = pdc.trace(net, X[:1], "shared")
+    _, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.7))
+    again = pdc.trace(small, X[:1], "shared")
+    assert len(again.clusterable) == len(graph.clusterable)
+    tied, smaller = reconstructed_and_folded(small, again, random_labels(again, 0.4))
+    assert pdc.check_equal(tied, smaller, X).relative <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["own tensors", "own tensors, transposed", "blur", "ghost", "batch norm written out"])
+def test_a_network_of_functions_is_unfolded_to_the_same_function(name: str) -> None:
+    net = lively_(FREE[name][0])
+    graph = pdc.trace(net, X[:1], "shared")
+    labels = random_labels(graph, 0.5)
+    _, small = reconstructed_and_folded(net, graph, labels)
+    assert pdc.check_equal(small, unfold(small, net, graph, labels), X).relative <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["own tensors", "convolutions that pad by size", "ghost"])
+def test_what_readers_of_a_network_of_functions_receive(name: str) -> None:
+    net = lively_(FREE[name][0])
+    graph = pdc.trace(net, X[:1], "shared")
+    for group in graph.clusterable:
+        for part in group.readers:
+            received: list[Tensor] = []
+            with reading(net, [(part, received.append)]), torch.no_grad():
+                net(X)
+            assert len(received) == 1
+            assert received[0].shape[:3] == (group.size, part.channels.shape[1], len(X))
+            silenced = copy.deepcopy(net)  # what is received is what the reader's columns meet: without them it is lost
+            weight = layer_of(silenced, part).weight
+            with torch.no_grad():
+                weight.index_fill_(input_axis(layer_of(silenced, part)), torch.from_numpy(part.channels.reshape(-1)), 0)
+                assert not torch.equal(silenced(X), net(X))
