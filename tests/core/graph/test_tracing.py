@@ -263,3 +263,18 @@ def test_every_group_knows_the_block_of_every_channel() -> None:
             assert group.block.shape == (group.size,)
             assert len(np.unique(group.block)) == group.blocks
     assert pdc.ChannelGroup("alone", 3, (), (), ()).block.tolist() == [0, 0, 0]
+
+
+def test_reach_is_the_largest_cut_and_names_what_blocks_the_rest() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 6, 3), nn.GroupNorm(2, 6), nn.Conv2d(6, 10, 1), nn.ReLU(), nn.Conv2d(10, 3, 1))
+    graph = pdc.trace(lively_(net), X[:1])
+    reach = graph.reach()
+    least = pdc.plan_cost(graph, {"2": 1}).macs
+    assert reach.filters == 10 / 16
+    assert reach.macs == pytest.approx(1 - least / pdc.plan_cost(graph, {}).macs)
+    assert [(b.filters, b.groups) for b in reach.blocked] == [(6, ("0",))]
+    assert str(reach).startswith("62% of the hidden filters can be merged, and at most ")
+    assert str(reach).endswith("Blocked: 6 filters, because their group enters 1 (GroupNorm mixes channels).")
+    nothing = pdc.trace(lively_(nn.Sequential(nn.Conv2d(2, 3, 1))), X[:1]).reach()
+    assert (nothing.filters, nothing.macs, nothing.blocked) == (0, 0, ())
+    assert str(nothing) == "No filters can be merged."
