@@ -142,12 +142,16 @@ def test_no_two_draws_of_a_run_are_the_same() -> None:
 def test_processes_share_out_the_images_of_a_step_in_turn_and_draw_for_themselves() -> None:
     data = replace(DATA, train=pdc.Split(DATA.train.images[:64], DATA.train.labels[:64]))
     plain = SETTINGS.model_copy(update={"augment": 0.0})
-    for i, both in enumerate(zip(*(Batches(data, plain, 2, torch.device("cpu"), r, 2).epoch(1) for r in (0, 1)), strict=True)):
+    for i, both in enumerate(
+        zip(*(Batches(data, plain, 2, torch.device("cpu"), r, 2).epoch(1) for r in (0, 1)), strict=True)
+    ):
         chosen = torch.randperm(64, generator=generator(2, 1))[SIZE * i : SIZE * (i + 1)]
         for rank, (x, y) in enumerate(both):
             assert torch.equal(x, data.prepare(data.train.images[chosen[rank::2]]))
             assert torch.equal(y, data.train.labels[chosen[rank::2]])
-    twins = replace(data, train=pdc.Split(data.train.images[:1].expand(64, -1, -1, -1), data.train.labels[:1].expand(64)))
+    twins = replace(
+        data, train=pdc.Split(data.train.images[:1].expand(64, -1, -1, -1), data.train.labels[:1].expand(64))
+    )
     zero, one = (next(Batches(twins, SETTINGS, 2, torch.device("cpu"), rank, 2).epoch(0))[0] for rank in (0, 1))
     assert not torch.equal(zero, one), "both processes have moved their images alike"
 
@@ -159,7 +163,9 @@ def test_processes_share_out_the_images_of_a_step_in_turn_and_draw_for_themselve
 def test_an_epoch_has_every_batch_of_at_least_two_images_a_process(
     images: int, size: int, world: int, steps: int
 ) -> None:
-    data = replace(FEW, train=pdc.Split(FEW.train.images[:1].expand(images, -1, -1, -1), FEW.train.labels[:1].expand(images)))
+    data = replace(
+        FEW, train=pdc.Split(FEW.train.images[:1].expand(images, -1, -1, -1), FEW.train.labels[:1].expand(images))
+    )
     batches = Batches(data, SETTINGS.model_copy(update={"batch_size": size}), 0, torch.device("cpu"), 0, world)
     assert batches.per_epoch == steps == len(list(batches.epoch(0)))
     assert all(len(x) >= 2 for x, _ in batches.epoch(0))
