@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from pdc_core.errors import PDCError
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -39,16 +43,65 @@ class Check:
 def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) -> Check:
     """Compare two networks on inputs x (b, c, h, w), in their own precision. Neither is changed.
 
+    Networks may return tensors in tuples, lists and dicts: all are compared, each relative to its own largest number.
+
     Examples
     --------
     >>> net = nn.Linear(4, 3).eval()
     >>> check_equal(net, net, torch.ones(2, 4)).equal
     True
     """
-    outputs_a = torch.cat([a(part) for part in x.split(batch_size)])
-    outputs_b = torch.cat([b(part) for part in x.split(batch_size)])
-    difference = float((outputs_a - outputs_b).abs().max())
-    scale = float(outputs_a.abs().max())
-    same = bool((outputs_a.argmax(dim=1) == outputs_b.argmax(dim=1)).all())
-    relative = difference / scale if scale > 0 else difference
-    return Check(difference, relative, same, len(x), TOLERANCE.get(outputs_a.dtype, 1e-4))
+    differences: dict[str, list[Tensor]] = {}
+    scales: dict[str, list[Tensor]] = {}
+    same, dtype = True, torch.float32
+    for part in x.split(batch_size):
+        outputs_a, outputs_b = tensors_in(a(part)), tensors_in(b(part))
+        shapes = [{name: tuple(t.shape) for name, t in outputs.items()} for outputs in (outputs_a, outputs_b)]
+        if shapes[0] != shapes[1]:
+            raise PDCError(f"The networks return tensors of other shapes: one {shapes[0]}, the other {shapes[1]}.")
+        for name, one in outputs_a.items():
+            other, dtype = outputs_b[name], one.dtype
+            if one.numel():
+                differences.setdefault(name, []).append((one - other).abs().max())
+                scales.setdefault(name, []).append(one.abs().max())
+            if one.dim() > 1 and one.shape[1]:
+                same = same and bool((one.argmax(dim=1) == other.argmax(dim=1)).all())
+    away = {name: float(torch.stack(each).max()) for name, each in differences.items()}  # not a number stays so
+    largest = {name: float(torch.stack(each).max()) for name, each in scales.items()}
+    relative = [each / largest[name] if largest[name] > 0 else each for name, each in away.items()]
+    return Check(_largest(list(away.values())), _largest(relative), same, len(x), TOLERANCE.get(dtype, 1e-4))
+
+
+def _largest(numbers: list[float]) -> float:
+    return float(torch.tensor(numbers, dtype=torch.float64).max()) if numbers else 0.0
+
+
+def tensors_in(outputs: Any, name: str = "") -> dict[str, Tensor]:
+    """Return the floating-point tensors of what a network returned, by where they stand in it.
+
+    Parameters
+    ----------
+    outputs : Tensor, or tensors in tuples, lists and dicts
+        Anything else in it is left out.
+    name : str, default ""
+        Put in front of every place.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Places joined by dots, such as "boxes" or "0.logits"; "" for a single tensor.
+
+    Examples
+    --------
+    >>> list(tensors_in({"logits": torch.ones(2), "aux": [torch.ones(1), None]}))
+    ['logits', 'aux.0']
+    """
+    if isinstance(outputs, Tensor):
+        return {name: outputs} if outputs.is_floating_point() else {}
+    if isinstance(outputs, Mapping):
+        parts = list(outputs.items())
+    elif isinstance(outputs, list | tuple):
+        parts = list(enumerate(outputs))
+    else:
+        return {}
+    return {k: t for key, part in parts for k, t in tensors_in(part, f"{name}.{key}" if name else str(key)).items()}

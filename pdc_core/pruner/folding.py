@@ -1,0 +1,89 @@
+"""An optimiser that goes on with the folded network: its memory becomes what it would be of the folded weights.
+
+With A the linear map that folds weights (one row per cluster, its readers' columns added up), the gradients that the
+folded network would have had are A g, as long as tied gradients are summed: rows of a cluster then all hold their sum,
+and its readers' columns each 1/m of it. So averages of gradients go through A, and averages of their squares through
+A between a square root and a square.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdc_core.clustering import IntArray, Labels, check_labels
+from pdc_core.errors import PDCError
+from pdc_core.folding import fold_unchecked_
+from pdc_core.graph import ChannelGraph
+from pdc_core.reconstruct.optimizers import other_state, per_weight_state
+
+# Averages of squares, by the names that torch's optimisers give them; everything else is an average of gradients.
+SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
+
+
+@torch.no_grad()
+def fold_optimizer_(
+    optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Module, graph: ChannelGraph, labels: Labels
+) -> torch.optim.Optimizer:
+    """Let an optimiser go on with the folded network, with its settings and groups. In place; return it.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Trains `model`; learning rate schedules that hold it stay valid.
+    model : Module
+        The network at full width, tied.
+    small : Module
+        Its fold.
+    graph : ChannelGraph
+        The trace of `model`.
+    labels : dict of str to int array (n,)
+        The clusters that were folded.
+
+    Raises
+    ------
+    PDCError
+        It keeps factored or quantised statistics of a folded weight.
+    """
+    names = {p: name for name, p in model.named_parameters()}
+    folded = dict(small.named_parameters())
+    for p, name in names.items():
+        odd = other_state(optimizer.state.get(p, {}), p)
+        if odd and folded[name].shape != p.shape:
+            raise PDCError(
+                f"{type(optimizer).__name__} keeps {', '.join(odd)} of {name} in another form than one number per "
+                "weight, which cannot be folded. Use pruner.fold() and a new optimiser for the folded network."
+            )
+    slots = {key for p in names for key in per_weight_state(optimizer.state.get(p, {}), p)}
+    kept = {key: _folded(optimizer, key, model, graph, labels) for key in slots}
+    state: defaultdict[Any, Any] = defaultdict(dict)
+    for p, own in optimizer.state.items():
+        if p not in names:
+            state[p] = own
+            continue
+        per_weight, name = per_weight_state(own, p), names[p]
+        state[folded[name]] = {
+            key: kept[key][name].to(value.dtype) if key in per_weight else value for key, value in own.items()
+        }
+    for group in optimizer.param_groups:
+        group["params"][:] = [folded[names[p]] if p in names else p for p in group["params"]]
+    optimizer.state = state
+    return optimizer
+
+
+def _folded(
+    optimizer: torch.optim.Optimizer, key: str, model: nn.Module, graph: ChannelGraph, labels: Labels
+) -> dict[str, Tensor]:
+    """Return one slot of the optimiser's memory, folded as weights are, by the parameter's name."""
+    squares, shadow = key in SQUARES, copy.deepcopy(model)
+    for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
+        t = optimizer.state.get(p, {}).get(key)
+        t = torch.zeros_like(p) if t is None else t.detach().clone()
+        q.data = t.sqrt_() if squares else t
+    checked: dict[str, IntArray] = check_labels(graph, labels)
+    found = fold_unchecked_(shadow, graph, checked).named_parameters()
+    return {name: t.detach().square_() if squares else t.detach() for name, t in found}
