@@ -1,4 +1,4 @@
-"""PDC inside anybody's training loop: a `Pruner` that attaches to an optimiser, and the teacher's guidance for any output.
+"""PDC inside anybody's training loop: a `Pruner` that attaches to an optimiser, with guidance for any outputs.
 
 `pruner` is what a user holds, `guidance` the loss, `attachment` what may go wrong between clusters and optimisers,
 `folding` how an optimiser goes on with the folded network, `summary` what is tied now.

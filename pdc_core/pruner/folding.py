@@ -59,15 +59,15 @@ def fold_optimizer_(
                 "weight, which cannot be folded. Use pruner.fold() and a new optimiser for the folded network."
             )
     slots = {key for p in names for key in per_weight_state(optimizer.state.get(p, {}), p)}
-    kept = {key: _folded(optimizer, key, model, graph, labels) for key in slots}
+    slots_folded = {key: _folded(optimizer, key, model, graph, labels) for key in slots}
     state: defaultdict[Any, Any] = defaultdict(dict)
-    for p, own in optimizer.state.items():
-        if p not in names:
-            state[p] = own
+    for q, own in optimizer.state.items():
+        if q not in names:
+            state[q] = own
             continue
-        per_weight, name = per_weight_state(own, p), names[p]
+        per_weight, name = per_weight_state(own, q), names[q]
         state[folded[name]] = {
-            key: kept[key][name].to(value.dtype) if key in per_weight else value for key, value in own.items()
+            key: slots_folded[key][name].to(value.dtype) if key in per_weight else value for key, value in own.items()
         }
     for group in optimizer.param_groups:
         group["params"][:] = [folded[names[p]] if p in names else p for p in group["params"]]
@@ -81,9 +81,9 @@ def _folded(
     """Return one slot of the optimiser's memory, folded as weights are, by the parameter's name."""
     squares, shadow = key in SQUARES, copy.deepcopy(model)
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
-        t = optimizer.state.get(p, {}).get(key)
-        t = torch.zeros_like(p) if t is None else t.detach().clone()
-        q.data = t.sqrt_() if squares else t
+        own = optimizer.state.get(p, {}).get(key)
+        slot = torch.zeros_like(p) if own is None else own.detach().clone()
+        q.data = slot.sqrt_() if squares else slot
     checked: dict[str, IntArray] = check_labels(graph, labels)
     found = fold_unchecked_(shadow, graph, checked).named_parameters()
-    return {name: t.detach().square_() if squares else t.detach() for name, t in found}
+    return {name: each.detach().square() if squares else each.detach() for name, each in found}

@@ -33,7 +33,7 @@ def softmax_guidance(student: Tensor, teacher: Tensor, temperature: float) -> Te
 
 
 def sigmoid_guidance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return T^2 KL between Bernoulli distributions with logits z/T, the mean over all numbers: for multi-label outputs.
+    """Return T^2 KL between Bernoulli distributions with logits z/T, the mean over all numbers: for multi-label tasks.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Guidance:
     example : Tensor, shape (2, ...)
         Inputs on which norms that are fused into the teacher's convolutions are compared.
     blocks : tuple of str
-        Modules whose outputs are compared; may be empty.
+        Modules whose outputs are compared; those that the teacher has in another shape, or not at all, are left out.
     settings : Training
         alpha, temperature, matching, attention, feature_decay and teacher_precision are read.
     outputs : str, callable or dict
@@ -96,7 +96,7 @@ class Guidance:
             _form(each)
         self.teacher = Teacher(teacher, example, settings.teacher_precision)
         self.weights = {name: getattr(settings, name) for name in FEATURES if getattr(settings, name) > 0}
-        self.blocks = blocks if self.weights else ()
+        self.blocks = tuple(name for name in blocks if _same_block(student, teacher, name)) if self.weights else ()
         self.theirs = Recording(self.teacher.network, self.blocks)
         self.ours = Recording(student, self.blocks)
 
@@ -196,3 +196,11 @@ def _form(chosen: str | OutputForm | None) -> OutputForm | None:
             raise PDCError(f"outputs={chosen!r} is not a form of guidance; choose one of {', '.join(FORMS)}.")
         return FORMS[chosen]
     return chosen
+
+
+def _same_block(model: nn.Module, teacher: nn.Module, name: str) -> bool:
+    """Return whether a teacher has a block of this name with the same weights' shapes."""
+    if name not in {each for each, _ in teacher.named_modules()}:
+        return False
+    shapes = [{k: v.shape for k, v in m.get_submodule(name).state_dict().items()} for m in (model, teacher)]
+    return shapes[0] == shapes[1]

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdc_core.clustering import Labels, assign, check_labels
@@ -23,16 +22,12 @@ from pdc_core.plan import Plan
 from pdc_core.pruner.attachment import check_attachment, checked_optimizers
 from pdc_core.pruner.folding import fold_optimizer_
 from pdc_core.pruner.guidance import Guidance, Outputs
+from pdc_core.pruner.settings import pruner_settings
 from pdc_core.pruner.summary import GroupState, PrunerSummary
+from pdc_core.pruner.wrappers import unwrapped
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.reconstruct.tying import TYING, ReclusteredTying, StepwiseTying, Tying, TyingInput, evaluating, merge_
-from pdc_core.train.settings import Training
 
-# Those of `Training` that hold for a loop of one's own: how filters are tied, and how the teacher guides.
-SETTINGS = (
-    "schedule", "tied_after", "recluster_until", "merges", "merge_decay", "tied_gradients", "centroid",
-    "alpha", "temperature", "matching", "attention", "feature_decay", "teacher_precision",
-)  # fmt: skip
 TIED = 1e-4  # largest deviation of filters that count as tied: rounding leaves 1e-7, one step of SGD 1e-2
 FORMAT = 1
 
@@ -120,25 +115,25 @@ class Pruner:
         if not 0 < recluster_every <= 1:
             raise PDCError(f"recluster_every={recluster_every}: give a share of the run, above 0 and at most 1.")
         self.model, self.plan, self.steps, self.seed = unwrapped(model), plan, steps, seed
-        self.settings, self.recluster_every = _settings(settings), recluster_every
+        self.settings, self.recluster_every = pruner_settings(settings), recluster_every
         weights = next(self.model.parameters())
         self.images = None if images is None else images.to(weights.dtype)
         with evaluating(self.model):
             self.graph = graph or trace(self.model, example, residual=plan.residual)
             plan.check(self.graph)
-            original = copy.deepcopy(self.model).requires_grad_(False)
+            if teacher is None:
+                teacher = copy.deepcopy(self.model)
         given = TyingInput(self.model, self.graph, self.settings, self._cluster, self.images)
         if labels is not None:
             fixed = check_labels(self.graph, labels)
             given = TyingInput(self.model, self.graph, self.settings, lambda network: fixed, self.images)
         self.tying: Tying = TYING[self.settings.schedule](given)
         self.guide: Guidance | None = None
-        if teacher is not False:
-            guiding = unwrapped(teacher) if isinstance(teacher, nn.Module) else original
+        if isinstance(teacher, nn.Module):
+            guiding = copy.deepcopy(unwrapped(teacher)).eval().requires_grad_(False)
             blocks = comparable_blocks(self.model, self.graph, self.tying.labels)
-            blocks = tuple(name for name in blocks if _same_block(self.model, guiding, name))
             probe = torch.ones(2, *example.shape[1:], dtype=weights.dtype, device=weights.device)
-            self.guide = Guidance(copy.deepcopy(guiding).eval(), self.model, probe, blocks, self.settings, outputs)
+            self.guide = Guidance(guiding, self.model, probe, blocks, self.settings, outputs)
         self.optimizers: tuple[torch.optim.Optimizer, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.done, self.share = 0, 0.0
@@ -465,12 +460,12 @@ class Pruner:
                 "finish() to merge them now, without training."
             )
         when = (
-            f"after {self.settings.tied_after:.0%} of the run" if self.settings.schedule != "tied" else "after a step"
+            "after a step" if self.settings.schedule == "tied" else f"after {self.settings.tied_after:.0%} of the run"
         )
         raise PDCError(
-            f"Filters are not tied yet: {self.now:.0%} of the run is done, strength {self.tying.strength:.2f}; they are "
-            f"tied {when}. Train on until then{'' if self.steps else ' (and tell progress())'}, or call finish(), which "
-            "ties what is left."
+            f"Filters are not tied yet: {self.now:.0%} of the run is done, strength {self.tying.strength:.2f}; they "
+            f"are tied {when}. Train on until then{'' if self.steps else ' (and tell progress())'}, or call finish(), "
+            "which ties what is left."
         )
 
     def _check_equal(self, network: nn.Module, small: nn.Module) -> None:
@@ -512,55 +507,3 @@ class Pruner:
                 "The network's weights are not those that this pruner's state was saved with. Make and attach the "
                 "pruner, load its state, then load pruner.model and the optimiser from the same step."
             )
-
-
-def unwrapped(model: nn.Module, graph: ChannelGraph | None = None) -> nn.Module:
-    """Return the network inside DistributedDataParallel, torch.compile, AveragedModel or another moving average.
-
-    Parameters
-    ----------
-    model : Module
-        The network, or a wrapper.
-    graph : ChannelGraph, optional
-        A trace that tells the network from a wrapper with a part called `module`.
-
-    Returns
-    -------
-    Module
-        The innermost network.
-    """
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
-    while True:
-        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-            continue
-        inner = getattr(model, "module", None)
-        foreign = graph is not None and not _has_layers(model, graph)
-        if not isinstance(inner, nn.Module) or not (foreign or isinstance(model, wrappers)):
-            return model
-        model = inner
-
-
-def _has_layers(model: nn.Module, graph: ChannelGraph) -> bool:
-    names = {name for name, _ in model.named_modules()}
-    return all(layer.name in names for layer in graph.layers)
-
-
-def _same_block(model: nn.Module, teacher: nn.Module, name: str) -> bool:
-    """Return whether a teacher has a block of this name with the same weights' shapes."""
-    if name not in {each for each, _ in teacher.named_modules()}:
-        return False
-    shapes = [{k: v.shape for k, v in m.get_submodule(name).state_dict().items()} for m in (model, teacher)]
-    return shapes[0] == shapes[1]
-
-
-def _settings(given: dict[str, Any]) -> Training:
-    if unknown := [name for name in given if name not in SETTINGS]:
-        raise PDCError(f"Pruner has no setting {unknown[0]!r}; choose among {', '.join(SETTINGS)}.")
-    try:
-        return Training(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise PDCError(f"{where + ': ' if where else ''}{said}.") from error
