@@ -8,18 +8,17 @@ A between a square root and a square.
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdc_core.clustering import IntArray, Labels, check_labels
+from pdc_core.clustering import Labels
 from pdc_core.errors import PDCError
-from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.reconstruct.optimizers import other_state, per_weight_state
+from pdc_core.train.shrink import folded_slot
 
 # Averages of squares, by the names that torch's optimisers give them; everything else is an average of gradients.
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
@@ -49,7 +48,7 @@ def fold_optimizer_(
     PDCError
         It keeps factored or quantised statistics of a folded weight.
     """
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     folded = dict(small.named_parameters())
     for p, name in names.items():
         odd = other_state(optimizer.state.get(p, {}), p)
@@ -59,7 +58,7 @@ def fold_optimizer_(
                 "weight, which cannot be folded. Use pruner.fold() and a new optimiser for the folded network."
             )
     slots = {key for p in names for key in per_weight_state(optimizer.state.get(p, {}), p)}
-    slots_folded = {key: _folded(optimizer, key, model, graph, labels) for key in slots}
+    slots_folded = {key: folded_slot(optimizer, key, model, graph, labels, key in SQUARES) for key in slots}
     state: defaultdict[Any, Any] = defaultdict(dict)
     for q, own in optimizer.state.items():
         if q not in names:
@@ -73,17 +72,3 @@ def fold_optimizer_(
         group["params"][:] = [folded[names[p]] if p in names else p for p in group["params"]]
     optimizer.state = state
     return optimizer
-
-
-def _folded(
-    optimizer: torch.optim.Optimizer, key: str, model: nn.Module, graph: ChannelGraph, labels: Labels
-) -> dict[str, Tensor]:
-    """Return one slot of the optimiser's memory, folded as weights are, by the parameter's name."""
-    squares, shadow = key in SQUARES, copy.deepcopy(model)
-    for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
-        own = optimizer.state.get(p, {}).get(key)
-        slot = torch.zeros_like(p) if own is None else own.detach().clone()
-        q.data = slot.sqrt_() if squares else slot
-    checked: dict[str, IntArray] = check_labels(graph, labels)
-    found = fold_unchecked_(shadow, graph, checked).named_parameters()
-    return {name: each.detach().square() if squares else each.detach() for name, each in found}

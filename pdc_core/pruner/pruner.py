@@ -25,8 +25,16 @@ from pdc_core.pruner.guidance import Guidance, Outputs
 from pdc_core.pruner.settings import pruner_settings
 from pdc_core.pruner.summary import GroupState, PrunerSummary
 from pdc_core.pruner.wrappers import unwrapped
-from pdc_core.reconstruct import deviation, reconstruct_
-from pdc_core.reconstruct.tying import TYING, ReclusteredTying, StepwiseTying, Tying, TyingInput, evaluating, merge_
+from pdc_core.reconstruct import (
+    SCHEDULES,
+    StepwiseTying,
+    Tying,
+    TyingInput,
+    deviation,
+    evaluating,
+    merge_,
+    reconstruct_,
+)
 
 TIED = 1e-4  # largest deviation of filters that count as tied: rounding leaves 1e-7, one step of SGD 1e-2
 FORMAT = 1
@@ -127,7 +135,7 @@ class Pruner:
         if labels is not None:
             fixed = check_labels(self.graph, labels)
             given = TyingInput(self.model, self.graph, self.settings, lambda network: fixed, self.images)
-        self.tying: Tying = TYING[self.settings.schedule](given)
+        self.tying: Tying = SCHEDULES[self.settings.schedule](given)
         self.guide: Guidance | None = None
         if isinstance(teacher, nn.Module):
             guiding = copy.deepcopy(unwrapped(teacher)).eval().requires_grad_(False)
@@ -442,7 +450,7 @@ class Pruner:
             return
         before, self.done = self.tying.progress, self.done + 1
         self.tying.after_step(self.now)
-        if isinstance(self.tying, ReclusteredTying) and not self.folded:
+        if not self.folded:
             rounds = [int(p / self.recluster_every + 1e-9) for p in (before, self.now)]
             if rounds[1] > rounds[0]:
                 self.tying.recluster(self.now)

@@ -1,7 +1,8 @@
 """Tying in the course of a training: which filters are pulled together at which step, with gradients and momentum.
 
-One class per kind of schedule. Whoever trains calls `begin` once, `before_step` when the gradients are there and
-`after_step` when the optimiser has used them: the tasks of `train` do so, and `Pruner` in anybody's loop.
+One class per kind of schedule, entered in SCHEDULES by the file that holds it; here are "progressive" and "tied".
+Whoever trains calls `begin` once, `before_step` when the gradients are there and `after_step` when the optimiser has
+used them: `train.PDCTask` does so, and `Pruner` in anybody's loop.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pdc_core.clustering import IntArray, Labels, channel_covariances, check_labels
-from pdc_core.errors import PDCError
-from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.clustering import IntArray, Labels
+from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import output_axes
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
 from pdc_core.reconstruct.optimizers import optimizer_slots, per_weight_state
-from pdc_core.reconstruct.projection import GroupProjection, Weights, deviation, deviation_of_bound, tie
-from pdc_core.reconstruct.representatives import merge_filters_
-from pdc_core.reconstruct.schedules import progressive, tied
+from pdc_core.reconstruct.projection import GroupProjection, Weights, deviation_of_bound, tie
+from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
+from pdc_core.registry import Variant
 
 
 class TyingSettings(Protocol):
@@ -171,6 +171,15 @@ class Tying:
         self.strength = self.strength_at(progress)
         self._tie_(self.strength)
 
+    def recluster(self, progress: float) -> None:
+        """Make new clusters, under a schedule that does; whoever trains asks now and then, between two steps.
+
+        Parameters
+        ----------
+        progress : float, 0 to 1
+            How far the run is.
+        """
+
     def settle_(self) -> None:
         """Tie the filters to the clusters of the end, whatever is missing. In place."""
         for each in tie(self.model, self.graph, self.labels, self.settings.centroid):
@@ -182,7 +191,7 @@ class Tying:
 
     def state_dict(self) -> dict[str, Any]:
         """Return labels as tensors, strength and progress; weights and momentum are kept by their owners."""
-        return {"labels": _as_tensors(self.labels), "strength": self.strength, "progress": self.progress}
+        return {"labels": labels_as_tensors(self.labels), "strength": self.strength, "progress": self.progress}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; `begin` or `relabel` binds the network to it.
@@ -192,7 +201,7 @@ class Tying:
         state : dict
             What `state_dict` returned.
         """
-        self.labels = _as_arrays(state["labels"])
+        self.labels = labels_as_arrays(state["labels"])
         self.strength, self.progress = float(state["strength"]), float(state["progress"])
 
     def _tie_(self, strength: float) -> None:
@@ -240,174 +249,6 @@ class TiedTying(Tying):
         return tied(progress, self.settings.tied_after)
 
 
-class StepwiseTying(Tying):
-    """Merge filters step by step: k falls from n to the plan's count, and readers are refitted after every merge.
-
-    At a few moments until `tied_after`, in every cluster, the filters that the others replace best are merged into
-    those (`merge_filters_`). Between two moments the filters that are merged stay tied.
-
-    Parameters
-    ----------
-    model, graph, labels, settings
-        As for `Tying`; `merges`, `tied_after` and `merge_decay` say how often, until when, and whether more of it early
-        or late.
-    images : Tensor, shape (b, c, h, w)
-        Prepared images on which the channels are measured at every merge.
-
-    Source: gradually more identical filters (PDC, doi 10.1016/j.imavis.2023.104743, abstract). Which filters merge
-    when, and solving the readers, are our choice; so is the decay k_j = n (k/n)^((j/merges)^merge_decay).
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        graph: ChannelGraph,
-        labels: Mapping[str, IntArray],
-        settings: TyingSettings,
-        images: Tensor,
-    ) -> None:
-        super().__init__(model, graph, labels, settings)
-        self.images = images
-        self.final = {name: a for name, a in check_labels(graph, labels).items() if a.max() + 1 < len(a)}
-        self.now: Labels = {name: np.arange(len(a)) for name, a in self.final.items()}
-        self.merged = 0
-
-    @property
-    def tied(self) -> Labels:
-        return self.now
-
-    @property
-    def gradient_strength(self) -> float:
-        return 1.0
-
-    def begin(self) -> None:
-        super().begin()
-        self._merge_until(0.0)
-
-    def after_step(self, progress: float) -> None:
-        self.progress = progress
-        self._merge_until(progress)
-        self._tie_(1.0)
-
-    def settle_(self) -> None:
-        if not self.settled:  # ended before the last merge: do it now, since averaging alone would lose far more
-            self.merged = self.settings.merges
-            self._merge_(1.0)
-        super().settle_()
-
-    def deviation(self) -> float:
-        """Return how far the filters are from the clusters of the end."""
-        return deviation(self.model, self.graph, self.labels, self.settings.centroid)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "now": _as_tensors(self.now), "merged": self.merged}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.now = _as_arrays(state["now"])
-        self.merged = int(state["merged"])
-        self.final = {name: a for name, a in check_labels(self.graph, self.labels).items() if name in self.now}
-
-    def _merge_until(self, progress: float) -> None:
-        """Do the merges that are due: merge j of m at (j-1)/(m-1) of `tied_after`, the first before the first step."""
-        m = self.settings.merges
-        due = min(m, 1 + int(progress / self.settings.tied_after * (m - 1) + 1e-9))
-        if due > self.merged:
-            self.merged = due
-            self._merge_((due / m) ** self.settings.merge_decay)
-
-    @torch.no_grad()
-    def _merge_(self, share: float) -> None:
-        """Merge every group down to n (k/n)^share filters."""
-        self.now = merge_(self.model, self.graph, self.final, self.now, self.images, share)
-        self.strength = share  # of the way to the plan's counts; what is merged is tied whole
-        self.bind()
-
-
-@torch.no_grad()
-def merge_(
-    model: nn.Module, graph: ChannelGraph, final: Labels, now: Labels, images: Tensor, share: float = 1.0
-) -> Labels:
-    """Merge every group down to n (k/n)^share filters, and refit the layers that read them. In place.
-
-    Parameters
-    ----------
-    model : Module
-        The network; filters that share a cluster of `now` are tied. It stays in the mode in which it is.
-    graph : ChannelGraph
-        Its trace.
-    final, now : dict of str to int array (n,)
-        The clusters of the end, and those that are tied already, of the same groups.
-    images : Tensor, shape (b, c, h, w)
-        Prepared images on which channels are measured.
-    share : float, 0 to 1
-        Of the way to the clusters of the end.
-
-    Returns
-    -------
-    dict of str to int array (n,)
-        The clusters that are tied now; the first process's, with its weights, where several train together.
-    """
-    groups, merged = [graph.group(name) for name in final], dict(now)
-    with evaluating(model):
-        measured = channel_covariances(model, groups, images)
-    for group in groups:
-        a = final[group.name]
-        k = _count(group, int(a.max()) + 1, share)
-        if k <= now[group.name].max():
-            merged[group.name], _ = merge_filters_(model, group, measured[group.name], a, k, now[group.name])
-    return share_(model, merged)
-
-
-def _count(group: ChannelGroup, k: int, share: float) -> int:
-    """Return n (k/n)^share, rounded to what the group's blocks allow; k itself at the end."""
-    n, blocks = group.size, group.blocks
-    return k if share >= 1 else max(k, blocks * round(n * (k / n) ** share / blocks))
-
-
-class ReclusteredTying(Tying):
-    """Pull filters together in clusters that may still change until `recluster_until`.
-
-    Parameters
-    ----------
-    model, graph, labels, settings
-        As for `Tying`.
-    cluster : callable
-        Makes labels from a network in eval mode.
-
-    Source: in the manner of ASCP (arXiv 2206.08186, abstract: clusters that change while training goes on); our choice.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        graph: ChannelGraph,
-        labels: Mapping[str, IntArray],
-        settings: TyingSettings,
-        cluster: Callable[[nn.Module], Labels],
-    ) -> None:
-        super().__init__(model, graph, labels, settings)
-        self.cluster = cluster
-
-    @property
-    def may_change(self) -> bool:
-        return self.progress < self.settings.recluster_until
-
-    @torch.no_grad()
-    def recluster(self, progress: float) -> None:
-        """Cluster the network as it is now, unless the clusters are kept from here on.
-
-        Parameters
-        ----------
-        progress : float, 0 to 1
-            How far the run is.
-        """
-        if progress < self.settings.recluster_until:
-            with evaluating(self.model):
-                labels = self.cluster(self.model)
-            self.relabel(share_(None, labels))
-
-
 @dataclass(frozen=True)
 class TyingInput:
     """What a schedule is given to make its `Tying`.
@@ -430,31 +271,12 @@ class TyingInput:
     graph: ChannelGraph
     settings: TyingSettings
     cluster: Callable[[nn.Module], Labels]
-    images: Tensor | None
+    images: Tensor | None = None
 
     def labels(self) -> Labels:
-        """Return the clusters of the network as it is."""
+        """Return the clusters of the network as it is, the same in all processes."""
         with torch.no_grad(), evaluating(self.model):
             return share_(None, self.cluster(self.model))
-
-
-def _stepwise(given: TyingInput) -> StepwiseTying:
-    if given.images is None:
-        raise PDCError(
-            "schedule 'merge' measures channels on images at every merge; give images, a tensor of prepared inputs "
-            "(512 are enough), or choose schedule='progressive'."
-        )
-    return StepwiseTying(given.model, given.graph, given.labels(), given.settings, given.images)
-
-
-TYING: dict[str, Callable[[TyingInput], Tying]] = {
-    "merge": _stepwise,
-    "progressive": lambda given: Tying(given.model, given.graph, given.labels(), given.settings),
-    "recluster": lambda given: ReclusteredTying(
-        given.model, given.graph, given.labels(), given.settings, given.cluster
-    ),
-    "tied": lambda given: TiedTying(given.model, given.graph, given.labels(), given.settings),
-}
 
 
 def share_(model: nn.Module | None, labels: Labels) -> Labels:
@@ -482,9 +304,23 @@ def share_(model: nn.Module | None, labels: Labels) -> Labels:
     return common[0]
 
 
-def _as_tensors(labels: Labels) -> dict[str, Tensor]:
+def labels_as_tensors(labels: Mapping[str, IntArray]) -> dict[str, Tensor]:
+    """Return labels as int64 tensors (n,), for a checkpoint."""
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in labels.items()}
 
 
-def _as_arrays(labels: Mapping[str, Tensor]) -> Labels:
+def labels_as_arrays(labels: Mapping[str, Tensor]) -> Labels:
+    """Return labels from a checkpoint as int64 arrays (n,)."""
     return {name: a.cpu().numpy() for name, a in labels.items()}
+
+
+def _progressive(given: TyingInput) -> Tying:
+    return Tying(given.model, given.graph, given.labels(), given.settings)
+
+
+def _tied(given: TyingInput) -> TiedTying:
+    return TiedTying(given.model, given.graph, given.labels(), given.settings)
+
+
+SCHEDULES["progressive"] = Variant(_progressive, "pull filters together, gently at first, until they are tied")
+SCHEDULES["tied"] = Variant(_tied, "filters are identical from the first step")
