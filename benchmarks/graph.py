@@ -5,7 +5,8 @@
 Half of the channels of every group are removed, at 224x224, float32, under `shared`, which is what Torch-Pruning does
 at residual sums. Times: best of three alternating runs after a warm-up of both. Memory: peak of a fresh process for
 each, minus what the loaded network takes. PDC's time is trace + fold with the labels given; the network is tied
-beforehand, as it is after training. Below the table: the MACs of a plan without building it, and the labels for all of ResNet-50.
+beforehand, as it is after training. Below the table: the MACs of a plan without building it, and the labels for all of
+ResNet-50.
 """
 
 from __future__ import annotations

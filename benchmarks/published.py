@@ -3,7 +3,7 @@
     python benchmarks/published.py cifar10.npz resnet20-12fca82f.th resnet56-4bfd9763.th
 
 cifar10.npz holds x_train, y_train, x_test, y_test (uint8 images); the checkpoints are those of
-akamaster/pytorch_resnet_cifar10, under their original names. Exits with status 1 if an accuracy is not the expected one.
+akamaster/pytorch_resnet_cifar10, under their original names. Exits with status 1 if an accuracy is unexpected.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "benchmarks" / "results").glob("*.md"))]
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", *RESULTS)
 COMMANDS = "<!-- commands -->"
+NO_PAGE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)[^)]+(?<!\.md)\)")  # a link to a file that is no page
 FORMULA = re.compile(
     r'<span class="arithmatex">\\\((?P<inline>.+?)\\\)</span>'
     r'|<div class="arithmatex">\s*\\\[(?P<block>.+?)\\\]\s*</div>',
@@ -41,8 +42,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace(COMMANDS, "\n\n".join(command_sections()))
     up = "../" * (page.file.src_uri.count("/") + 1)
     inside = "../" * page.file.src_uri.count("/")
-    if page.file.src_uri in OUTSIDE and "/" not in page.file.src_uri:  # written to be read in the repository
-        markdown = markdown.replace("](docs/", "](")
+    if page.file.src_uri in OUTSIDE:  # written to be read in the repository, whose other files the site does not have
+        markdown = NO_PAGE.sub(r"\1", markdown.replace("](docs/", "]("))
     for target in OUTSIDE:
         markdown = markdown.replace(f"]({up}{target}", f"]({inside}{target}")
     return markdown
@@ -76,8 +77,7 @@ def command_sections() -> Iterator[str]:
             *option_rows(command),
         ]
         if command.epilog:
-            example = command.epilog.removeprefix("Example: ").replace("python -m pdc_core", "pdc")
-            lines += ["", f"```bash\n{example}\n```"]
+            lines += ["", f"```bash\n{command.epilog.removeprefix('Example: ')}\n```"]
         yield "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Run the lessons and write each as one HTML file that opens without Jupyter and without a network: `make lessons-html`.
+"""Run the lessons and write each as one HTML file that opens without Jupyter or a network: `make lessons-html`.
 
     python notebooks/render.py [--out build/lessons] [LESSON.ipynb ...]
 

@@ -1,7 +1,7 @@
 """Networks on disk: one safetensors file with the weights and, in its header, all that rebuilds the network. No pickle.
 
-The header names the architecture and the clusters that were folded; `load` builds the architecture, traces it again and
-narrows it the same way before the weights arrive.
+The header names the architecture and the clusters that were folded; `load` builds the architecture, traces it and
+narrows it in the same way, and then loads the weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.clustering import check_labels
+from pdc_core.clustering.labels import cluster_count
 from pdc_core.errors import PDCError
 from pdc_core.files import replacing, write_whole
 from pdc_core.folding import Folding, fold_unchecked_
@@ -32,24 +33,27 @@ LAYERS = (_ConvNd, nn.Linear)
 
 
 def save(model: nn.Module, path: str | Path) -> None:
-    """Write a network, folded or not, as one safetensors file. Whole or not at all.
+    """Write a network, folded or not, as one safetensors file, whole or not at all.
 
     Parameters
     ----------
-    model : a network from `fold`, `distil`, `teach` or `load_model`. One of your own class is written too, and loaded
-        again with ``load(path, build=...)``.
+    model : nn.Module
+        A network from `fold`, `distil`, `teach` or `load_model`, or one of your own class; the latter is read again
+        with ``load(path, build=...)``.
+    path : str or Path
+        The file; its folder has to exist.
 
     Raises
     ------
     PDCError
-        The file cannot be written, or a weight is not finite.
+        If the file cannot be written, or a weight is not finite.
     """
     from safetensors.torch import save as to_bytes
 
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
-        raise PDCError(f"{bad[0]} holds numbers that are not finite; such a network is not saved.")
+        raise PDCError(f"{bad[0]} holds numbers that are not finite (NaN or infinity); such a network is not saved.")
     card = model_info(model)
     header = {
         "format": FORMAT,
@@ -60,7 +64,7 @@ def save(model: nn.Module, path: str | Path) -> None:
                 "residual": f.residual,
                 "input": list(f.input_shape),
                 "labels": {n: a.tolist() for n, a in f.labels.items()},
-                "plan": {n: int(a.max()) + 1 for n, a in f.labels.items()},
+                "plan": {n: cluster_count(a) for n, a in f.labels.items()},
             }
             for f in folds_of(model)
         ],
@@ -71,17 +75,38 @@ def save(model: nn.Module, path: str | Path) -> None:
 
 
 def folds_of(model: nn.Module) -> tuple[Folding, ...]:
-    """Return what was folded in a network, in order."""
+    """Return every folding that a network went through.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    tuple of Folding
+        In order; empty for a network that was never folded.
+    """
     return tuple(getattr(model, "folds", ()))
 
 
 def header(path: str | Path) -> dict[str, Any]:
     """Return the header that `save` wrote, without reading any weight.
 
+    Parameters
+    ----------
+    path : str or Path
+        A file that `save` wrote.
+
+    Returns
+    -------
+    dict
+        With the keys format, card, class, folds, widths and torch.
+
     Raises
     ------
     PDCError
-        The file is missing, truncated, no safetensors file, or was not written by PDC.
+        If the file is missing, truncated or no safetensors file, or was not written by PDC.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -126,12 +151,21 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
 
     Parameters
     ----------
-    build : makes the network before folding, for architectures that are not in the zoo or torchvision.
+    path : str or Path
+        A file that `save` wrote.
+    build : callable, optional
+        Called without arguments; returns the network before folding. Needed for architectures that are neither in the
+        zoo nor in torchvision.
+
+    Returns
+    -------
+    nn.Module
+        The network on the CPU, in the precision in which it was saved.
 
     Raises
     ------
     PDCError
-        The file is missing, damaged or from another version, its weights are not finite or do not fit.
+        If the file is missing, damaged or from another version, or its weights are not finite or do not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -140,8 +174,8 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     card = _card(content)
     if build is None and card is None:
         raise PDCError(
-            f"{path} holds a {content['class']}, a class of its own: give load(path, build=...) a function that "
-            "makes it."
+            f"{path} holds a {content['class']}, a class that PDC does not have: give load(path, build=...) a "
+            "function that makes it."
         )
     if build is not None:
         model = build().eval()
@@ -159,8 +193,8 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
-    weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, as torch makes them
-    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet needs
+    weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, like torch's own
+    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet reads
     try:
         model.load_state_dict(weights, assign=True)  # in the precision in which they were saved
     except RuntimeError as error:
@@ -185,7 +219,7 @@ def _card(content: dict[str, Any]) -> ModelInfo | None:
         )
         return ModelInfo(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
     except (KeyError, TypeError, ValueError) as error:
-        raise PDCError(f"The header does not say which network it holds ({error}).") from error
+        raise PDCError(f"The header does not describe the network ({error}); save it again.") from error
 
 
 def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | None = None) -> float:
@@ -193,23 +227,31 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
 
     Parameters
     ----------
-    model : a network in eval mode, folded or not.
-    shape : (c, h, w) of one normalised input; networks from `load_model` and `fold` know theirs.
+    model : nn.Module
+        A network in eval mode, folded or not.
+    path : str or Path
+        The file; its folder has to exist.
+    shape : tuple of int, optional
+        (c, h, w) of one normalised input; networks from `load_model` and `fold` know theirs.
 
     Returns
     -------
-    The largest difference between the two programs' outputs, relative to the largest |output|; at most 1e-4.
+    float
+        The largest difference between the outputs of torch and onnxruntime, relative to the largest |output|, at most
+        1e-4.
 
     Raises
     ------
     PDCError
-        The packages for ONNX are missing, the network cannot be exported, or the file does not compute the same.
+        If the packages for ONNX are missing, the network cannot be exported, or the file computes something else.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  torch's exporter needs it and says so less clearly
+        import onnxscript  # noqa: F401  torch's exporter needs it, and its own error is less clear
     except ImportError as error:
-        raise PDCError(f"ONNX needs a package that is not here ({error.name}); pip install -e '.[onnx]'.") from error
+        raise PDCError(
+            f"ONNX needs a package that is not installed ({error.name}); pip install -e '.[onnx]'."
+        ) from error
     card = model_info(model)
     shape = shape or (card.shape if card else folds_of(model)[-1].input_shape if folds_of(model) else None)
     if shape is None:

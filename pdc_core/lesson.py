@@ -1,7 +1,7 @@
-"""The smallest networks on which everything PDC does can be followed by hand: three filters, two of them nearly alike.
+"""The smallest networks on which everything that PDC does can be followed by hand: three filters, two of them similar.
 
-Stands beside the flow: the real `trace`, `reconstruct_` and `fold` work on them. Every error is the largest change of
-the output on one image.
+Not part of the data flow: the real `trace`, `reconstruct_` and `fold` work on these networks. Every error is the
+largest change of the output on one image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,18 @@ class SmallNetwork(nn.Module):
         self.reader = nn.Conv2d(3, 1, 1, bias=False)
 
     def channels(self, x: Tensor) -> Tensor:
-        """Return what the filters give after norm and ReLU, (b, 3, h, w)."""
+        """Return the outputs of the filters after norm and ReLU.
+
+        Parameters
+        ----------
+        x : Tensor, shape (b, 1, h, w)
+            Grey images.
+
+        Returns
+        -------
+        Tensor, shape (b, 3, h, w)
+            One channel per filter.
+        """
         return torch.relu(self.norm(self.filters(x)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,10 +56,20 @@ class SmallNetwork(nn.Module):
 
 
 def small_network(gap: float = 0.3) -> SmallNetwork:
-    """Return `SmallNetwork` with weights written by hand, float64, eval mode.
+    """Return `SmallNetwork` with weights written by hand, float64, in eval mode.
 
-    Filters 0 and 1 look for light on the right of dark, filter 2 for light below dark; filter 1 is filter 0 with `gap`
+    Filters 0 and 1 respond to light on the right of dark, filter 2 to light below dark. Filter 1 is filter 0 with `gap`
     added to three of its weights, and its norm differs a little too.
+
+    Parameters
+    ----------
+    gap : float, default 0.3
+        Difference of three weights between filters 0 and 1.
+
+    Returns
+    -------
+    SmallNetwork
+        Without gradients.
 
     Examples
     --------
@@ -73,13 +94,16 @@ def small_network(gap: float = 0.3) -> SmallNetwork:
 
 @dataclass(frozen=True)
 class Seen:
-    """One image's way through `small_network`.
+    """What each layer of `small_network` computes for one image.
 
     Attributes
     ----------
-    kernels : (3, 3, 3), the filters.
-    channels : (3, h, w), what each filter gives after norm and ReLU.
-    output : (h, w), what the reader makes of them.
+    kernels : array of float, shape (3, 3, 3)
+        The filters.
+    channels : array of float, shape (3, h, w)
+        The output of each filter after norm and ReLU.
+    output : array of float, shape (h, w)
+        The output of the reader.
     """
 
     kernels: NDArray[np.float64]
@@ -88,16 +112,46 @@ class Seen:
 
 
 def look(model: SmallNetwork, image: Tensor) -> Seen:
-    """Run one image (1, 1, h, w) through a network of `small_network`, folded or not, and keep what each layer gave."""
+    """Run one image through a network made by `small_network`, folded or not, and keep the output of each layer.
+
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    Seen
+        Filters, channels and output.
+
+    Raises
+    ------
+    PDCError
+        If the image has another shape.
+    """
     x = _checked(image)
     kernels = model.filters.weight.detach().numpy()[:, 0]
     return Seen(kernels, model.channels(x)[0].numpy(), model(x)[0, 0].numpy())
 
 
 def pull(model: SmallNetwork, strength: float) -> SmallNetwork:
-    """Return a copy whose filters 0 and 1 are pulled together: t <- (1-s) t + s P t for W, gamma, beta, mu and var.
+    """Return a copy with filters 0 and 1 pulled together: t <- (1-s) t + s P t for W, gamma, beta, mu and var.
 
-    Source: `pdc_core.reconstruct_`, with centroids weighted uniformly so that they can be checked by hand.
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network; it is not changed.
+    strength : float
+        s, 0 (nothing happens) to 1 (both filters are equal).
+
+    Returns
+    -------
+    SmallNetwork
+        The copy.
+
+    Source: `pdc_core.reconstruct_`, with uniform weights so that the centroids can be checked by hand.
     """
     pulled = copy.deepcopy(model)
     reconstruct_(pulled, _graph(model), {"filters": LABELS}, strength, weights="uniform")
@@ -105,7 +159,20 @@ def pull(model: SmallNetwork, strength: float) -> SmallNetwork:
 
 
 def distance(model: SmallNetwork, image: Tensor) -> float:
-    """Return the largest difference of what filters 0 and 1 give, over all pixels."""
+    """Return the largest difference between the outputs of filters 0 and 1.
+
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    float
+        The maximum over all pixels, 0 or more.
+    """
     channels = look(model, image).channels
     return float(np.abs(channels[0] - channels[1]).max())
 
@@ -113,6 +180,18 @@ def distance(model: SmallNetwork, image: Tensor) -> float:
 def nearest(model: SmallNetwork) -> tuple[int, int]:
     """Return the two filters whose weights are closest to each other.
 
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network.
+
+    Returns
+    -------
+    tuple of int
+        Two filters, the lower number first.
+
+    Examples
+    --------
     >>> nearest(small_network())
     (0, 1)
     """
@@ -122,10 +201,22 @@ def nearest(model: SmallNetwork) -> tuple[int, int]:
 
 
 def removal_errors(model: SmallNetwork, image: Tensor) -> dict[str, float]:
-    """Return how much three ways to lose filter 1 change the output: "delete", "zero" and "merge".
+    """Return how much three ways to remove filter 1 change the output.
 
-    delete: the filter, its norm and the reader's kernel for it go. zero: its weights become 0, its norm still adds a
-    constant. merge: filters 0 and 1 become their centroid, and `pdc_core.folding` adds the reader's kernels up.
+    delete: the filter, its norm and the reader's kernel for it are removed. zero: its weights become 0; its norm still
+    adds a constant. merge: filters 0 and 1 become their centroid, and `pdc_core.folding` adds the reader's kernels up.
+
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network; it is not changed.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    dict of str to float
+        The largest change of the output, 0 or more, for "delete", "zero" and "merge".
     """
     deleted = _keep(model, [0, 2])
     zeroed = copy.deepcopy(model)
@@ -141,8 +232,10 @@ class Addition:
 
     Attributes
     ----------
-    a, v : (3,), the channels at the pixel and the reader's kernels.
-    merged_a, merged_v : (2,), the same after folding.
+    a, v : tuple of float
+        The three channels at the pixel, and the reader's kernels for them.
+    merged_a, merged_v : tuple of float
+        The same after folding: two channels and two kernels.
     """
 
     a: tuple[float, ...]
@@ -164,10 +257,24 @@ class Addition:
 def addition(model: SmallNetwork, image: Tensor, row: int, column: int) -> Addition:
     """Return the numbers of channel addition at one pixel of a network whose filters 0 and 1 are tied.
 
+    Parameters
+    ----------
+    model : SmallNetwork
+        A network with tied filters, see `pull` with strength 1.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+    row, column : int
+        The pixel, from 0.
+
+    Returns
+    -------
+    Addition
+        Channels and kernels before and after folding.
+
     Raises
     ------
     PDCError
-        The filters are not tied, or the pixel is outside the image.
+        If the filters are not tied, or the pixel is outside the image.
     """
     h, w = image.shape[2:]
     if not (0 <= row < h and 0 <= column < w):
@@ -179,10 +286,21 @@ def addition(model: SmallNetwork, image: Tensor, row: int, column: int) -> Addit
 
 
 def untied_errors(model: SmallNetwork, image: Tensor) -> dict[str, float]:
-    """Return the error of channel addition when everything is tied but one tensor; "nothing": all are tied.
+    """Return the error of channel addition when everything is tied except one tensor.
 
-    Keys are "nothing" and those of `TIED`. `fold` refuses such networks; here the channels are added all the same, to
-    see what would happen.
+    `fold` refuses such networks; here the channels are added all the same, to show what would happen.
+
+    Parameters
+    ----------
+    model : SmallNetwork
+        A network with untied filters; it is not changed.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    dict of str to float
+        The largest change of the output, by the name in `TIED` of the tensor that is not tied; "nothing": all are tied.
     """
     tied = pull(model, 1.0)
     errors = {"nothing": change(tied, _add_channels(tied), image)}
@@ -226,17 +344,36 @@ def small_sum() -> SmallSum:
 
 @dataclass(frozen=True)
 class Treatment:
-    """One way to prune around a residual sum: the largest change that folding makes, and the MACs that remain."""
+    """One way to prune around a residual sum.
+
+    Attributes
+    ----------
+    error : float
+        The largest change of the output by folding, 0 or more.
+    macs : int
+        MACs that remain, for one image.
+    """
 
     error: float
     macs: int
 
 
 def treatments(image: Tensor) -> dict[str, Treatment]:
-    """Return what four ways to fold `small_sum` to two clusters a layer cost: MACs, and a change of the output or not.
+    """Return the MACs and the error of four ways to fold `small_sum` to two clusters per layer.
 
     "one producer" ties the stem alone and removes its channel from the sum; "internal", "shared" and "gather" are those
-    of `pdc_core.trace`. Errors are against the network whose filters are tied already: folding alone is judged.
+    of `pdc_core.trace`. Errors are measured against the network whose filters are already tied: they are those of
+    folding alone.
+
+    Parameters
+    ----------
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    dict of str to Treatment
+        By the name of the way.
     """
     x, model = _checked(image), small_sum()
     found = {"one producer": _one_producer(model, x)}
@@ -292,7 +429,20 @@ def _keep(model: SmallNetwork, channels: list[int]) -> SmallNetwork:
 
 
 def change(a: nn.Module, b: nn.Module, image: Tensor) -> float:
-    """Return the largest difference of the two networks' outputs on one image (1, 1, h, w)."""
+    """Return the largest difference between the outputs of two networks on one image.
+
+    Parameters
+    ----------
+    a, b : nn.Module
+        The networks.
+    image : Tensor, shape (1, 1, h, w)
+        One grey image.
+
+    Returns
+    -------
+    float
+        The maximum over all outputs, 0 or more.
+    """
     x = _checked(image)
     return float((a(x) - b(x)).abs().max())
 

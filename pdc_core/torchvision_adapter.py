@@ -1,7 +1,6 @@
-"""One door to torchvision, which also opens where its compiled operators do not fit the installed torch.
+"""The one way to torchvision, which also works where its compiled operators do not fit the installed torch.
 
-Everything of PDC that needs torchvision (named data sets, its classifiers) calls `torchvision()`; nobody
-imports it.
+Everything in PDC that needs torchvision (data sets, classifiers) calls `torchvision()`; nothing imports it directly.
 """
 
 from __future__ import annotations
@@ -27,10 +26,15 @@ _declared: list[torch.library.Library] = []  # a torch Library takes its operato
 def torchvision() -> ModuleType:
     """Return the module torchvision, repaired if need be.
 
-    A CPU build of torch beside the registry's torchvision fails at import with «operator torchvision::nms
-    does not exist». Only its models, transforms and data sets are wanted here, so exactly in that case the
-    missing operators are declared (declared, not implemented: calling them still raises) and the import is
-    tried again. Where the plain import works nothing is changed. Threads may call this at once.
+    A CPU build of torch beside the registry's torchvision fails at import with «operator torchvision::nms does not
+    exist». Only models, transforms and data sets are needed here, so in exactly that case the missing operators are
+    declared (not implemented: calling them still raises) and the import is tried again. Otherwise nothing is changed.
+    Safe to call from several threads.
+
+    Returns
+    -------
+    module
+        torchvision.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What filters say about images: how often each is active, and its activation maps, as its first reader sees them.
+"""How filters respond to images: how often each is active, and its activation maps, as its first reader sees them.
 
 That is after norm and activation function, where the filter's effect on the rest of the network begins.
 """
@@ -26,11 +26,17 @@ def activation_rates(model: nn.Module, graph: ChannelGraph, images: Tensor) -> d
 
     Parameters
     ----------
-    images : prepared images (b, c, h, w), at least one.
+    model : nn.Module
+        A network in eval mode.
+    graph : ChannelGraph
+        Its trace.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images, at least one.
 
     Returns
     -------
-    {group name: (n,), 0 to 1}; groups that nothing reads are absent.
+    dict of str to array of float64, shape (n,)
+        0 to 1, by the name of the group; groups that nothing reads are absent.
     """
     groups = [g for g in graph.clusterable if g.readers]
     active = {g.name: np.zeros(g.size) for g in groups}
@@ -49,17 +55,33 @@ def activation_rates(model: nn.Module, graph: ChannelGraph, images: Tensor) -> d
 def activation_maps(
     model: nn.Module, group: ChannelGroup, images: Tensor, filters: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Return the activation maps of some filters on some images, (filters, b, h, w).
+    """Return the activation maps of some filters on some images.
 
-    After a flatten, where the reader is a linear layer, a map that is no square is one row.
+    After a flatten, when the reader is a linear layer, a map that is not square is one row.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network in eval mode.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images, at least one.
+    filters : sequence of int
+        Filters, 0 to n - 1.
+
+    Returns
+    -------
+    array of float32, shape (filters, b, h, w)
+        One map per filter and image.
 
     Raises
     ------
     PDCError
-        Nothing reads the group.
+        If nothing reads the group.
     """
     if not group.readers:
-        raise PDCError(f"Nothing reads group {group.name!r}, so that its filters have no effect to show.")
+        raise PDCError(f"Nothing reads group {group.name!r}, so its filters have no effect to show.")
     parts: list[Tensor] = []
     rows = torch.as_tensor(list(filters))
 
@@ -78,7 +100,7 @@ def activation_maps(
 def _listen(
     model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, hear: Callable[[ChannelGroup, Tensor], None]
 ) -> None:
-    """Run the images through the network; hand on what each group's first reader reads of it, (n, m, b, ...)."""
+    """Run the images through the network and hand on the input of each group's first reader, (n, m, b, ...)."""
     parts = [(group.readers[0], partial(hear, group)) for group in groups]
     with reading(model, parts):
         for batch in images.split(_BATCH):

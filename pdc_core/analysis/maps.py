@@ -1,6 +1,6 @@
-"""Maps of filters in the plane: PCA at once, UMAP when asked. For looking, never for clustering.
+"""Maps of filters in the plane: PCA at once, UMAP on request. For looking, never for clustering.
 
-A map is drawn from the vectors of `cluster.filter_vectors`; `trustworthiness` says how far to trust it.
+A map is drawn from the vectors of `pdc_core.filter_vectors`; `trustworthiness` tells how far it can be trusted.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import threading
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pdc_core.clustering.distances import squared_distances
+from pdc_core.clustering.labels import FloatArray
 from pdc_core.errors import PDCError
-
-Array = NDArray[np.float64]
 
 # numba's workqueue threading layer aborts the process when two UMAP fits overlap.
 _UMAP_LOCK = threading.Lock()
@@ -22,7 +21,7 @@ _NEIGHBOURS_TRUST = 5
 _WHOLE_SVD = 512  # of the smaller side; beyond, only the two axes that are drawn are computed
 
 
-def _checked(vectors: Array) -> Array:
+def _checked(vectors: FloatArray) -> FloatArray:
     vectors = np.asarray(vectors, dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) == 0:
         raise PDCError(f"A map needs vectors of shape (n, d) with n >= 1, but got shape {vectors.shape}.")
@@ -31,7 +30,7 @@ def _checked(vectors: Array) -> Array:
     return vectors
 
 
-def _principal(vectors: Array) -> tuple[Array, Array]:
+def _principal(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the coordinates along two principal axes, (n, 2), and the share of variance of each, (2,)."""
     centred = vectors - vectors.mean(axis=0)
     u, s, vt = _svd(centred) if min(centred.shape) <= _WHOLE_SVD else _leading_svd(centred)
@@ -46,13 +45,13 @@ def _principal(vectors: Array) -> tuple[Array, Array]:
     return points, share
 
 
-def _svd(centred: Array) -> tuple[Array, Array, Array]:
+def _svd(centred: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return U (n, r), the singular values (r,) and V^T (r, d)."""
     u, s, vt = np.linalg.svd(centred, full_matrices=False)
     return u, s, vt
 
 
-def _leading_svd(centred: Array) -> tuple[Array, Array, Array]:
+def _leading_svd(centred: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the two leading columns of U, singular values and rows of V^T, from the smaller Gram matrix.
 
     A whole decomposition of 2,048 filters takes seconds, this a tenth of it.
@@ -69,18 +68,23 @@ def _leading_svd(centred: Array) -> tuple[Array, Array, Array]:
     return centred @ vectors / safe, s, vectors.T
 
 
-def pca_map(vectors: Array) -> Array:
+def pca_map(vectors: FloatArray) -> FloatArray:
     """Project vectors onto their first two principal axes.
 
     Parameters
     ----------
-    vectors : array (n, d)
-        One row a filter, n >= 1. With n = 1 or d = 1 the missing coordinates are zero.
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1. With n = 1 or d = 1 the missing coordinates are zero.
 
     Returns
     -------
-    array (n, 2)
+    array of float64, shape (n, 2)
         Coordinates in the units of the vectors; the sign of each axis makes its largest loading positive.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
 
     Examples
     --------
@@ -90,8 +94,23 @@ def pca_map(vectors: Array) -> Array:
     return _principal(_checked(vectors))[0]
 
 
-def pca_share(vectors: Array) -> tuple[float, float]:
-    """Return the shares of the variance, 0 to 1, that the two axes of `pca_map` hold.
+def pca_share(vectors: FloatArray) -> tuple[float, float]:
+    """Return the shares of the variance that the two axes of `pca_map` hold.
+
+    Parameters
+    ----------
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1.
+
+    Returns
+    -------
+    tuple of float
+        Two shares, 0 to 1.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
 
     Examples
     --------
@@ -102,22 +121,28 @@ def pca_share(vectors: Array) -> tuple[float, float]:
     return min(1.0, float(first)), min(1.0, float(second))  # rounding may leave a share a hair above 1
 
 
-def umap_map(vectors: Array, seed: int = 0) -> Array:
-    """Lay vectors out with UMAP, the same way for the same seed.
+def umap_map(vectors: FloatArray, seed: int = 0) -> FloatArray:
+    """Lay vectors out with UMAP; the same seed gives the same map.
 
-    Three filters or fewer have no neighbourhood to preserve: they get `pca_map`. The first call of a process
-    compiles for 10 to 35 seconds; calls of several threads wait for each other.
+    Three filters or fewer have no neighbourhood to preserve: they get `pca_map`. The first call of a process compiles
+    for 10 to 35 seconds; calls from several threads wait for each other.
 
     Parameters
     ----------
-    vectors : array (n, d)
-    seed : int
+    vectors : array of float, shape (n, d)
+        One row per filter, n >= 1.
+    seed : int, default 0
         Seed of the layout.
 
     Returns
     -------
-    array (n, 2)
-        Coordinates without a unit. Distances are not to scale: identical filters may lie far apart.
+    array of float64, shape (n, 2)
+        Coordinates without a unit. Distances are not to scale: identical filters may be far apart.
+
+    Raises
+    ------
+    PDCError
+        If the array has another shape or is not finite.
     """
     vectors = _checked(vectors)
     n = len(vectors)
@@ -137,17 +162,29 @@ def umap_map(vectors: Array, seed: int = 0) -> Array:
     return points if np.isfinite(points).all() else pca_map(vectors)
 
 
-def trustworthiness(vectors: Array, points: Array) -> float:
+def trustworthiness(vectors: FloatArray, points: FloatArray) -> float:
     """Return the trustworthiness of a map: 1 if all neighbours on it are neighbours in the full space.
 
-    With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the
-    map, and m = min(5, (n - 1) // 2):  1 - 2 / (n m (2n - 3m - 1)) sum_i sum_{j in N(i)} max(0, r(i, j) - m).
-    Source: Venna and Kaski, Neural Networks 2006. Maps of fewer than 3 points are trusted.
+    With r(i, j) the rank of j among the neighbours of i in the full space, N(i) the m nearest of i on the map, and
+    m = min(5, (n - 1) // 2):  1 - 2 / (n m (2n - 3m - 1)) sum_i sum_{j in N(i)} max(0, r(i, j) - m).
+    Source: Venna and Kaski, Neural Networks 2006. Maps of fewer than 3 points have 1.
 
     Parameters
     ----------
-    vectors : array (n, d)
-    points : array (n, 2)
+    vectors : array of float, shape (n, d)
+        The full space, one row per filter.
+    points : array of float, shape (n, 2)
+        The map.
+
+    Returns
+    -------
+    float
+        0 to 1.
+
+    Raises
+    ------
+    PDCError
+        If an array has another shape or is not finite.
     """
     vectors, points = _checked(vectors), _checked(points)
     n = len(vectors)
@@ -156,16 +193,16 @@ def trustworthiness(vectors: Array, points: Array) -> float:
     m = min(_NEIGHBOURS_TRUST, (n - 1) // 2)
     if m < 1:
         return 1.0
-    order = _squared_distances(vectors).argsort(axis=1, kind="stable")  # (n, n), each row ends with i itself
+    order = _apart(vectors).argsort(axis=1, kind="stable")  # (n, n), each row ends with i itself
     ranks = np.empty((n, n), dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, n + 1)[None, :], axis=1)
-    near = _squared_distances(points).argsort(axis=1, kind="stable")[:, :m]  # (n, m)
+    near = _apart(points).argsort(axis=1, kind="stable")[:, :m]  # (n, m)
     excess = np.maximum(0, np.take_along_axis(ranks, near, axis=1) - m).sum()
     return float(1.0 - 2.0 * excess / (n * m * (2 * n - 3 * m - 1)))
 
 
-def _squared_distances(x: Array) -> Array:
-    squares = (x**2).sum(axis=1)
-    distances = squares[:, None] + squares[None, :] - 2.0 * x @ x.T  # (n, n)
+def _apart(x: FloatArray) -> FloatArray:
+    """Return squared distances with infinity from each point to itself."""
+    distances = squared_distances(x)
     np.fill_diagonal(distances, np.inf)
-    return np.asarray(distances)
+    return distances

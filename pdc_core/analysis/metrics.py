@@ -1,4 +1,4 @@
-"""Comparing networks by what they say and cost: fronts, classes, confusions, disagreements. Arrays in and out."""
+"""Comparing networks by their answers and costs: fronts, classes, confusions, disagreements. Arrays in and out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ FloatArray = NDArray[np.float64]
 
 
 def pareto_front(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
-    """Return which points no other beats: none is cheaper and at least as good, or better and at most as dear.
+    """Return which points no other dominates: none is cheaper and at least as good, or better and at most as expensive.
 
     Parameters
     ----------
-    cost, quality : (n,); less cost and more quality are wanted. Of equal points all are kept.
+    cost, quality : array of float, shape (n,)
+        Less cost and more quality are better. Of equal points all are kept.
+
+    Returns
+    -------
+    array of bool, shape (n,)
+        Whether each point is on the front.
 
     Examples
     --------
@@ -30,7 +36,19 @@ def pareto_front(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
 
 
 def confusion(truth: IntArray, said: IntArray, classes: int) -> IntArray:
-    """Count how often class i was called j: int array (classes, classes), rows are the truth.
+    """Count how often class i was called j.
+
+    Parameters
+    ----------
+    truth, said : array of int, shape (n,)
+        True and predicted classes, 0 to classes - 1.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    array of int64, shape (classes, classes)
+        Counts; rows are the truth.
 
     Examples
     --------
@@ -41,7 +59,18 @@ def confusion(truth: IntArray, said: IntArray, classes: int) -> IntArray:
 
 
 def class_accuracy(counts: IntArray) -> FloatArray:
-    """Return the accuracy of every class from a confusion matrix, (classes,); NaN where a class has no example."""
+    """Return the accuracy of every class from a confusion matrix.
+
+    Parameters
+    ----------
+    counts : array of int, shape (classes, classes)
+        As `confusion` returns it.
+
+    Returns
+    -------
+    array of float64, shape (classes,)
+        0 to 1; NaN for a class without examples.
+    """
     total = counts.sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.diag(counts) / np.where(total > 0, total, np.nan))
@@ -49,13 +78,16 @@ def class_accuracy(counts: IntArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Where two networks name different classes for the same examples.
+    """Examples for which two networks name different classes.
 
     Attributes
     ----------
-    lost : examples that only the first gets right.
-    won : examples that only the second gets right.
-    neither : examples that both get wrong, in different ways.
+    lost : array of int64
+        Examples that only the first gets right.
+    won : array of int64
+        Examples that only the second gets right.
+    neither : array of int64
+        Examples that both get wrong, in different ways.
     """
 
     lost: IntArray
@@ -64,12 +96,24 @@ class Disagreement:
 
     @property
     def count(self) -> int:
-        """How many examples there are in all."""
+        """Number of examples in all."""
         return len(self.lost) + len(self.won) + len(self.neither)
 
 
 def disagreement(truth: IntArray, first: IntArray, second: IntArray) -> Disagreement:
     """Return the examples on which two networks differ.
+
+    Parameters
+    ----------
+    truth : array of int, shape (n,)
+        True classes.
+    first, second : array of int, shape (n,)
+        Classes that the networks predict.
+
+    Returns
+    -------
+    Disagreement
+        Positions, ascending.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""How filters move while a run pulls them together: points on a basis that never changes, so motion means something.
+"""How filters move while a run pulls them together: points on a basis that never changes, so that motion has a meaning.
 
-A recorder hands the filters of every group to a `Track` now and then; pages and notebooks read what it wrote.
+A recorder hands the filters of every group to a `Track` now and then; pages and notebooks read its files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ LARGEST = 256 * 2**20  # bytes of a trajectory that are read
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Where the filters of every group were at each recorded step.
+    """The filters of every group at each recorded step.
 
     Attributes
     ----------
-    steps : int array (f,), ascending; 0 is before the first step.
-    points : group name -> float array (f, n, 2), on the two principal axes of the filters at step 0.
-    share : group name -> the part of the variance at step 0 that the two axes hold, 0 to 1.
+    steps : array of int64, shape (f,)
+        Ascending; 0 is before the first step.
+    points : dict of str to array of float32, shape (f, n, 2)
+        By the name of the group, on the two principal axes of the filters at step 0.
+    share : dict of str to float
+        The part of the variance at step 0 that the two axes hold, 0 to 1.
     """
 
     steps: NDArray[np.int64]
@@ -55,7 +58,15 @@ class Track:
         self._share: dict[str, float] = {}
 
     def add(self, step: int, vectors: Mapping[str, NDArray[np.float64]]) -> None:
-        """Take the filters of every group, arrays (n, d), after `step` steps; the same groups every time."""
+        """Take the filters of every group.
+
+        Parameters
+        ----------
+        step : int
+            Steps done so far; frames from this step on are replaced.
+        vectors : mapping of str to array of float64, shape (n, d)
+            By the name of the group; the same groups every time.
+        """
         if self._steps and step <= self._steps[-1]:
             self.forget_after(step - 1)
         for name, x in vectors.items():
@@ -66,13 +77,19 @@ class Track:
         self._steps.append(step)
 
     def forget_after(self, step: int) -> None:
-        """Drop what happened after `step` steps: a run that resumes there will do it again."""
+        """Drop the frames after a step: a run that resumes there will record them again.
+
+        Parameters
+        ----------
+        step : int
+            The last step to keep.
+        """
         kept = sum(known <= step for known in self._steps)
         self._steps = self._steps[:kept]
         self._frames = {name: frames[:kept] for name, frames in self._frames.items()}
 
     def trajectory(self) -> Trajectory:
-        """Return what was collected so far."""
+        """Return the frames so far."""
         points = {name: np.stack(frames) for name, frames in self._frames.items() if frames}
         return Trajectory(np.array(self._steps, dtype=np.int64), points, dict(self._share))
 
@@ -89,11 +106,24 @@ class Track:
 
     @classmethod
     def restore(cls, path: str | Path, step: int) -> Track:
-        """Return the track of a file, up to `step`, on the same basis; an empty one where there is no whole file."""
+        """Return the track in a file, on the same basis; an empty one if there is no whole file.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file written with `to_bytes`.
+        step : int
+            Frames after it are dropped.
+
+        Returns
+        -------
+        Track
+            To be continued.
+        """
         track = cls()
         try:
             arrays = _read(Path(path))
-        except PDCError:  # a torn file costs the picture of what was, never the run
+        except PDCError:  # a torn file costs the animation, never the run
             return track
         track._steps = [int(s) for s in arrays["steps"]]
         for key in arrays:
@@ -108,12 +138,22 @@ class Track:
 
 
 def read_trajectory(path: str | Path) -> Trajectory:
-    """Read what `Track.to_bytes` wrote.
+    """Read a file written with `Track.to_bytes`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The npz file.
+
+    Returns
+    -------
+    Trajectory
+        The points of every group.
 
     Raises
     ------
     PDCError
-        There is no such file, it is not whole, or larger than 256 MiB.
+        If there is no such file, or it is not whole or larger than 256 MiB.
     """
     arrays = _read(Path(path))
     names = [key.partition("/")[2] for key in arrays if key.startswith("points/")]
@@ -140,7 +180,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > LARGEST:
-                raise PDCError(f"{path} holds more than {LARGEST >> 20} MiB; it is not read.")
+                raise PDCError(f"{path} holds more than {LARGEST >> 20} MiB and is not read.")
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         frames = len(arrays["steps"])

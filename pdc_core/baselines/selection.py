@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from pdc_core.clustering import FloatArray, IntArray, filter_vectors
+from pdc_core.clustering.distances import squared_distances
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
@@ -22,8 +23,7 @@ def l1(w: FloatArray, random: np.random.Generator) -> FloatArray:
 
 def fpgm(w: FloatArray, random: np.random.Generator) -> FloatArray:
     """sum_j ||w_i - w_j||: filters near the geometric median can be replaced. Source: He et al., arXiv 1811.00250."""
-    squares = (w**2).sum(axis=1)
-    return np.sqrt(np.maximum(squares[:, None] + squares - 2 * w @ w.T, 0)).sum(axis=1)
+    return np.sqrt(squared_distances(w)).sum(axis=1)
 
 
 def at_random(w: FloatArray, random: np.random.Generator) -> FloatArray:

@@ -111,8 +111,8 @@ def strongest_channels(filters: NDArray[Any], count: int) -> NDArray[Any]:
 def legible_kernels(filters: NDArray[Any], side: float, gap: int = KERNEL_GAP) -> tuple[NDArray[Any], str]:
     """Return as much of each filter as can be read in a tile, and what that is, in words.
 
-    All input channels where at most 64 are there and fit with 2 pixels per weight, else the strongest (`strongest_channels`), else, where
-    fewer than 4 fit, the mean over all input channels.
+    All input channels where they are at most 64 and fit with 2 pixels per weight, else the strongest
+    (`strongest_channels`), else, where fewer than 4 fit, the mean over all input channels.
 
     Parameters
     ----------

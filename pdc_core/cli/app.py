@@ -59,8 +59,8 @@ def app_command(port: int, address: str, further: list[str], path: Path = _APP) 
     """
     if not (path.is_file() and (path.parent / "ui").is_dir()):
         raise PDCError(
-            f"The app is not installed: there is no {path.name} beside the package pdc_core ({path.parent}). It comes with "
-            "the repository; run `pip install -e .` in a clone of it."
+            f"The app is not installed: there is no {path.name} in {path.parent}. It comes with the repository, not "
+            "with the package: run `pip install -e .` in a clone."
         )
     if importlib.util.find_spec("streamlit") is None:
         raise PDCError("The app needs Streamlit; pip install streamlit.")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
 from pdc_core.data import load_data
+from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import load_model
 from pdc_core.models.load import PUBLISHED, RANDOM
@@ -37,14 +38,9 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
         f"{spec.title} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
         f"{found.steps:,} steps of {spec.training.batch_size}",
         f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
-        f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {_words(found.seconds)}",
+        f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {duration(found.seconds)}",
         f"memory: at most {found.memory / 2**20:,.0f} MiB",
         FLOPS,
     )
     for line in lines:
         stdout().print(line, markup=False, highlight=False)
-
-
-def _words(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s" if rest >= 60 else f"{rest} s"

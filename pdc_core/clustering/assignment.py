@@ -26,25 +26,34 @@ def assign(
     algorithm: str | None = None,
     images: Tensor | None = None,
 ) -> Labels:
-    """Cluster the filters of every group of a plan; clusters by hand and pinned filters stay as the plan has them.
+    """Cluster the filters of every group of a plan; clusters by hand and pinned filters stay as they are in the plan.
 
     Parameters
     ----------
-    model, graph : a network and its trace; the network is not changed.
-    plan : clusters kept per group; groups that it does not name keep all their filters.
-    seed : of k-means; the same seed gives the same labels.
-    progress : called with (groups done, groups in all).
-    vectors, algorithm : names in VECTORS and ALGORITHMS, in place of the plan's.
-    images : prepared images (b, c, h, w), for vectors that look at data.
+    model : nn.Module
+        The network; it is not changed.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Clusters to keep per group; groups that it does not name keep all their filters.
+    seed : int, default 0
+        Seed of k-means; the same seed gives the same labels.
+    progress : callable, optional
+        Called with (groups done, groups in all).
+    vectors, algorithm : str, optional
+        Names in VECTORS and ALGORITHMS, instead of the plan's.
+    images : Tensor, shape (b, c, h, w), optional
+        Prepared images, for vectors that are measured on data.
 
     Returns
     -------
-    {group name: int array (n,)} with labels 0..k-1, for every group that can be clustered.
+    dict of str to array of int64, shape (n,)
+        Labels 0..k-1 by the name of the group, for every group that can be clustered.
 
     Raises
     ------
     PDCError
-        The plan does not fit the graph, a weight is not finite, or a name is unknown.
+        If the plan does not fit the graph, a weight is not finite, or a name is unknown.
     """
     plan.check(graph)
     kind, how = vectors or plan.vectors, algorithm or plan.algorithm
@@ -74,13 +83,76 @@ def assign_group(
     images: Tensor | None = None,
     pinned: Sequence[int] = (),
 ) -> IntArray:
-    """Cluster the filters of one group into k clusters, as `assign` does: labels (n,).
+    """Cluster the filters of one group into k clusters, as `assign` does.
 
-    Where a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own. Each
-    `pinned` filter is a cluster by itself, and the others share the rest of the count.
+    If a grouped convolution reads or writes the group, every block of it gets k / blocks clusters of its own.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    group : ChannelGroup
+        The group, of n filters.
+    k : int
+        Clusters, 1 to n; a multiple of the group's blocks.
+    seed : int, default 0
+        Seed of k-means.
+    vectors, algorithm : str, default "raw" and "kmeans"
+        Names in VECTORS and ALGORITHMS.
+    images : Tensor, shape (b, c, h, w), optional
+        Prepared images, for vectors that are measured on data.
+    pinned : sequence of int, default ()
+        Filters that are each a cluster by themselves; the others share the rest of the count.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1, numbered by first member.
+
+    Raises
+    ------
+    PDCError
+        If k is out of range, a weight is not finite, or a name is unknown.
     """
     points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
     return _assigned(points, d, group, k, seed, algorithm, pinned)
+
+
+def deal(graph: ChannelGraph, plan: Plan) -> Labels:
+    """Return clusters of the right number whose filters are dealt out in turn, for measuring what a plan costs.
+
+    The time and the memory of a folded network depend on its widths, not on which filters share a cluster.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of a network.
+    plan : Plan
+        Clusters to keep per group; groups that it does not name keep all their filters.
+
+    Returns
+    -------
+    dict of str to array of int, shape (n,)
+        Labels 0..k-1 for every group that can be clustered, equally many in each block.
+
+    Raises
+    ------
+    PDCError
+        If the plan does not fit the graph.
+    """
+    plan.check(graph)
+    labels: Labels = {}
+    for group in graph.clusterable:
+        each, block = plan.counts.get(group.name, group.size) // group.blocks, _blocks(group)
+        labels[group.name] = np.zeros(group.size, dtype=np.int64)
+        for b in range(group.blocks):
+            members = np.flatnonzero(block == b)
+            labels[group.name][members] = b * each + np.arange(len(members)) % each
+    return labels
+
+
+def _blocks(group: ChannelGroup) -> IntArray:
+    return group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
 
 
 def _points(
@@ -90,7 +162,7 @@ def _points(
     images: Tensor | None,
     measured: Mapping[str, ReaderCovariances],
 ) -> FloatArray:
-    """Return a group's vectors, from the moments of all groups where they were measured in one pass."""
+    """Return a group's vectors, from the covariances of all groups if they were measured in one pass."""
     if group.name in measured:
         return covariance_factor(measured[group.name].covariance)
     return filter_vectors(model, group, vectors, images)
@@ -100,7 +172,7 @@ def _assigned(
     points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
 ) -> IntArray:
     """Cluster block by block, with the pinned filters by themselves."""
-    block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
+    block = _blocks(group)
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0
     for b in range(group.blocks):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pdc_core.clustering.algorithms import ward_linkage
+from pdc_core.clustering.distances import squared_distances
 from pdc_core.clustering.labels import FloatArray, IntArray
+from pdc_core.clustering.ward import ward_linkage
 
 # Kaufman and Rousseeuw 1990 call a best silhouette of 0.25 or less «no substantial structure».
 _STRUCTURE = 0.25
@@ -16,15 +17,18 @@ _STRUCTURE = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What every number of clusters from 1 to n would be like.
+    """The quality of every number of clusters from 1 to n.
 
     Attributes
     ----------
-    k : (n,), 1 to n.
-    inertia : (n,), sum_i D_ii ||w_i - c_(a_i)||^2 of the Ward tree cut at k, with D relative to its largest
-        entry; falls to 0.
-    silhouette : (n,), mean over the filters, -1 to 1; NaN for k = 1, where it is not defined, 0 for k = n.
-    tree : (n-1, 4), the tree; see `ward_linkage`.
+    k : array of int64, shape (n,)
+        1 to n.
+    inertia : array of float64, shape (n,)
+        sum_i D_ii ||w_i - c_(a_i)||^2 of the Ward tree cut at k, with D relative to its largest entry; falls to 0.
+    silhouette : array of float64, shape (n,)
+        Mean over the filters, -1 to 1; NaN for k = 1, where it is not defined, and 0 for k = n.
+    tree : array of float64, shape (n-1, 4)
+        The tree, see `ward_linkage`.
     """
 
     k: IntArray
@@ -34,13 +38,21 @@ class Curve:
 
     @property
     def lost(self) -> FloatArray:
-        """Share of the filters' spread that k centroids cannot hold, (n,): 1 at k = 1, 0 at k = n."""
+        """Share of the filters' spread that k centroids do not explain, (n,): 1 at k = 1, 0 at k = n."""
         return self.inertia / self.inertia[0] if self.inertia[0] > 0 else np.zeros_like(self.inertia)
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A number of clusters and the reason for it, in words."""
+    """A number of clusters and the reason for it.
+
+    Attributes
+    ----------
+    k : int
+        The number of clusters.
+    reason : str
+        Why, in one or two sentences.
+    """
 
     k: int
     reason: str
@@ -51,8 +63,15 @@ def curve(vectors: FloatArray, weights: FloatArray | None = None) -> Curve:
 
     Parameters
     ----------
-    vectors : (n, d), n at least 1.
-    weights : the diagonal of D, (n,); None or all zero means uniform. Silhouettes are unweighted.
+    vectors : array of float, shape (n, d)
+        One row per filter, n at least 1.
+    weights : array of float, shape (n,), optional
+        The diagonal of D, 0 or more; uniform by default and if all are zero. Silhouettes are unweighted.
+
+    Returns
+    -------
+    Curve
+        Inertia and silhouette for k = 1..n, and the tree.
 
     Examples
     --------
@@ -66,13 +85,25 @@ def curve(vectors: FloatArray, weights: FloatArray | None = None) -> Curve:
 
 
 def silhouettes(vectors: FloatArray, tree: FloatArray) -> FloatArray:
-    """Return the mean silhouette of a tree cut at k = 1..n, (n,).
+    """Return the mean silhouette of a tree cut at k = 1..n.
 
     s_i = (b_i - a_i) / max(a_i, b_i), with a_i the mean distance to the other filters of i's cluster and b_i the
     smallest mean distance to those of another; 0 for a filter that is alone. Source: Rousseeuw 1987.
 
-    Clusters are merged in the tree's order, and only filters whose own or nearest cluster was merged look anew for
-    their nearest: the mean distance to a merged cluster is never below the smaller one of its halves.
+    Clusters are merged in the tree's order. Only filters whose own or nearest cluster was merged search for their
+    nearest again: the mean distance to a merged cluster is never below the smaller one of its halves.
+
+    Parameters
+    ----------
+    vectors : array of float, shape (n, d)
+        One row per filter.
+    tree : array of float, shape (n-1, 4)
+        As `ward_linkage` returns it.
+
+    Returns
+    -------
+    array of float64, shape (n,)
+        For k = 1..n; NaN for k = 1.
     """
     n = len(vectors)
     result = np.full(n, np.nan)
@@ -111,19 +142,25 @@ def _distances(vectors: FloatArray) -> FloatArray:
 
     if vectors.shape[1] <= 64:
         return np.asarray(cdist(vectors, vectors))
-    squares = (vectors**2).sum(axis=1)
-    both = squares[:, None] + squares[None, :]
-    apart = both - 2 * vectors @ vectors.T
-    apart[apart < 1e-13 * both] = 0  # equal vectors, up to rounding
-    return np.asarray(np.sqrt(apart))
+    return np.asarray(np.sqrt(squared_distances(vectors)))
 
 
 def suggest(found: Curve) -> Suggestion:
-    """Return a number of clusters with the reason in words. The rule is our choice, by the first that applies:
+    """Return a number of clusters with the reason in words. The first of these rules (our choice) that applies:
 
     1. some filters are equal: as many clusters as there are different ones;
     2. the best silhouette is above 0.25 (Kaufman and Rousseeuw 1990): its k;
-    3. the elbow: the k at which the share of spread lost lies farthest below the straight line from k = 1 to k = n.
+    3. the elbow: the k at which the share of spread lost is farthest below the straight line from k = 1 to k = n.
+
+    Parameters
+    ----------
+    found : Curve
+        As `curve` returns it.
+
+    Returns
+    -------
+    Suggestion
+        The number of clusters and the reason.
 
     Examples
     --------
@@ -155,13 +192,15 @@ def suggest(found: Curve) -> Suggestion:
 
 @dataclass(frozen=True, eq=False)
 class Dendrogram:
-    """A tree as lines to draw, cut off below `leaves` clusters.
+    """A tree as lines to draw, with at most a given number of leaves.
 
     Attributes
     ----------
-    members : per leaf, from left to right, the filters in it.
-    joints : (leaves-1, 6), one a merge, in ascending order of height: x of its left and right leg, their two lower
-        ends, the height, and the number of clusters k just before it is done, so that a cut at k keeps it apart.
+    members : tuple of array of int64
+        Per leaf, from left to right, the filters in it.
+    joints : array of float64, shape (leaves-1, 6)
+        One row per merge, in ascending order of height: x of its left and right leg, their two lower ends, the height,
+        and the number of clusters k just before the merge, so that a cut at k keeps it apart.
     """
 
     members: tuple[NDArray[np.int64], ...]
@@ -173,8 +212,15 @@ def dendrogram(tree: FloatArray, leaves: int = 64) -> Dendrogram:
 
     Parameters
     ----------
-    tree : (n-1, 4), of `ward_linkage`.
-    leaves : at most so many; where there are more filters, a leaf is a cluster.
+    tree : array of float, shape (n-1, 4)
+        As `ward_linkage` returns it.
+    leaves : int, default 64
+        At most this many; if there are more filters, a leaf is a cluster.
+
+    Returns
+    -------
+    Dendrogram
+        Leaves and joints.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What data says about channels: the covariance of each group's channels, as every reader sees them, in one pass."""
+"""The covariance of each group's channels on data, as every reader sees them, in one pass."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from pdc_core.graph.readers import reading
 
 @dataclass(frozen=True, eq=False)
 class ReaderCovariances:
-    """Covariances of a group's n channels over images and pixels, one (n, n) float64 matrix a reader.
+    """Covariances of a group's n channels over images and pixels.
 
-    Covariance and not E[x x^T]: a constant shift of a reader's output is taken up by the norm or bias behind it.
+    Covariance and not E[x x^T]: the norm or bias after a reader absorbs a constant shift of its output.
+
+    Attributes
+    ----------
+    covariances : tuple of Tensor, shape (n, n), float64
+        One per reader.
     """
 
     covariances: tuple[Tensor, ...]
 
     @property
     def covariance(self) -> Tensor:
-        """What the first reader sees."""
+        """The covariance that the first reader sees, (n, n)."""
         return self.covariances[0]
 
 
@@ -36,24 +41,31 @@ def channel_covariances(
 
     Parameters
     ----------
-    model : a network in eval mode; it runs on the device where it is, and is not changed.
-    images : prepared images (b, c, h, w), at least one.
+    model : nn.Module
+        A network in eval mode; it runs on its own device and is not changed.
+    groups : sequence of ChannelGroup
+        Groups that something reads.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images, at least one.
+    batch : int, default 250
+        Images per batch.
 
     Returns
     -------
-    {group name: Moment}. Matrices are on the CPU.
+    dict of str to ReaderCovariances
+        By the name of the group, on the CPU.
 
     Raises
     ------
     PDCError
-        There is no image, or nothing reads a group.
+        If there is no image, or nothing reads a group.
     """
     if not len(images):
         raise PDCError("Channels cannot be measured without images; give images=data.prepare(data.train.images[:500]).")
     sums = {g.name: [_Sum(g.size) for _ in g.readers] for g in groups}
     for name, own in sums.items():
         if not own:
-            raise PDCError(f"Nothing reads group {name!r}, so that it has no activations to compare.")
+            raise PDCError(f"Nothing reads group {name!r}, so it has no activations to compare.")
     device = next(model.parameters()).device
     parts = [(r, each.add) for g in groups for r, each in zip(g.readers, sums[g.name], strict=True)]
     with reading(model, parts):

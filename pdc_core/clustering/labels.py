@@ -1,4 +1,7 @@
-"""Labels: the numbering that all modules share, and the check that labels from anywhere fit a graph."""
+"""Labels: the numbering that all modules share, and the check that labels from anywhere fit a graph.
+
+Labels are plain mappings {group name: int array (n,)}, so that any mapping a user has is accepted.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,20 @@ Labels = dict[str, IntArray]
 
 
 def canonical(labels: IntArray) -> IntArray:
-    """Return the same clusters numbered by their first member: labels 0..k-1.
+    """Return the same clusters numbered by their first member.
 
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Filters with equal numbers share a cluster.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1.
+
+    Examples
+    --------
     >>> canonical(np.array([7, 2, 7, 5]))
     array([0, 1, 0, 2])
     """
@@ -31,26 +46,117 @@ def canonical(labels: IntArray) -> IntArray:
 
 
 def split_to(labels: IntArray, k: int) -> IntArray:
-    """Return labels with exactly k clusters: while there are fewer, the last member of the largest one leaves it.
+    """Return labels with at least k clusters: while there are fewer, the last member of the largest one leaves it.
 
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Filters with equal numbers share a cluster.
+    k : int
+        Clusters, 1 to n.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1.
+
+    Examples
+    --------
     >>> split_to(np.array([0, 0, 0, 1]), 3)
     array([0, 0, 2, 1])
     """
     labels = canonical(labels)
-    for new in range(int(labels.max()) + 1, k):
+    for new in range(cluster_count(labels), k):
         largest = int(np.bincount(labels).argmax())
         labels[np.flatnonzero(labels == largest)[-1]] = new
     return labels
 
 
+def cluster_count(labels: IntArray) -> int:
+    """Return the number of clusters k.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+
+    Returns
+    -------
+    int
+        k, 1 to n.
+
+    Examples
+    --------
+    >>> cluster_count(np.array([0, 1, 0]))
+    2
+    """
+    return int(labels.max()) + 1
+
+
+def first_members(labels: IntArray) -> IntArray:
+    """Return the first member of every cluster.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+
+    Returns
+    -------
+    array of int64, shape (k,)
+        Positions in `labels`, one per cluster.
+
+    Examples
+    --------
+    >>> first_members(np.array([0, 1, 0, 2, 1]))
+    array([0, 1, 3])
+    """
+    first = np.empty(cluster_count(labels), dtype=np.int64)
+    first[labels[::-1]] = np.arange(len(labels))[::-1]
+    return first
+
+
+def merged_groups(labels: Mapping[str, IntArray]) -> Labels:
+    """Return the labels of those groups in which any two filters share a cluster.
+
+    Parameters
+    ----------
+    labels : mapping of str to array of int, shape (n,)
+        Labels 0..k-1 by the name of the group.
+
+    Returns
+    -------
+    dict of str to array of int, shape (n,)
+        In the same order.
+
+    Examples
+    --------
+    >>> merged_groups({"conv1": np.array([0, 0]), "conv2": np.array([0, 1])})
+    {'conv1': array([0, 0])}
+    """
+    return {name: a for name, a in labels.items() if cluster_count(a) < len(a)}
+
+
 def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
-    """Return labels in canonical numbering, or raise with what does not fit the graph.
+    """Return labels in canonical numbering, or raise with the first thing that does not fit the graph.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of a network.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group; groups may be left out.
+
+    Returns
+    -------
+    dict of str to array of int64, shape (n,)
+        Labels 0..k-1, numbered by first member.
 
     Raises
     ------
     PDCError
-        A group does not exist or is frozen, an array has another length or holds no integers, or a cluster reaches
-        across the groups of a grouped convolution.
+        If a group does not exist or is frozen, an array has another length or no integers, or a cluster reaches across
+        the groups of a grouped convolution.
     """
     checked: Labels = {}
     for name, given in labels.items():
@@ -60,7 +166,7 @@ def check_labels(graph: ChannelGraph, labels: Mapping[str, IntArray]) -> Labels:
         if array.shape != (group.size,) or not np.issubdtype(array.dtype, np.integer):
             raise PDCError(
                 f"Labels of group {name!r} are {array.dtype} of shape {array.shape}; expected {group.size} integers, "
-                "one a filter."
+                "one per filter."
             )
         own = canonical(array.astype(np.int64))
         if group.blocks > 1 and not _fit(own, group.block):
@@ -76,4 +182,4 @@ def _fit(labels: IntArray, block: IntArray) -> bool:
     """Return whether no cluster reaches across blocks, and every block keeps equally many."""
     pairs = np.unique(np.stack([labels, block]), axis=1)
     per_block = np.bincount(pairs[1])
-    return bool(pairs.shape[1] == labels.max() + 1 and (per_block == per_block[0]).all())
+    return bool(pairs.shape[1] == cluster_count(labels) and (per_block == per_block[0]).all())

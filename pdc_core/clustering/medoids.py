@@ -10,15 +10,24 @@ from pdc_core.clustering.labels import FloatArray, IntArray
 def kmedoids(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
     """Weighted k-medoids from k-means++: swap a medoid for another point as long as that lowers the sum.
 
-    What is lowered is sum_i D_ii ||w_i - w_(m(a_i))||^2 over the k members m that clusters are drawn around. At the
-    end no single swap lowers it.
+    The sum is sum_i D_ii ||w_i - w_(m(a_i))||^2, with m the k members that clusters are drawn around. At the end no
+    single swap lowers it.
 
     Parameters
     ----------
-    points : (n, d), all different.
-    k : 2 to n - 1.
-    d : weights, (n,), above 0.
-    seed : of the starts.
+    points : array of float, shape (n, d)
+        All different.
+    k : int
+        Clusters, 2 to n - 1.
+    d : array of float, shape (n,)
+        Weights, above 0.
+    seed : int
+        Seed of the starts.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels.
 
     Source: Kaufman and Rousseeuw 1990; eager swaps with all k losses at once, Schubert and Rousseeuw, arXiv 2008.05171.
     """
@@ -36,10 +45,10 @@ def kmedoids(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
 
 
 def _swapped(apart: FloatArray, d: FloatArray, medoids: IntArray) -> IntArray:
-    """Return the medoids after all swaps that pay, each made as soon as it is found.
+    """Return the medoids after all swaps that lower the sum, each made as soon as it is found.
 
-    If point c takes the place of medoid m, every point i of m's cluster goes to c or to its second nearest medoid, and
-    every other one goes to c where that is nearer: the loss changes by what removing m costs, less what c spares.
+    If point c replaces medoid m, every point i of m's cluster joins c or its second nearest medoid, and every other one
+    joins c if that is nearer: the loss changes by the cost of removing m, less the gain by c.
     """
     n, k, c, idle = len(apart), len(medoids), 0, 0
     medoids, taken = medoids.copy(), np.zeros(n, dtype=bool)

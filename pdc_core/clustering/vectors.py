@@ -1,6 +1,6 @@
-"""What is compared when filters are clustered: one vector a filter, several ways to make them.
+"""The vectors by which filters are compared: one per filter, several ways to make them.
 
-Each function takes the network, a channel group and, where it looks at data, prepared images, and returns (n, d).
+Each function takes the network, a channel group and, if it is measured on data, prepared images, and returns (n, d).
 """
 
 from __future__ import annotations
@@ -23,23 +23,34 @@ Vectors = Callable[[nn.Module, ChannelGroup, Tensor | None], FloatArray]
 def filter_vectors(
     model: nn.Module, group: ChannelGroup, kind: str = "raw", images: Tensor | None = None
 ) -> FloatArray:
-    """Return one vector a filter of a group: float64 array (n, d).
+    """Return one vector per filter of a group.
 
     Parameters
     ----------
-    kind : a name in VECTORS; raw filters by default.
-    images : prepared images (b, c, h, w) that "activations" are measured on; the others do not look at them.
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    kind : str, default "raw"
+        A name in VECTORS.
+    images : Tensor, shape (b, c, h, w), optional
+        Prepared images on which "activations" are measured; the other kinds do not use them.
+
+    Returns
+    -------
+    array of float64, shape (n, d)
+        One row per filter.
 
     Raises
     ------
     PDCError
-        The kind is unknown, it needs images and there are none, or a vector is not finite.
+        If the kind is unknown, images are needed and there are none, or a vector is not finite.
     """
     if kind not in VECTORS:
         raise PDCError(f"There are no filter vectors {kind!r}; there are {', '.join(VECTORS)}.")
     if any(model.get_parameter(f"{producer.module}.weight").is_meta for producer in group.producers):
         raise PDCError(
-            f"{group.name!r} lies on the meta device, which holds no weights; load the network's weights first."
+            f"{group.name!r} is on the meta device, which holds no weights; load the network's weights first."
         )
     vectors = VECTORS[kind](model, group, images)
     if not np.isfinite(vectors).all():
@@ -52,25 +63,68 @@ def filter_vectors(
 
 
 def filter_weights(model: nn.Module, group: ChannelGroup, kind: str = "raw") -> FloatArray:
-    """Return the diagonal of D, (n,): each filter's squared norm, summed over the producers of the group.
+    """Return the diagonal of D: each filter's squared norm, summed over the producers of the group.
 
-    Where activations are compared, what counts is how much of them is read: the squared norm of the readers' kernels.
+    For "activations" it is the squared norm of the readers' kernels instead: how much of each activation is read.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    kind : str, default "raw"
+        A name in VECTORS.
+
+    Returns
+    -------
+    array of float64, shape (n,)
+        0 or more.
     """
     w = reader_kernels(model, group) if kind == "activations" else filter_vectors(model, group)
     return (w**2).sum(axis=1)
 
 
 def raw(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """w_i: the filter itself; where several layers produce the group, filter i of each, side by side."""
+    """w_i: the filter itself; if several layers produce the group, filter i of each, side by side.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, optional
+        Not used.
+
+    Returns
+    -------
+    array of float64, shape (n, d)
+        One row per filter.
+    """
     parts = [filters(model.get_submodule(p.module), p.channels).cpu().double().numpy() for p in group.producers]
     return np.concatenate(parts, axis=1)
 
 
 def scaled(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """gamma_i / sqrt(var_i + eps) w_i: the filter as the norm layer lets it through.
+    """gamma_i / sqrt(var_i + eps) w_i: the filter scaled by its norm layer.
 
-    The j-th norm scales the j-th producer where there are as many of the two; otherwise every producer is scaled by
-    the mean over the norms. Without norms these are the raw filters.
+    The j-th norm scales the j-th producer if there are as many norms as producers; otherwise the mean over the norms
+    scales every producer. Without norms these are the raw filters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, optional
+        Not used.
+
+    Returns
+    -------
+    array of float64, shape (n, d)
+        One row per filter.
     """
     scales = [_norm_scale(model.get_submodule(p.module), p.channels) for p in group.norms]
     if not scales:
@@ -93,20 +147,63 @@ def _norm_scale(norm: nn.Module, channels: np.ndarray) -> FloatArray:
 
 
 def direction(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """w_i / ||w_i||: where a filter points, whatever its size; a zero filter stays zero."""
+    """w_i / ||w_i||: the direction of a filter, whatever its size; a zero filter stays zero.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, optional
+        Not used.
+
+    Returns
+    -------
+    array of float64, shape (n, d)
+        One row per filter, of norm 1 or 0.
+    """
     w = raw(model, group)
     norms = np.linalg.norm(w, axis=1, keepdims=True)
     return np.divide(w, norms, out=np.zeros_like(w), where=norms > 0)
 
 
 def in_out(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """(w_i / ||W||, v_i / ||V||): the filter beside the kernels that read it, each half of total size 1."""
+    """(w_i / ||W||, v_i / ||V||): the filter beside the kernels that read it, each half of total size 1.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, optional
+        Not used.
+
+    Returns
+    -------
+    array of float64, shape (n, d + e)
+        One row per filter.
+    """
     w, v = raw(model, group), reader_kernels(model, group)
     return np.concatenate([half / (np.linalg.norm(half) or 1.0) for half in (w, v)], axis=1)
 
 
 def reader_kernels(model: nn.Module, group: ChannelGroup) -> FloatArray:
-    """Return v_i: all weights by which readers use channel i of a group, (n, e); e is 0 where nothing reads it."""
+    """Return v_i: all weights by which readers use channel i of a group.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        The group, of n filters.
+
+    Returns
+    -------
+    array of float64, shape (n, e)
+        e is 0 if nothing reads the group.
+    """
     parts = []
     for part in group.readers:
         module = model.get_submodule(part.module)
@@ -124,9 +221,28 @@ def reader_kernels(model: nn.Module, group: ChannelGroup) -> FloatArray:
 
 
 def activations(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> FloatArray:
-    """Rows x_i (n, n) whose inner products are the channels' covariance, as their first reader sees them.
+    """Rows x_i whose inner products are the covariance of the channels, as their first reader sees them.
 
-    Distances are those of the activations over all images and pixels, but for a constant, in n numbers a filter.
+    Distances are those of the activations over all images and pixels, up to a constant, in n numbers per filter.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, in eval mode.
+    group : ChannelGroup
+        The group, of n filters.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images, at least one.
+
+    Returns
+    -------
+    array of float64, shape (n, n)
+        One row per filter.
+
+    Raises
+    ------
+    PDCError
+        If there are no images, or nothing reads the group.
     """
     if images is None:
         raise PDCError("Vectors of 'activations' need images; give images=data.prepare(data.train.images[:500]).")
@@ -134,7 +250,18 @@ def activations(model: nn.Module, group: ChannelGroup, images: Tensor | None = N
 
 
 def covariance_factor(c: Tensor) -> FloatArray:
-    """Return X (n, n) with X X^T = C, from C's eigenvectors."""
+    """Return X with X X^T = C, from C's eigenvectors.
+
+    Parameters
+    ----------
+    c : Tensor, shape (n, n), float64
+        A covariance.
+
+    Returns
+    -------
+    array of float64, shape (n, n)
+        X.
+    """
     e, u = torch.linalg.eigh(c)
     return (u * e.clamp(min=0).sqrt()).numpy()
 

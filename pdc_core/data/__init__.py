@@ -1,6 +1,6 @@
-"""Images and labels to train and measure with: named sets, npz files, splits, augmentation.
+"""Images and labels for training and measuring: named sets, npz files, image folders, splits, augmentation.
 
-The first module of the flow; nothing here knows a network.
+The first package of the data flow; it knows nothing about networks.
 """
 
 from __future__ import annotations

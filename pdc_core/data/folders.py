@@ -1,4 +1,4 @@
-"""Images in a folder a class, read when they are needed: data sets that do not fit in memory, such as ImageNet."""
+"""Images in one folder per class, read when needed: for data sets that do not fit in memory, such as ImageNet."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
-SIZE = 224  # pixels a side that a network sees, unless the name says another: folder:PATH@64
-SHORTER = 256 / 224  # the shorter side, in parts of that, before the middle is cut out
+SIZE = 224  # height and width in pixels, unless the name gives another: folder:PATH@64
+SHORTER = 256 / 224  # the shorter side before the middle is cut out, relative to that
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks want it
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
 _VAL_SHARE, _VAL_MOST = 0.1, 5000
 
 
@@ -29,9 +29,12 @@ class ImageFiles:
 
     Parameters
     ----------
-    paths : one file an image.
-    size : pixels a side.
-    workers : threads that read; None for as many as there are cores, at most 16.
+    paths : iterable of str or Path
+        One file per image.
+    size : int, default 224
+        Height and width of the images, in pixels.
+    workers : int, optional
+        Threads that read files; by default one per core, at most 16.
 
     Examples
     --------
@@ -59,14 +62,39 @@ class ImageFiles:
         return self._read(self.paths[index if isinstance(index, slice) else index.numpy()], None)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Yield the images in order, `size` at a time."""
+        """Yield the images in order, `size` at a time.
+
+        Parameters
+        ----------
+        size : int
+            Images per batch, at least 1.
+
+        Yields
+        ------
+        Tensor of uint8, shape (b, 3, side, side)
+            The next images.
+        """
         for first in range(0, len(self), size):
             yield self[first : first + size]
 
     def augmented(self, index: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
-        """Return images of which a share is a random part, mirrored half of the time; all chance is the generator's.
+        """Return images, a share of them cut to a random part and mirrored half of the time.
 
         The part has 0.08 to 1 of the image's area and sides of 3:4 to 4:3, as usual for ImageNet (arXiv 1409.4842).
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (b,)
+            The images.
+        generator : torch.Generator
+            The only source of randomness: the same state gives the same images.
+        share : float, default 1.0
+            Share of the images that is augmented, 0 to 1.
+
+        Returns
+        -------
+        Tensor of uint8, shape (b, 3, size, size)
+            In the order of `index`.
         """
         chance = torch.rand(len(index), 6, generator=generator, dtype=torch.float64).numpy()
         picked = [row if row[5] < share else None for row in chance]
@@ -90,7 +118,9 @@ def _image(path: str, size: int, chance: np.ndarray | None) -> np.ndarray:
                 file.draft("RGB", (round(SHORTER * size), round(SHORTER * size)))  # a JPEG is decoded no larger
             image = file.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise PDCError(f"The image {path} cannot be read ({str(error).splitlines()[0]}); mend or remove it.") from error
+        raise PDCError(
+            f"The image {path} cannot be read ({str(error).splitlines()[0]}); repair or remove it."
+        ) from error
     w, h = image.size
     if chance is None:
         side = min(w, h) / SHORTER
@@ -111,16 +141,28 @@ def _part(w: int, h: int, chance: np.ndarray) -> tuple[float, float, float, floa
 
 
 def load_folder(name: str, workers: int | None = None) -> Data:
-    """Describe the images under "folder:PATH" without reading one.
+    """Return the data set under "folder:PATH" without reading an image.
 
-    PATH holds train/CLASS/... and val/CLASS/...; where there is a test/ as well, val chooses and test reports. Without
-    one, as with ImageNet, val/ is the test split and a stratified part of train (a tenth, at most 5,000) chooses.
-    "folder:PATH@64" gives images of 64x64 pixels instead of 224x224.
+    PATH holds train/CLASS/... and val/CLASS/.... If there is also a folder test/, val is for choosing and test for
+    reporting. If not, as with ImageNet, val/ is the test split, and a stratified part of train/ (a tenth, at most
+    5,000) is the validation split.
+
+    Parameters
+    ----------
+    name : str
+        "folder:PATH"; "folder:PATH@64" gives images of 64x64 pixels instead of 224x224.
+    workers : int, optional
+        Threads that read files; by default one per core, at most 16.
+
+    Returns
+    -------
+    Data
+        Its images are `ImageFiles`.
 
     Raises
     ------
     PDCError
-        A folder is missing or has no images, or the classes of the splits differ.
+        If a folder is missing or has no images, or the splits have different classes.
     """
     root, size = _place(name)
     info = describe_folder(name)
@@ -141,7 +183,23 @@ def load_folder(name: str, workers: int | None = None) -> Data:
 
 
 def describe_folder(name: str) -> DataInfo:
-    """Return shape and classes of "folder:PATH", the classes being the sorted names of the folders in train/."""
+    """Return the shape and the classes of "folder:PATH"; no image is read.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_folder`.
+
+    Returns
+    -------
+    DataInfo
+        Its classes are the names of the folders in train/, sorted.
+
+    Raises
+    ------
+    PDCError
+        If a folder is missing, or there are fewer than 2 classes.
+    """
     root, size = _place(name)
     train = root / "train"
     classes = tuple(sorted(entry.name for entry in os.scandir(train) if entry.is_dir())) if train.is_dir() else ()
@@ -154,12 +212,14 @@ def describe_folder(name: str) -> DataInfo:
 
 
 def _place(name: str) -> tuple[Path, int]:
-    """Return the folder and the size that a name says."""
+    """Return the folder and the size in a name."""
     path, _, size = name.removeprefix(FOLDER).rpartition("@")
     if not path:
         return Path(size), SIZE
     if not size.isdigit() or not 8 <= int(size) <= 4096:
-        raise PDCError(f"{name}: after @ comes the images' side in pixels, 8 to 4096, for example folder:PATH@64.")
+        raise PDCError(
+            f"{name}: after @ give the height and width of the images in pixels, 8 to 4096, for example folder:PATH@64."
+        )
     return Path(path), int(size)
 
 
@@ -169,17 +229,17 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarr
     labels: list[int] = []
     strange = sorted({entry.name for entry in os.scandir(folder) if entry.is_dir()} - set(classes))
     if strange:
-        raise PDCError(f"{folder} has a class {strange[0]!r} that train/ has not; both need the same folders.")
+        raise PDCError(f"{folder} has a class {strange[0]!r} that train/ does not have; both need the same folders.")
     for label, name in enumerate(classes):
         if (folder / name).is_dir():
             found = sorted(e.path for e in os.scandir(folder / name) if Path(e.name).suffix.lower() in ENDINGS)
             paths += found
             labels += [label] * len(found)
     if not paths:
-        raise PDCError(f"There is no image in {folder}/CLASS/; known endings are {', '.join(sorted(ENDINGS))}.")
+        raise PDCError(f"There are no images in {folder}/CLASS/; known endings are {', '.join(sorted(ENDINGS))}.")
     return np.array(paths, dtype=object), np.array(labels, dtype=np.int64)
 
 
 def _as_tensor(images: ImageFiles) -> Any:
-    """Hand the files to `Split` in place of the tensor whose shape, type and indexing they have."""
+    """Hand the files to `Split`; they have the shape, type and indexing of a tensor."""
     return images

@@ -1,4 +1,4 @@
-"""What a data set is once it is in memory, and what happens to a batch of it: augment, then prepare."""
+"""A data set in memory, and the two steps that a batch of it goes through: augment, then prepare."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pdc_core.errors import PDCError
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of a data set without its images.
+    """What is known about a data set without its images.
 
     Attributes
     ----------
     name : str
         As `load_data` takes it.
-    shape : (int, int, int)
-        Channels, height and width of one image.
+    shape : tuple of int
+        Channels, height and width of one image, (c, h, w).
     classes : tuple of str
         Names, in the order of the labels.
     mean, std : tuple of float
@@ -34,10 +34,23 @@ class DataInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def example(self) -> Tensor:
+        """A float32 tensor of zeros (1, c, h, w), for tracing and costing a network."""
+        return torch.zeros(1, *self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels: uint8 (n, c, h, w) and int64 (n,)."""
+    """Images and their labels.
+
+    Attributes
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        The images, 0 to 255.
+    labels : Tensor of int64, shape (n,)
+        Classes, counted from 0.
+    """
 
     images: Tensor
     labels: Tensor
@@ -57,34 +70,59 @@ class Split:
         return len(self.labels)
 
     def first(self, count: int) -> Split:
-        """Return the first images of the split."""
+        """Return the first images of the split.
+
+        Parameters
+        ----------
+        count : int
+            How many; all if there are fewer.
+
+        Returns
+        -------
+        Split
+            Images and labels.
+        """
         return Split(self.images[:count], self.labels[:count])
 
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels in order, `size` at a time; of several processes each gets its share."""
+        """Yield images and labels in order.
+
+        Parameters
+        ----------
+        size : int
+            Images per batch, at least 1.
+        rank, world : int, default 0 and 1
+            Number of this process, and number of processes; each gets every world-th image.
+
+        Yields
+        ------
+        tuple of Tensor
+            Images (b, c, h, w) and labels (b,).
+        """
         for chosen in torch.arange(len(self))[rank::world].split(size):
             yield self.images[chosen], self.labels[chosen]
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in memory, split in three, with its normalisation and training augmentation.
+    """A data set in memory, in three splits, with its normalisation and training augmentation.
 
     Attributes
     ----------
     name : str
-        What was asked for: "digits", "npz:/path/to/file.npz".
+        As `load_data` takes it, such as "digits" or "npz:/path/to/file.npz".
     train, val, test : Split
-        `val` chooses, `test` only reports. The split is fixed: it does not depend on any run's seed.
+        `val` is for choosing, `test` only for reporting. The splits are fixed: they do not depend on any run's seed.
     classes : tuple of str
-    shape : (int, int, int)
-        Channels, height and width.
+        Names, in the order of the labels.
+    shape : tuple of int
+        Channels, height and width, (c, h, w).
     mean, std : tuple of float
         Per channel, of images scaled to 0..1.
     shift : int
-        Training images are moved by up to so many pixels each way, zeros (black) fill in.
+        Training images are shifted by up to this many pixels in each direction; zeros (black) fill in.
     flip : bool
-        Half of the training images are mirrored left to right.
+        Whether half of the training images are mirrored left to right.
     """
 
     name: str
@@ -98,16 +136,42 @@ class Data:
     shift: int = 1
     flip: bool = False
 
+    @property
+    def example(self) -> Tensor:
+        """A float32 tensor of zeros (1, c, h, w), for tracing and costing a network."""
+        return torch.zeros(1, *self.shape)
+
     def prepare(self, images: Tensor) -> Tensor:
-        """Return uint8 images (n, c, h, w) as float32 input of a network, (image / 255 - mean) / std."""
+        """Return images as the input of a network, (image / 255 - mean) / std.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (n, c, h, w)
+            On any device.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, c, h, w)
+            On the same device.
+        """
         mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device)[:, None, None]
         std = torch.tensor(self.std, dtype=torch.float32, device=images.device)[:, None, None]
         return (images.to(torch.float32) / 255 - mean) / std
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a moved and, if the set allows it, mirrored copy of uint8 images (n, c, h, w).
+        """Return a shifted and, if the set allows it, mirrored copy of images.
 
-        All randomness comes from `generator` (CPU): the same state gives the same images.
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (n, c, h, w)
+            On any device.
+        generator : torch.Generator
+            On the CPU, the only source of randomness: the same state gives the same images.
+
+        Returns
+        -------
+        Tensor of uint8, shape (n, c, h, w)
+            On the device of `images`.
         """
         n, _, h, w = images.shape
         s = self.shift
@@ -126,23 +190,29 @@ class Data:
 
 
 def held_back(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Return the sorted positions of `count` examples to hold back, stratified: every class gives its share.
+    """Return the sorted positions of `count` examples to hold back, stratified by class.
 
-    Shares are rounded by largest remainder, and a class never gives its last example. The choice depends on
-    `labels`, `count` and `seed` only, on every platform and version of numpy (RandomState's stream is
-    frozen).
+    Shares are rounded by largest remainder, and a class always keeps at least one example. The choice depends on
+    `labels`, `count` and `seed` only, on every platform and version of numpy (RandomState's stream is frozen).
 
     Parameters
     ----------
     labels : array of int, shape (n,)
+        Classes of the examples.
     count : int
-        0 .. n - number of classes.
-    seed : int
+        Examples to hold back, 0 to n - number of classes.
+    seed : int, default 0
+        Seed of the choice.
+
+    Returns
+    -------
+    array of int64, shape (count,)
+        Positions in `labels`, ascending.
 
     Raises
     ------
     PDCError
-        If so many cannot be held back.
+        If that many cannot be held back.
 
     Examples
     --------
@@ -167,5 +237,18 @@ def held_back(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
 
 def to_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    """Return a Split that owns copies of uint8 images (n, c, h, w) and integer labels (n,)."""
+    """Return a Split that owns copies of arrays.
+
+    Parameters
+    ----------
+    images : array of uint8, shape (n, c, h, w)
+        The images, 0 to 255.
+    labels : array of int, shape (n,)
+        Classes, counted from 0.
+
+    Returns
+    -------
+    Split
+        Images and labels as tensors.
+    """
     return Split(torch.tensor(images), torch.tensor(labels.astype(np.int64)))

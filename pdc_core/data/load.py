@@ -1,4 +1,4 @@
-"""A name to images in memory: scikit-learn's digits, npz files, and torchvision's sets, downloaded once."""
+"""Data sets by name: scikit-learn's digits, npz files, image folders, and torchvision's sets, downloaded once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE = Path("~/.cache/pdc")
 _VAL_SHARE, _VAL_MOST = 0.1, 5000
 _DIGITS_HELD_BACK = 360
 
-# Class in torchvision, then the training augmentation usual for the set: pixels of shift, and flip.
+# Class in torchvision, and the training augmentation that is usual for the set: pixels of shift, and flip.
 _TORCHVISION = {
     "fashion_mnist": ("FashionMNIST", 2, True),
     "cifar10": ("CIFAR10", 4, True),
@@ -41,20 +41,19 @@ def load_data(
     Parameters
     ----------
     name : str
-        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist",
-        "cifar10", "cifar100", or "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images,
-        NHWC or NCHW), or "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are
-        read when they are needed.
+        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
+        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW), or
+        "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when needed.
     root : str or Path, optional
-        Where the files of the torchvision sets lie or are downloaded to; by default ~/.cache/pdc.
+        Folder that holds, or will hold, torchvision's data sets; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
-        Normalisation per channel in place of the set's own (npz: measured on the training images).
+        Normalisation per channel instead of the set's own (npz: measured on the training images).
 
     Returns
     -------
     Data
-        A part of the training images (a tenth, at most 5,000) is split off as `val`, stratified, and always
-        the same.
+        Part of the training images (a tenth, at most 5,000; 360 for digits) is split off as `val`, stratified and
+        always the same.
 
     Raises
     ------
@@ -77,7 +76,9 @@ def load_data(
         data = _load_torchvision(named(name), Path(root or CACHE).expanduser())
     else:
         named(name)
-        raise PDCError(f"{name} is known by its shape and classes only; to load images give folder:PATH or npz:PATH")
+        raise PDCError(
+            f"only the shape and the classes of {name} are known; to load images give folder:PATH or npz:PATH"
+        )
     mean, std = mean or data.mean, std or data.std
     channels = data.shape[0]
     if len(mean) != channels or len(std) != channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
@@ -89,12 +90,22 @@ def load_data(
 
 
 def describe_data(name: str) -> DataInfo:
-    """Return the shape, classes and normalisation of a data set; only npz:PATH and folder:PATH look at files for it.
+    """Return the shape, classes and normalisation of a data set; files are read only for npz:PATH and folder:PATH.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_data`; "imagenet" is known too.
+
+    Returns
+    -------
+    DataInfo
+        Without images.
 
     Raises
     ------
     PDCError
-        If the name is unknown or the npz file is wrong.
+        If the name is unknown or the file or folder is wrong.
 
     Examples
     --------
@@ -129,7 +140,7 @@ def _load_digits(info: DataInfo) -> Data:
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's digits, (1797, 8, 8) of 0 to 16 and (1797,), from the file that comes with it.
 
-    Its loader is asked only where the file lies elsewhere: importing it takes longer than the rest of the first screen.
+    Its loader is used only if the file is elsewhere: importing it takes longer than the rest of the first screen.
     """
     spec = find_spec("sklearn")
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -172,8 +183,8 @@ def _find_or_download(dataset: type, name: str, root: Path, train: bool) -> obje
         return dataset(root=str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise PDCError(
-            f"{name} is not in {root} and could not be downloaded ({error}). Either place the files there as "
-            f"torchvision stores them, on a machine with network: torchvision.datasets.{dataset.__name__}"
+            f"{name} is not in {root} and could not be downloaded ({error}). Either put the files there as "
+            f"torchvision stores them, on a machine with a network connection: torchvision.datasets.{dataset.__name__}"
             f"({str(root)!r}, download=True); or give a file of your own as npz:PATH"
         ) from error
 
@@ -211,7 +222,7 @@ def _assemble(
 def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel of uint8 images (n, c, h, w) scaled to 0..1, exactly.
 
-    A channel that never varies has a standard deviation of 0; it gets that of one grey level, so that
+    A constant channel has a standard deviation of 0; it gets that of one grey level, so that
     dividing works.
     """
     values = np.arange(256) / 255

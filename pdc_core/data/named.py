@@ -1,4 +1,4 @@
-"""The data sets known by name: shape, classes and normalisation, which need no files."""
+"""The data sets known by name: shape, classes and normalisation, for which no files are needed."""
 
 from __future__ import annotations
 
@@ -44,9 +44,23 @@ DATASETS: tuple[str, ...] = tuple(_NAMED)
 
 
 def named(name: str) -> DataInfo:
-    """Return what is known of the data set `name`, or raise an error that names the close ones.
+    """Return the description of a data set that is known by name.
 
-    "imagenet" (224x224 pixels, 1,000 classes) is described for torchvision's classifiers, but not loaded.
+    Parameters
+    ----------
+    name : str
+        A name in DATASETS, or "imagenet" (224x224 pixels, 1,000 classes), which is described for torchvision's
+        classifiers but not loaded.
+
+    Returns
+    -------
+    DataInfo
+        Without images.
+
+    Raises
+    ------
+    PDCError
+        If the name is unknown; the message suggests similar names.
     """
     if name == "imagenet":
         classes = torchvision().models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]

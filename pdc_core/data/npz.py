@@ -1,4 +1,4 @@
-"""Image sets in npz files that anyone may have written: headers are checked before memory is taken."""
+"""Image sets in npz files of unknown origin: headers are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ _HOW = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of `KEYS`: images as uint8 (n, c, h, w), labels as int64 (n,) counted from 0.
+    """Read the arrays of `KEYS` from a file.
 
     Images may be stored as NHWC or NCHW, with one or three channels. Pickled objects are never loaded.
 
     Parameters
     ----------
     path : str or Path
-        The file.
+        The npz file.
+
+    Returns
+    -------
+    dict of str to array
+        x_train and x_test: uint8 (n, c, h, w); y_train and y_test: int64 (n,), counted from 0.
 
     Raises
     ------
     PDCError
-        If the file is missing, damaged, larger than 8 GiB, or its arrays do not make a data set.
+        If the file is missing, damaged or larger than 8 GiB, or its arrays do not make a data set.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,17 +72,17 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
     for key in KEYS:
         with archive.open(f"{key}.npy") as file:
             arrays[key] = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-            file.read(1)  # the checksum is compared at the end of the member
+            file.read(1)  # reading to the end compares the checksum
     return arrays
 
 
 def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
-    """Return the bytes that an array declares, after comparing them with what the archive holds."""
+    """Return the number of bytes that an array declares, compared with the archive."""
     try:
         read_header = _HEADERS[np.lib.format.read_magic(file)]
         shape, _, dtype = read_header(file)
-    except Exception as error:  # numpy lets errors of tokenize, and of recursion and memory, through
-        raise PDCError(f"{key} in {path} does not begin as a plain array does: the file is damaged; {_HOW}") from error
+    except Exception as error:  # numpy lets errors of tokenize, recursion and memory through
+        raise PDCError(f"{key} in {path} does not begin like a plain array: the file is damaged; {_HOW}") from error
     if dtype.hasobject:
         raise PDCError(
             f"{key} in {path} holds pickled Python objects, which are never loaded "
@@ -107,7 +112,7 @@ def _channels_first(images: np.ndarray, key: str, path: Path) -> np.ndarray:
         what = "could be read both as (n, c, h, w) and as (n, h, w, c)" if first else "has no axis of 1 or 3 channels"
         raise PDCError(
             f"{key} in {path} has the shape {images.shape}, which {what}; store (n, h, w, c) images "
-            "of 1 or 3 channels that are wider and higher than 3 pixels"
+            "of 1 or 3 channels that are more than 3 pixels wide and high"
         )
     return images if first else images.transpose(0, 3, 1, 2)
 
@@ -132,11 +137,11 @@ def _check_together(arrays: dict[str, np.ndarray], path: Path) -> None:
         raise PDCError(f"images in {path} differ in (c, h, w): {train} in x_train, {test} in x_test")
     classes = np.unique(arrays["y_train"])
     if len(classes) < 2:
-        raise PDCError(f"y_train in {path} knows one class only, {classes[0]}; at least two are needed")
+        raise PDCError(f"y_train in {path} has only one class, {classes[0]}; at least two are needed")
     if len(classes) == len(arrays["y_train"]):
         raise PDCError(
-            f"x_train in {path} has {len(classes)} images of as many classes; "
-            "one is held back for validation and every class has to keep one, so give more examples"
+            f"x_train in {path} has {len(classes)} images of {len(classes)} classes; at least one is held back for "
+            "validation and every class has to keep one, so give more examples"
         )
     if classes[-1] != len(classes) - 1:
         absent = np.setdiff1d(np.arange(min(classes[-1], len(classes) + 1)), classes)[0]

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from pdc_core.clustering import filter_vectors, filter_weights, ward_linkage
+from pdc_core.clustering.assignment import deal
 from pdc_core.costs import latency, plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.estimates.sensitivities import Sensitivity
@@ -201,12 +202,6 @@ def plan_latency(
     repeats : int, default 5
         Timed batches, of which the median counts.
     """
-    labels = {}
-    for group in graph.clusterable:
-        each = plan.counts.get(group.name, group.size) // group.blocks
-        labels[group.name] = np.zeros(group.size, dtype=np.int64)
-        for b in range(group.blocks):
-            members = np.flatnonzero(group.block == b) if group.blocks > 1 else np.arange(group.size)
-            labels[group.name][members] = b * each + np.arange(len(members)) % each
+    labels = deal(graph, plan)
     small = fold(reconstruct_(copy.deepcopy(model), graph, labels), graph, labels)
     return latency(small, example, (batch_size,), repeats)[batch_size]

@@ -1,6 +1,6 @@
 """The losses of the one stage: cross entropy with the labels, and the teacher's guidance in several forms.
 
-`losses` holds the formulas, `features` finds the blocks whose outputs can be compared and records them.
+`formulas` holds the losses, `features` finds the blocks whose outputs can be compared and records them.
 """
 
 from pdc_core.losses.features import Recording, comparable_blocks

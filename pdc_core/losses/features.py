@@ -1,4 +1,4 @@
-"""Features: which blocks of two networks put out the same channels, and their outputs while the networks run."""
+"""Features: which blocks of two networks have the same output channels, and these outputs while the networks run."""
 
 from __future__ import annotations
 
@@ -9,25 +9,40 @@ from types import TracebackType
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray
+from pdc_core.clustering.labels import merged_groups
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 
 
 def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> tuple[str, ...]:
-    """Return the blocks whose output channels a folding leaves as they are, in the order of the network.
+    """Return the blocks whose output channels a folding leaves unchanged, in the order of the network.
 
     A block is a module with layers inside that stands in an nn.Sequential: the residual blocks of the ResNets and
-    MobileNets here and in torchvision. Where its last layer's channels are merged, its output is no longer the
-    teacher's, channel by channel, and it is left out. A chain has no blocks.
+    MobileNets here and in torchvision. If its last layer's channels are merged, its output no longer matches the
+    teacher's channel by channel, and it is left out. A chain has no blocks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group.
+
+    Returns
+    -------
+    tuple of str
+        Names of modules.
 
     Examples
     --------
     >>> import torch, pdc_core as pdc
-    >>> net = pdc.load_model("resnet20", data="digits", weights=False)
+    >>> net = pdc.load_model("resnet20", data="digits", weights="random")
     >>> comparable_blocks(net, pdc.trace(net, torch.zeros(1, 1, 8, 8)), {})[:2]
     ('layer1.0', 'layer1.1')
     """
-    merged = {name for name, a in labels.items() if a.max() + 1 < len(a)}
+    merged = merged_groups(labels)
     found: list[str] = []
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{block}.") for block in found)
@@ -41,9 +56,16 @@ def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str
 
 
 class Recording:
-    """The outputs of some modules of a network, of its last forward pass.
+    """The outputs of some modules of a network in its last forward pass.
 
     Used as a context manager, it stops recording at the end.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    modules : sequence of str
+        Names of the modules to record.
     """
 
     def __init__(self, model: nn.Module, modules: Sequence[str]) -> None:
@@ -57,14 +79,19 @@ class Recording:
     def outputs(self) -> list[Tensor]:
         """Return the outputs in the order of the modules, and forget them.
 
+        Returns
+        -------
+        list of Tensor
+            One per module.
+
         Raises
         ------
         PDCError
-            A module was not called: the network's forward pass has been rewritten around it.
+            If a module was not called: the network's forward pass was rewritten around it.
         """
         if missing := [name for name in self.modules if name not in self._outputs]:
             raise PDCError(
-                f"The network does not call its module {missing[0]!r}, so that its output cannot be compared with the "
+                f"The network does not call its module {missing[0]!r}, so its output cannot be compared with the "
                 "teacher's; train with feature losses of weight 0."
             )
         outputs = [self._outputs[name] for name in self.modules]

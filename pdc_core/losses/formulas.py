@@ -1,6 +1,6 @@
-"""The formulas: what a student is told by the labels, by its teacher's logits and by its teacher's features.
+"""The formulas: what a student learns from the labels, from its teacher's logits and from its teacher's features.
 
-LOGITS and FEATURES are the registries that settings choose from. No gradient ever reaches the teacher.
+No gradient ever reaches the teacher.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
     Parameters
     ----------
-    student, teacher : logits z_s, z_t, (b, classes). No gradient reaches the teacher.
-    temperature : T, above 0. T^2 keeps the gradient's size independent of T.
+    student, teacher : Tensor, shape (b, classes)
+        Logits z_s and z_t. No gradient reaches the teacher.
+    temperature : float
+        T, above 0. T^2 keeps the gradient's size independent of T.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 or more.
 
     Source: Hinton, Vinyals and Dean, arXiv 1503.02531.
 
@@ -36,14 +43,24 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def dkd_loss(student: Tensor, teacher: Tensor, y: Tensor, temperature: float, beta: float = 2.0) -> Tensor:
     """Return T^2 (KL(b_t || b_s) + beta KL(q_t || q_s)), the mean over the batch.
 
-    b = (p_y, 1 - p_y) is what a network says of the true class against all others, q the softmax over the others alone.
-    Ordinary guidance weighs the second term by the teacher's 1 - p_y, so that it fades where the teacher is sure.
+    b = (p_y, 1 - p_y) are the probabilities of the true class and of all others, q the softmax over the others alone.
+    Ordinary distillation weighs the second term by the teacher's 1 - p_y, so that it vanishes if the teacher is sure.
 
     Parameters
     ----------
-    student, teacher, temperature : see `guidance`. At least 2 classes.
-    y : labels (b,).
-    beta : weight of the classes that are not the true one. 2 is our choice; the source takes 1 to 8.
+    student, teacher : Tensor, shape (b, classes)
+        Logits z_s and z_t, of at least 2 classes. No gradient reaches the teacher.
+    y : Tensor of int64, shape (b,)
+        Labels.
+    temperature : float
+        T, above 0.
+    beta : float, default 2.0
+        Weight of the classes that are not the true one. 2 is our choice; the source takes 1 to 8.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 or more.
 
     Source: decoupled knowledge distillation, Zhao et al., arXiv 2203.08679, with its alpha = 1.
 
@@ -81,7 +98,13 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Parameters
     ----------
-    student, teacher : outputs f_s, f_t of one block, of the same shape, (b, c, h, w).
+    student, teacher : Tensor, shape (b, c, h, w)
+        Outputs f_s and f_t of one block. No gradient reaches the teacher.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 or more.
 
     Source: hints of FitNets, Romero et al., arXiv 1412.6550; the relative size is our choice.
 
@@ -97,7 +120,17 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Return ||Q_s / ||Q_s|| - Q_t / ||Q_t||||^2, the mean over the batch, with Q = sum over channels of f^2.
 
-    Q says where in the image a block's output is large. The widths of f_s and f_t (b, c, h, w) may differ.
+    Q shows where in the image a block's output is large.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, shape (b, c, h, w)
+        Outputs f_s and f_t of one block; their widths c may differ. No gradient reaches the teacher.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 to 2.
 
     Source: attention transfer, Zagoruyko and Komodakis, arXiv 1612.03928 (its p = 2), squared: smooth where they meet.
 
@@ -129,14 +162,27 @@ def one_stage_loss(
     logits: str = "kd",
     smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss (1-alpha) CE(z_s, y) + alpha KD and its two parts, (loss, ce, kd).
+    """Return the loss (1-alpha) CE(z_s, y) + alpha KD and its two parts.
 
     Parameters
     ----------
-    y : labels (b,).
-    alpha : the teacher's share, 0 (no teacher) to 1 (only the teacher).
-    logits : which form KD has, a name in LOGITS.
-    smoothing : share of the label that is spread over all classes, 0 to below 1.
+    student, teacher : Tensor, shape (b, classes)
+        Logits z_s and z_t. No gradient reaches the teacher.
+    y : Tensor of int64, shape (b,)
+        Labels.
+    temperature : float
+        T, above 0.
+    alpha : float
+        The teacher's share, 0 (no teacher) to 1 (only the teacher).
+    logits : str, default "kd"
+        The form of KD, a name in LOGITS.
+    smoothing : float, default 0.0
+        Share of the label that is spread over all classes, 0 to below 1.
+
+    Returns
+    -------
+    tuple of Tensor, shape ()
+        The loss, CE and KD.
     """
     ce = F.cross_entropy(student, y, label_smoothing=smoothing)
     kd = LOGITS[logits](student, teacher, y, temperature)

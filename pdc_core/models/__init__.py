@@ -1,6 +1,6 @@
-"""Networks: the zoo's CIFAR-style ResNets, torchvision's classifiers by name, and checkpoints read safely.
+"""Networks: the zoo's CIFAR-style networks, torchvision's classifiers by name, and checkpoints read safely.
 
-Stands between `data`, which says how many channels and classes a network needs, and `graph`, which traces it.
+Stands between `data`, which gives the channels and classes of a network, and `graph`, which traces it.
 """
 
 from __future__ import annotations

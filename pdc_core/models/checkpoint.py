@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 
-# Where training scripts put the weights inside what they save, and what wrappers put before each name.
+# Keys under which scripts save the weights, and prefixes that wrappers put before each name.
 _CONTAINERS = ("state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 3
@@ -26,35 +26,62 @@ _SHOWN = 3
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint into memory (CPU), by name.
 
-    A file ending in .safetensors is read as that; everything else as what torch.save wrote, with
-    ``weights_only=True``, so that nothing in the file is executed. Weights under the key `state_dict` or
-    `model` are found, and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is
-    dropped.
+    A file ending in .safetensors is read as that; everything else as a file of torch.save, with
+    ``weights_only=True``, so that nothing in it is executed. Weights under the key `state_dict` or `model` are found,
+    and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is dropped.
 
     Parameters
     ----------
     path : str or Path
         The file.
 
+    Returns
+    -------
+    dict of str to Tensor
+        By name.
+
     Raises
     ------
     PDCError
-        If there is no such file, it is damaged, holds Python objects in place of tensors, or values that are
-        not finite.
+        If there is no such file, it is damaged, holds Python objects instead of tensors, or values that are not finite.
     """
     return inspect_checkpoint(path).tensors
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's tensors by name, and the prefix that was dropped from every name ("" for none)."""
+    """A checkpoint's tensors, and how its names were changed.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        By name.
+    prefix : str
+        The prefix that was dropped from every name, "" for none.
+    """
 
     tensors: dict[str, Tensor]
     prefix: str
 
 
 def inspect_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint as `read_checkpoint` does, and also say which prefix its names had."""
+    """Read a checkpoint as `read_checkpoint` does, and also return the prefix that its names had.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Checkpoint
+        Tensors and prefix.
+
+    Raises
+    ------
+    PDCError
+        As `read_checkpoint`.
+    """
     path = Path(path)
     if not path.is_file():
         raise PDCError(f"there is no checkpoint at {path}")
@@ -73,14 +100,18 @@ def inspect_checkpoint(path: str | Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class StateDictMatch:
-    """How a checkpoint's tensors meet a network's, name by name.
+    """How a checkpoint's tensors match a network's, name by name.
 
     Attributes
     ----------
-    fits : names with the same shape in both.
-    missing : the network's names that the checkpoint lacks; batch counters, which may be absent, are left out.
-    unexpected : the checkpoint's names that the network does not know.
-    misshapen : (name, shape given, shape needed).
+    fits : tuple of str
+        Names with the same shape in both.
+    missing : tuple of str
+        The network's names that the checkpoint lacks, except batch counters, which may be absent.
+    unexpected : tuple of str
+        The checkpoint's names that the network does not have.
+    misshapen : tuple of (str, tuple of int, tuple of int)
+        Name, shape given, shape needed.
     """
 
     fits: tuple[str, ...]
@@ -90,12 +121,24 @@ class StateDictMatch:
 
     @property
     def whole(self) -> bool:
-        """Whether every tensor has its place."""
+        """Whether every tensor matches."""
         return not (self.missing or self.unexpected or self.misshapen)
 
 
 def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> StateDictMatch:
     """Compare a checkpoint with a network, without changing either.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    tensors : mapping of str to Tensor
+        By name, as `read_checkpoint` returns them.
+
+    Returns
+    -------
+    StateDictMatch
+        Which names and shapes match.
 
     Examples
     --------
@@ -118,23 +161,22 @@ def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> StateDictM
 def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy `tensors` into `model`, all or none of them.
 
-    Batch counters (`num_batches_tracked`), which older checkpoints do not have, may be missing; everything
-    else has to fit: the same names, shapes, and values that stay finite in the network's type.
+    Batch counters (`num_batches_tracked`), which older checkpoints do not have, may be missing. Everything else has to
+    match: the same names and shapes, and values that stay finite in the network's type.
 
     Parameters
     ----------
     model : nn.Module
         Changed in place.
     tensors : mapping of str to Tensor
-        What `read_checkpoint` returned.
+        By name, as `read_checkpoint` returns them.
     source : str
         How messages name the checkpoint.
 
     Raises
     ------
     PDCError
-        If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged
-        then.
+        If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged then.
     """
     own, fit = model.state_dict(), compare_state(model, tensors)
     if fit.missing or fit.unexpected:
@@ -171,7 +213,7 @@ def _read_torch(path: Path) -> object:
                 "or use safetensors"
             ) from error
         raise PDCError(f"{path} is not a checkpoint that torch.save wrote, or it is damaged") from error
-    except Exception as error:  # on damaged bytes its reader lets struct, index and many other errors through
+    except Exception as error:  # its reader lets struct, index and many other errors of damaged bytes through
         reason = str(error).strip().partition("\n")[0]
         raise PDCError(f"{path} is not a checkpoint, or it is damaged: {reason}") from error
 

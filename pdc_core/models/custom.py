@@ -1,4 +1,4 @@
-"""A network of the user's own class, by the name of the function that makes it: for people who type commands.
+"""Networks of the user's own classes, named by the function that makes them: for people who type commands.
 
 Importing a module runs it. So a name becomes known only through `register_custom`, which the command line's `--build`
 and Python programs call; no page, run file or upload ever does.
@@ -20,15 +20,23 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def register_custom(target: str) -> str:
-    """Make the function `target`, "package.module:function", a network of this process and return its name.
+    """Make the function `target` a network of this process and return its name.
 
-    The function is called with the channels of the images and the number of classes and returns an nn.Module. The name
-    is `target` itself, and can be used wherever a network's name is asked for: `load_model(target, data=...)`.
+    Parameters
+    ----------
+    target : str
+        "package.module:function". The function is called with the channels of the images and the number of classes and
+        returns an nn.Module.
+
+    Returns
+    -------
+    str
+        `target` itself; it can be used wherever a network's name is asked for: `load_model(target, data=...)`.
 
     Raises
     ------
     PDCError
-        The target is not written like that, cannot be imported, or is not a function.
+        If the target is not written like that, cannot be imported, or is not a function.
     """
     if not _TARGET.fullmatch(target):
         raise PDCError(f"{target!r} does not name a function; write package.module:function, for example mynets:make.")

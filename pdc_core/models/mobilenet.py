@@ -25,7 +25,17 @@ def _conv(in_planes: int, planes: int, kernel: int = 1, stride: int = 1, groups:
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel on its own, project; with a shortcut where shapes allow it."""
+    """Expand, filter each channel by itself, project; with a shortcut if shapes allow it.
+
+    Parameters
+    ----------
+    in_planes, planes : int
+        Channels in and out.
+    stride : int
+        1 or 2.
+    expansion : int
+        Hidden channels per input channel, 1 or more.
+    """
 
     def __init__(self, in_planes: int, planes: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -45,6 +55,7 @@ class MobileNetV2(nn.Module):
     Parameters
     ----------
     in_channels, n_classes : int
+        Channels of the images, outputs of the network.
     """
 
     def __init__(self, in_channels: int, n_classes: int) -> None:

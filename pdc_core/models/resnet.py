@@ -16,8 +16,12 @@ WIDTHS = (16, 32, 64)
 class PadShortcut(nn.Module):
     """Take every second pixel and add channels of zeros on both sides (option A: a shortcut without weights).
 
-    A quarter of the output channels is added on each side, which is what the published checkpoints were
-    trained with.
+    A quarter of the output channels is added on each side, as in the published checkpoints.
+
+    Parameters
+    ----------
+    planes : int
+        Output channels, a multiple of 4.
     """
 
     def __init__(self, planes: int) -> None:
@@ -29,7 +33,17 @@ class PadShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Add a shortcut to two 3x3 convolutions; the first of them is the one that can be clustered freely."""
+    """Add a shortcut to two 3x3 convolutions; the first of them can be clustered freely.
+
+    Parameters
+    ----------
+    in_planes, planes : int
+        Channels in and out.
+    stride : int
+        1 or 2.
+    option : {"A", "B"}
+        Shortcut where the shape changes, see `ResNet`.
+    """
 
     def __init__(self, in_planes: int, planes: int, stride: int, option: str) -> None:
         super().__init__()
@@ -59,12 +73,12 @@ class ResNet(nn.Module):
     Parameters
     ----------
     blocks : int
-        Blocks a stage (n); the depth is 6 n + 2.
+        Blocks per stage (n); the depth is 6 n + 2.
     in_channels, n_classes : int
         Channels of the images, outputs of the network.
-    option : {"A", "B"}
-        Shortcut between stages: every second pixel, padded with zeros (A, no weights), or a 1x1 projection
-        with norm (B).
+    option : {"A", "B"}, default "A"
+        Shortcut between stages: every second pixel, padded with zeros (A, no weights), or a 1x1 projection with norm
+        (B).
     """
 
     def __init__(self, blocks: int, in_channels: int, n_classes: int, option: str = "A") -> None:

@@ -16,6 +16,7 @@ class VGG16(nn.Module):
     Parameters
     ----------
     in_channels, n_classes : int
+        Channels of the images, outputs of the network.
     """
 
     def __init__(self, in_channels: int, n_classes: int) -> None:

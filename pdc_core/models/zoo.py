@@ -23,23 +23,28 @@ MODELS: dict[str, Builder] = {
     for blocks in (3, 5, 7, 9, 18)
 } | {"vgg16_bn_small": VGG16, "mobilenet_v2_small": MobileNetV2}
 
-# Heads that only training of the original paper uses, and an initialisation that takes half a minute.
+# Heads that only the original training uses, and an initialisation that takes half a minute.
 _WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}
 
 
 def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> nn.Module:
-    """Build the network called `name` with random weights, in training mode as torch does.
+    """Build a network with random weights, in training mode as torch does.
 
     Parameters
     ----------
     name : str
         A name of the zoo (a key of `MODELS`) or of a torchvision classifier, such as "resnet50".
     in_channels : int
-        Channels of the images, at least 1; torchvision's classifiers take 3 and nothing else.
+        Channels of the images, at least 1; torchvision's classifiers take only 3.
     n_classes : int
         Outputs, at least 2.
-    size : int
-        Pixels a side of the images; only networks that fix it when they are built (vit, maxvit) read it.
+    size : int, default 32
+        Height and width of the images in pixels; used only by networks that fix it when they are built (vit, maxvit).
+
+    Returns
+    -------
+    nn.Module
+        The network.
 
     Raises
     ------
@@ -78,11 +83,24 @@ def torchvision_names() -> tuple[str, ...]:
 
 
 def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
-    """Return the error for a name that nobody knows, with the names that come close to it."""
+    """Return the error for an unknown name, with the names that are similar.
+
+    Parameters
+    ----------
+    name : str
+        The unknown name.
+    known : tuple of str
+        Names of torchvision's classifiers.
+
+    Returns
+    -------
+    PDCError
+        To be raised.
+    """
     if ":" in name:
         return PDCError(
-            f"{name!r} is a network of somebody's own class. It is used only where a person asks for it on the command "
-            f"line, since importing it runs its code: --build {name}"
+            f"{name!r} is a network of your own. It is used only if a person asks for it on the command line, "
+            f"since importing it runs its code: --build {name}"
         )
     close = difflib.get_close_matches(name, (*MODELS, *known), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}? " if close else ""

@@ -1,6 +1,7 @@
 """Plans: how many clusters every channel group keeps, by rule and by hand, as plain data.
 
-`plan` holds the Plan, `text` reads and writes it, `hand` edits single clusters, `history` undoes and compares.
+`plan` holds the Plan, `rules` what it allows, `text` reads and writes it, `hand` edits single clusters, `history`
+undoes and compares.
 """
 
 from pdc_core.plan.hand import merge, move, pin, set_clusters, split, unpin

@@ -1,7 +1,7 @@
 """Clusters by hand: move, merge, split and pin filters. A plan and the labels on screen in, a new plan out.
 
-What is stored is the outcome, a label for every filter of the group: it needs no seed and no algorithm to come back the
-same on another machine. Clusters are named by the labels given, as `assign` returned them for this plan.
+A plan stores the result, a label for every filter of the group, so that it is the same on another machine, without a
+seed or an algorithm. Clusters are named by the labels given, as `assign` returned them for this plan.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ def set_clusters(plan: Plan, name: str, labels: Sequence[int]) -> Plan:
 
     Parameters
     ----------
-    name : of the group.
-    labels : (n,), which filters share a cluster; any integers, renumbered by first member.
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    labels : sequence of int
+        n labels; filters with equal ones share a cluster. They are renumbered by first member.
+
+    Returns
+    -------
+    Plan
+        The new plan.
 
     Raises
     ------
     PDCError
-        There are too many or too few labels, a pinned filter is not alone, or a constraint forbids the count.
+        If there are too many or too few labels, a pinned filter is not alone, or a constraint forbids the count.
 
     Examples
     --------
@@ -38,12 +47,30 @@ def set_clusters(plan: Plan, name: str, labels: Sequence[int]) -> Plan:
 
 
 def move(plan: Plan, name: str, labels: Sequence[int], filters: Iterable[int], to: int) -> Plan:
-    """Return a plan in which some filters belong to cluster `to`; a cluster that loses its last filter is gone.
+    """Return a plan in which some filters belong to cluster `to`; a cluster that loses its last filter disappears.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    labels : sequence of int
+        The n labels that the plan gives the group now.
+    filters : iterable of int
+        Filters to move, 0 to n - 1, at least one.
+    to : int
+        A cluster of `labels`.
+
+    Returns
+    -------
+    Plan
+        The new plan.
 
     Raises
     ------
     PDCError
-        There is no such filter or cluster, or see `set_clusters`.
+        If there is no such filter or cluster; see also `set_clusters`.
 
     Examples
     --------
@@ -59,10 +86,26 @@ def move(plan: Plan, name: str, labels: Sequence[int], filters: Iterable[int], t
 def merge(plan: Plan, name: str, labels: Sequence[int], clusters: Iterable[int]) -> Plan:
     """Return a plan in which some clusters, two or more, are one.
 
+    Parameters
+    ----------
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    labels : sequence of int
+        The n labels that the plan gives the group now.
+    clusters : iterable of int
+        Clusters of `labels` to merge, two or more.
+
+    Returns
+    -------
+    Plan
+        The new plan.
+
     Raises
     ------
     PDCError
-        There is no such cluster, fewer than two are given, or see `set_clusters`.
+        If there is no such cluster or fewer than two are given; see also `set_clusters`.
 
     Examples
     --------
@@ -80,10 +123,26 @@ def merge(plan: Plan, name: str, labels: Sequence[int], clusters: Iterable[int])
 def split(plan: Plan, name: str, labels: Sequence[int], filters: Iterable[int]) -> Plan:
     """Return a plan in which some filters leave their clusters and form one of their own.
 
+    Parameters
+    ----------
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    labels : sequence of int
+        The n labels that the plan gives the group now.
+    filters : iterable of int
+        Filters of the new cluster, 0 to n - 1, at least one.
+
+    Returns
+    -------
+    Plan
+        The new plan.
+
     Raises
     ------
     PDCError
-        There is no such filter, they are a cluster already, or see `set_clusters`.
+        If there is no such filter, or they are a cluster already; see also `set_clusters`.
 
     Examples
     --------
@@ -98,15 +157,29 @@ def split(plan: Plan, name: str, labels: Sequence[int], filters: Iterable[int]) 
 
 
 def pin(plan: Plan, name: str, filters: Iterable[int]) -> Plan:
-    """Return a plan in which each of these filters is a cluster of its own, and stays one when the count changes.
+    """Return a plan in which each of these filters is a cluster by itself, and stays one when the count changes.
 
-    Clusters formed by hand keep their other filters and grow by the new ones; otherwise the count stays, and the
-    filters that are not pinned share what is left of it.
+    Clusters formed by hand keep their other filters, and the new ones are added to the count. Otherwise the count
+    stays, and the filters that are not pinned share the rest of it.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    filters : iterable of int
+        Filters to pin, 0 to n - 1.
+
+    Returns
+    -------
+    Plan
+        The new plan.
 
     Raises
     ------
     PDCError
-        There is no such filter, or the count leaves no cluster for the others.
+        If there is no such filter, or the count leaves no cluster for the others.
 
     Examples
     --------
@@ -125,7 +198,21 @@ def pin(plan: Plan, name: str, filters: Iterable[int]) -> Plan:
 
 
 def unpin(plan: Plan, name: str, filters: Iterable[int] | None = None) -> Plan:
-    """Return a plan in which these filters (all of the group when left out) may share a cluster again.
+    """Return a plan in which these filters may share a cluster again.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan to change; it stays as it is.
+    name : str
+        The group.
+    filters : iterable of int, optional
+        Filters to free; by default all of the group.
+
+    Returns
+    -------
+    Plan
+        The new plan.
 
     Examples
     --------

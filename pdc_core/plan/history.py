@@ -1,4 +1,4 @@
-"""What was before: undo and redo of a plan, and how two plans differ. Values, never changed in place."""
+"""Undo and redo of a plan, and how two plans differ. Values, never changed in place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ _SETTINGS = ("residual", "round_to", "min", "vectors", "algorithm")
 
 @dataclass(frozen=True)
 class History:
-    """A plan with what came before it and what was undone.
+    """A plan with the plans before it and those that were undone.
+
+    Attributes
+    ----------
+    present : Plan
+        The plan now.
+    past : tuple of (str, Plan)
+        What was done, in words, and the plan before it; the oldest first.
+    future : tuple of (str, Plan)
+        What was undone, and the plan after it; the next to redo first.
 
     Examples
     --------
@@ -26,9 +35,19 @@ class History:
     future: tuple[tuple[str, Plan], ...] = ()
 
     def do(self, plan: Plan, what: str) -> History:
-        """Return the history in which `plan` is present; `what` says in words what was done. Undone steps are gone.
+        """Return the history in which a plan is present. Undone steps are dropped; the latest 100 steps are kept.
 
-        A plan that is equal to the present one changes nothing. The 100 latest steps are kept.
+        Parameters
+        ----------
+        plan : Plan
+            The new plan; if it equals the present one, nothing changes.
+        what : str
+            What was done, in words.
+
+        Returns
+        -------
+        History
+            The new history.
         """
         if plan == self.present:
             return self
@@ -51,7 +70,15 @@ class History:
 
 @dataclass(frozen=True)
 class Change:
-    """One line in which two plans differ: what (a group, or a constraint), and its two values in words."""
+    """One difference between two plans.
+
+    Attributes
+    ----------
+    what : str
+        A group or a constraint.
+    before, after : str
+        Its two values, in words.
+    """
 
     what: str
     before: str
@@ -59,7 +86,17 @@ class Change:
 
 
 def difference(before: Plan, after: Plan) -> tuple[Change, ...]:
-    """Return every line in which two plans differ, groups first.
+    """Return every difference between two plans, groups first.
+
+    Parameters
+    ----------
+    before, after : Plan
+        The plans.
+
+    Returns
+    -------
+    tuple of Change
+        Empty if the plans are equal.
 
     Examples
     --------
@@ -69,14 +106,14 @@ def difference(before: Plan, after: Plan) -> tuple[Change, ...]:
     names = dict.fromkeys((*before.counts, *before.pinned, *before.bounds, *after.counts, *after.pinned, *after.bounds))
     rows = [(name, _line(before, name), _line(after, name)) for name in names]
     rows += [(key, str(getattr(before, key)), str(getattr(after, key))) for key in _SETTINGS]
-    rows.append(("model", before.model or "not said", after.model or "not said"))
+    rows.append(("model", before.model or "not given", after.model or "not given"))
     changes = [Change(*row) for row in rows if row[1] != row[2]]
     regrouped = [n for n in names if before.hand.get(n) != after.hand.get(n) and _line(before, n) == _line(after, n)]
     return (*changes, *(Change(name, "clusters by hand", "other clusters by hand") for name in regrouped))
 
 
 def _line(plan: Plan, name: str) -> str:
-    """Return what a plan says of one group, in words."""
+    """Return in words how a plan treats one group."""
     words = [str(plan.counts[name]) if name in plan.counts else "all"]
     if name in plan.hand:
         words.append("by hand")

@@ -1,4 +1,4 @@
-"""The plan: how many clusters every channel group keeps. Plain validated data that people write by hand.
+"""The plan: how many clusters every channel group keeps. Plain validated data that people can write by hand.
 
 Made from a graph, checked against a graph, stored as JSON (YAML is read too). Nothing here touches weights.
 """
@@ -12,7 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pdc_core.errors import PDCError
+from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.plan.rules import check_fit, refuse_count, refuse_hand
 from pdc_core.plan.text import parse, to_yaml
 
 
@@ -21,18 +23,29 @@ class Plan(BaseModel):
 
     Attributes
     ----------
-    counts : group name -> clusters kept, 1 to the size of the group. A group that is absent keeps all its filters.
-    sizes : group name -> filters before; tells at once when a plan meets another network.
-    residual : the treatment of residual sums that the groups were found under.
-    model : the network's name, where it is known.
-    round_to : clusters kept are multiples of this (4 or 8 for real speed on real hardware), or the whole group.
-    min : clusters that every group keeps at least; smaller groups stay whole.
-    frozen : groups that keep all their filters.
-    bounds : group name -> (fewest, most) clusters, whatever else holds.
-    hand : group name -> the cluster of each of its filters, where clusters were formed by hand. `assign` takes them as
-        they are. They hold as long as the group's count does.
-    pinned : group name -> filters that are a cluster of their own, whatever the count is.
-    vectors, algorithm : what is compared and how it is grouped, names in `cluster.VECTORS` and `cluster.ALGORITHMS`.
+    counts : dict of str to int
+        Clusters to keep, 1 to the size of the group, by its name. A group that is absent keeps all its filters.
+    sizes : dict of str to int
+        Filters of each group before pruning; shows at once if a plan is used with another network.
+    residual : {"internal", "shared", "gather"}
+        The treatment of residual sums with which the groups were found.
+    model : str or None
+        The network's name, if known.
+    round_to : int
+        Clusters are multiples of this, 1 or more, or the whole group (4 or 8 for real speed on real hardware).
+    min : int
+        Clusters that every group keeps at least, 1 or more; smaller groups stay whole.
+    frozen : tuple of str
+        Groups that keep all their filters.
+    bounds : dict of str to (int, int)
+        Fewest and most clusters of a group, besides all other constraints.
+    hand : dict of str to tuple of int
+        The cluster of each filter, for groups with clusters formed by hand. `assign` takes them as they are. They are
+        dropped when the group's count changes.
+    pinned : dict of str to tuple of int
+        Filters that are a cluster by themselves, whatever the count is.
+    vectors, algorithm : str
+        What is compared and how it is grouped, names in `pdc_core.VECTORS` and `pdc_core.ALGORITHMS`.
 
     Examples
     --------
@@ -66,62 +79,25 @@ class Plan(BaseModel):
                     f"bounds {fewest} to {most} for group {name!r}: give (fewest, most), 1 <= fewest <= most"
                 )
         for name in {**self.hand, **self.pinned}:
-            if said := self._refuse_hand(name):
-                raise ValueError(said)
+            if reason := refuse_hand(self, name):
+                raise ValueError(reason)
         for name, k in self.counts.items():
-            if said := self._refuse(name, k, self.sizes.get(name)):
-                raise ValueError(said)
+            if reason := refuse_count(self, name, k, self.sizes.get(name)):
+                raise ValueError(reason)
         return self
 
-    def _refuse_hand(self, name: str) -> str | None:
-        """Return in words why the clusters by hand, or the pins, of one group are not valid, or None."""
-        n, k, pins = self.sizes.get(name), self.counts.get(name), self.pinned.get(name, ())
-        labels = self.hand.get(name)
-        n = n if n is not None or labels is None else len(labels)
-        if any(i < 0 or (n is not None and i >= n) for i in pins) or len(set(pins)) != len(pins):
-            return f"pinned filters {list(pins)} of group {name!r}: give each once, 0 to {(n or 1) - 1}"
-        if labels is None:
-            return None
-        if len(labels) != n or min(labels, default=-1) < 0:
-            return f"clusters by hand of group {name!r}: give {n} labels of 0 or more, one a filter, not {len(labels)}"
-        if len(set(labels)) != k:
-            return f"clusters by hand of group {name!r} are {len(set(labels))}, but its count is {k}: make them equal"
-        shared = [i for i in pins if labels.count(labels[i]) > 1]
-        return f"filter {shared[0]} of group {name!r} is pinned and stays alone: unpin it first" if shared else None
-
-    def _refuse(self, name: str, k: int, n: int | None, group: ChannelGroup | None = None) -> str | None:
-        """Return in words why a group of n filters may not keep k clusters, or None."""
-        blocks = group.blocks if group is not None else 1
-        given = f"{k} clusters for group {name!r}"
-        if k < 1 or (n is not None and k > n):
-            return f"{given}: allowed are {f'1 to {n}' if n is not None else '1 or more'}"
-        if name in self.bounds and not self.bounds[name][0] <= k <= self.bounds[name][1]:
-            return f"{given}: this plan allows {self.bounds[name][0]} to {self.bounds[name][1]}"
-        if k == n:
-            return None
-        if name in self.frozen:
-            return f"{given}: it is frozen in this plan and keeps all its filters"
-        if k < self.min:
-            return f"{given}: this plan allows {self.min} or more"
-        if k % blocks:
-            return f"{given}: allowed are multiples of {blocks}, its convolution groups"
-        if name in self.pinned and (fewest := self._fewest(name, n, group)) > k:
-            return f"{given}: pinned filters: {len(self.pinned[name])}, so allowed are {fewest} or more"
-        if k % self.round_to:
-            return f"{given}: this plan allows multiples of {self.round_to}"
-        return None
-
-    def _fewest(self, name: str, n: int | None, group: ChannelGroup | None) -> int:
-        """Return the fewest clusters that leave every pinned filter alone and every other filter a cluster."""
-        pins = self.pinned[name]
-        if group is None or group.blocks == 1 or any(i >= group.size for i in pins):
-            return len(pins) + int(n is None or n > len(pins))
-        filled = [sum(int(group.block[i]) == b for i in pins) for b in range(group.blocks)]
-        each = group.size // group.blocks
-        return group.blocks * max(pinned + int(each > pinned) for pinned in filled)
-
     def allowed(self, group: ChannelGroup) -> list[int]:
-        """Return every count that this plan and the network allow for a group, ascending.
+        """Return every count that this plan and the network allow for a group.
+
+        Parameters
+        ----------
+        group : ChannelGroup
+            The group, of n filters.
+
+        Returns
+        -------
+        list of int
+            Ascending, 1 to n.
 
         Examples
         --------
@@ -129,7 +105,7 @@ class Plan(BaseModel):
         [4, 8, 10]
         """
         n = group.size
-        return [k for k in range(1, n + 1) if self._refuse(group.name, k, n, group) is None]
+        return [k for k in range(1, n + 1) if refuse_count(self, group.name, k, n, group) is None]
 
     @classmethod
     def uniform(cls, graph: ChannelGraph, keep: float = 0.5, model: str | None = None, **constraints: Any) -> Plan:
@@ -137,14 +113,25 @@ class Plan(BaseModel):
 
         Parameters
         ----------
-        keep : keep ratio k/n, above 0 and at most 1. Where constraints, or the blocks of a grouped convolution, do not
-            allow that count, the nearest one that they allow is taken.
-        constraints : round_to, min, frozen and bounds, see the attributes.
+        graph : ChannelGraph
+            The trace of a network.
+        keep : float, default 0.5
+            Keep ratio k/n, above 0 and at most 1. If constraints, or the blocks of a grouped convolution, do not allow
+            that count, the nearest allowed one is taken.
+        model : str, optional
+            The network's name, to be stored in the plan.
+        **constraints : int, tuple or dict
+            round_to, min, frozen and bounds, see the attributes.
+
+        Returns
+        -------
+        Plan
+            With a count for every group that can be clustered.
 
         Raises
         ------
         PDCError
-            `keep` is outside (0, 1], a constraint is not valid or names a group that is not there.
+            If `keep` is outside (0, 1], or a constraint is not valid or names a group that does not exist.
         """
         if not 0 < keep <= 1:
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
@@ -162,22 +149,46 @@ class Plan(BaseModel):
         return {name: k / self.sizes[name] for name, k in self.counts.items() if name in self.sizes}
 
     def replace(self, counts: Mapping[str, int]) -> Plan:
-        """Return a plan with some counts changed; the others stay. A group whose count changes forgets `hand`."""
+        """Return a plan with some counts changed; the others stay. A group whose count changes forgets `hand`.
+
+        Parameters
+        ----------
+        counts : mapping of str to int
+            The new counts, by the name of the group.
+
+        Returns
+        -------
+        Plan
+            The new plan.
+
+        Raises
+        ------
+        PDCError
+            If a count is not allowed.
+        """
         hand = {name: labels for name, labels in self.hand.items() if counts.get(name) in (None, self.counts.get(name))}
         changed = {"counts": {**self.counts, **counts}, "hand": hand}
         return parse_plan({**self.model_dump(), **changed}, "the changed plan")
 
     def constrain(self, graph: ChannelGraph, **constraints: Any) -> Plan:
-        """Return a plan under other constraints; counts that these do not allow go to the nearest that they do.
+        """Return a plan under other constraints; counts that these do not allow become the nearest that they do.
 
         Parameters
         ----------
-        constraints : round_to, min, frozen and bounds, see the attributes; those not given stay as they are.
+        graph : ChannelGraph
+            The trace of the network.
+        **constraints : int, tuple or dict
+            round_to, min, frozen and bounds, see the attributes; those not given stay as they are.
+
+        Returns
+        -------
+        Plan
+            The new plan.
 
         Raises
         ------
         PDCError
-            A constraint is not valid, or leaves a group no count at all.
+            If a constraint is not valid, or leaves a group no count at all.
         """
         empty = parse_plan({**self.model_dump(), **constraints, "counts": {}, "hand": {}}, "the changed plan")
         wanted = {g.name: self.counts.get(g.name, g.size) for g in graph.clusterable}
@@ -186,12 +197,24 @@ class Plan(BaseModel):
         return parse_plan({**empty.model_dump(), "counts": counts, "hand": hand}, "the changed plan").check(graph)
 
     def nearest(self, group: ChannelGroup, wanted: float) -> int:
-        """Return the count nearest to `wanted` that this plan and the network allow; of two, the smaller.
+        """Return the count nearest to a number that this plan and the network allow; of two, the smaller.
+
+        Parameters
+        ----------
+        group : ChannelGroup
+            The group, of n filters.
+        wanted : float
+            The number.
+
+        Returns
+        -------
+        int
+            1 to n.
 
         Raises
         ------
         PDCError
-            No count meets all constraints.
+            If no count meets all constraints.
 
         Examples
         --------
@@ -206,32 +229,25 @@ class Plan(BaseModel):
         return min(allowed, key=lambda k: (abs(k - wanted), k))
 
     def check(self, graph: ChannelGraph) -> Plan:
-        """Return the plan if every line of it fits the graph; raise with all that differs otherwise.
+        """Return the plan if it fits the graph in every point; otherwise raise with all that differs.
+
+        Parameters
+        ----------
+        graph : ChannelGraph
+            The trace of a network.
+
+        Returns
+        -------
+        Plan
+            The same plan.
 
         Raises
         ------
         PDCError
-            A group does not exist, is frozen or has another size, a count is out of range or does not divide into the
-            group's blocks, or the plan was made under another residual treatment.
+            If a group does not exist, is frozen or has another size, a count is out of range or no multiple of the
+            group's blocks, or the plan was made with another residual treatment.
         """
-        if self.residual != graph.residual:
-            raise PDCError(
-                f"This plan treats residual sums as {self.residual!r}, but the network was traced as "
-                f"{graph.residual!r}; trace it with residual={self.residual!r}."
-            )
-        groups = {g.name: g for g in graph.groups}
-        named = {
-            **self.sizes, **self.counts, **self.bounds, **dict.fromkeys(self.frozen), **self.hand, **self.pinned
-        }  # fmt: skip
-        wrong = [line for name in named if (line := _misfit(name, self, groups.get(name)))]
-        if wrong:
-            more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            known = ", ".join(g.name for g in graph.clusterable[:4])
-            made_for = f" (it was made for {self.model})" if self.model else ""
-            raise PDCError(
-                f"This plan does not fit the network{made_for}: {'; '.join(wrong[:5])}{more}. "
-                f"The network's groups are {known}, ...; make a plan from this network, for example with Plan.uniform."
-            )
+        check_fit(self, graph)
         return self
 
     def to_json(self) -> str:
@@ -239,33 +255,64 @@ class Plan(BaseModel):
         return self.model_dump_json(indent=2)
 
     def to_yaml(self) -> str:
-        """Return the plan as YAML, without what is left at its default."""
+        """Return the plan as YAML, without the values that have their defaults."""
         return to_yaml(self.model_dump(mode="json", exclude_defaults=True))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         """Read a plan from JSON or YAML text.
 
+        Parameters
+        ----------
+        text : str or bytes
+            The text; bytes are UTF-8.
+
+        Returns
+        -------
+        Plan
+            The plan.
+
         Raises
         ------
         PDCError
-            The text is neither, or is not a plan.
+            If the text is neither, or is not a plan.
         """
         return parse_plan(parse(text), "this text")
 
     def save(self, path: str | Path) -> None:
-        """Write the plan, as YAML where the file's name ends in .yaml or .yml, as JSON otherwise."""
+        """Write the plan, as YAML if the file's name ends in .yaml or .yml, as JSON otherwise.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its folder has to exist.
+
+        Raises
+        ------
+        PDCError
+            If the file cannot be written.
+        """
         yaml = Path(path).suffix.lower() in (".yaml", ".yml")
-        Path(path).write_text(self.to_yaml() if yaml else self.to_json() + "\n", encoding="utf-8")
+        write_whole(path, self.to_yaml() if yaml else self.to_json() + "\n", durable=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
         """Read a plan file, JSON or YAML.
 
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        Plan
+            The plan.
+
         Raises
         ------
         PDCError
-            The file cannot be read or is not a plan.
+            If the file cannot be read or is not a plan.
         """
         try:
             text = Path(path).read_bytes()
@@ -274,24 +321,26 @@ class Plan(BaseModel):
         return parse_plan(parse(text), str(path))
 
 
-def _misfit(name: str, plan: Plan, group: ChannelGroup | None) -> str | None:
-    """Return in words how one line of a plan does not fit, or None."""
-    if group is None:
-        return f"there is no group {name!r}"
-    if group.frozen is not None:
-        return f"group {name!r} is frozen ({group.frozen})"
-    n, k = plan.sizes.get(name), plan.counts.get(name, group.size)
-    if n is not None and n != group.size:
-        return f"group {name!r} has {group.size} filters, the plan says {n}"
-    if (labels := plan.hand.get(name)) is not None and len(labels) != group.size:
-        return f"group {name!r} has {group.size} filters, the clusters by hand name {len(labels)}"
-    if any(i >= group.size for i in plan.pinned.get(name, ())):
-        return f"group {name!r} has filters 0 to {group.size - 1}, pinned is {max(plan.pinned[name])}"
-    return plan._refuse(name, k, group.size, group)
-
-
 def parse_plan(raw: Any, source: str) -> Plan:
-    """Return a validated plan from plain data; `source` names where it came from in the error."""
+    """Return a validated plan from plain data.
+
+    Parameters
+    ----------
+    raw : dict
+        The attributes of a `Plan`.
+    source : str
+        Where they came from, for the error.
+
+    Returns
+    -------
+    Plan
+        The plan.
+
+    Raises
+    ------
+    PDCError
+        If the data is not a plan.
+    """
     if not isinstance(raw, dict):
         raise PDCError(f"{source} is not a plan: expected a mapping with 'counts', got {type(raw).__name__}.")
     try:
@@ -299,5 +348,5 @@ def parse_plan(raw: Any, source: str) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise PDCError(f"{source} is not a valid plan: {f'{where}: ' if where else ''}{said}.") from error
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise PDCError(f"{source} is not a valid plan: {f'{where}: ' if where else ''}{message}.") from error

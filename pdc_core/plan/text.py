@@ -9,12 +9,22 @@ from pdc_core.errors import PDCError
 
 
 def parse(text: str | bytes) -> Any:
-    """Return what a JSON or YAML text says, as plain data.
+    """Return the content of a JSON or YAML text as plain data.
+
+    Parameters
+    ----------
+    text : str or bytes
+        The text; bytes are UTF-8.
+
+    Returns
+    -------
+    object
+        Dicts, lists, strings and numbers.
 
     Raises
     ------
     PDCError
-        The text is neither.
+        If the text is neither.
 
     Examples
     --------
@@ -36,7 +46,17 @@ def parse(text: str | bytes) -> Any:
 
 
 def to_yaml(content: dict[str, Any]) -> str:
-    """Write plain data as YAML that a person can edit: one line a group, long lists on one line.
+    """Write plain data as YAML that a person can edit: one line per group, long lists on one line.
+
+    Parameters
+    ----------
+    content : dict
+        Plain data.
+
+    Returns
+    -------
+    str
+        YAML.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """How fast tied filters learn: gradients averaged, as the projection implies, or summed, as in the folded network.
 
 The folded filter w stands for m tied copies whose gradients add up; averaging them is a learning rate m times smaller.
-The folded reader V' = V M is the sum of m columns that all receive the same gradient; a rate m times larger.
+The folded reader V' = V M is the sum of m columns that all receive the same gradient: a learning rate m times larger.
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
+from pdc_core.clustering.labels import cluster_count, merged_groups
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis, output_axes
 
 
 class SummedGradients:
-    """One group's parameters bound to its labels, so that tied filters move as the folded network's would.
+    """One group's parameters bound to its labels, so that tied filters move as those of the folded network would.
 
     With strength s, for filters, biases and norms: g <- (1-s) g + s M M^T g, and for the columns that read a cluster
-    of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay do to V M and to one filter of
-    a cluster what they would do to the folded network.
+    of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay change V M and one filter per
+    cluster as they would change the folded network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; its gradients are changed by `apply_`.
+    group : ChannelGroup
+        The group, of n filters.
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
     """
 
     def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray) -> None:
@@ -40,16 +50,16 @@ class SummedGradients:
             assert isinstance(module.weight, Tensor)
             self.readers.append((module.weight, _scale(module, part.channels, sizes)))
         self.a = torch.as_tensor(labels, device=self.writers[0][0].device)
-        self.k = int(labels.max()) + 1
+        self.k = cluster_count(labels)
 
     @torch.no_grad()
     def apply_(self, strength: float, of: Collection[Tensor] | None = None) -> None:
-        """Change the gradients that backward left, in place.
+        """Change the gradients that the backward pass left, in place.
 
         Parameters
         ----------
-        strength : float, 0 to 1
-            s.
+        strength : float
+            s, 0 to 1.
         of : set of Parameter, optional
             Only the gradients of these; by default all.
         """
@@ -78,6 +88,26 @@ def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
 
 
 def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> list[SummedGradients]:
-    """Bind labels to a network's gradients. Groups that merge nothing are left out."""
-    checked = check_labels(graph, labels)
-    return [SummedGradients(model, graph.group(name), a) for name, a in checked.items() if a.max() + 1 < len(a)]
+    """Bind labels to a network's gradients. Groups that merge nothing are left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group.
+
+    Returns
+    -------
+    list of SummedGradients
+        One per group.
+
+    Raises
+    ------
+    PDCError
+        If the labels do not fit the graph.
+    """
+    merged = merged_groups(check_labels(graph, labels))
+    return [SummedGradients(model, graph.group(name), a) for name, a in merged.items()]

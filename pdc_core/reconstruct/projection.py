@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
+from pdc_core.clustering.labels import cluster_count, merged_groups
+from pdc_core.clustering.spread import centroids
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors
@@ -18,36 +20,27 @@ Weights = Literal["norm", "uniform", "medoid"]
 HALF = (torch.float16, torch.bfloat16)
 
 
-def centroids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
-    """Return the weighted mean of every cluster, C = (M^T D M)^-1 M^T D t.
+def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
+    """Return a D by which one filter per cluster counts: 1 for the medoid of every cluster, 0 for its other members.
+
+    The medoid minimises sum_j d_j ||t_i - t_j||^2 over its cluster; equivalently, it is the member nearest to the
+    weighted mean. Of equals the first counts.
 
     Parameters
     ----------
-    t : (n, m), one row a channel.
-    a : labels (n,), 0..k-1, none empty.
-    d : diagonal of D, (n,); a cluster of total weight 0 counts as uniform.
+    t : Tensor, shape (n, m)
+        One row per channel.
+    a : Tensor of int64, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+    k : int
+        Number of clusters.
+    d : Tensor, shape (n,)
+        Diagonal of D, 0 or more; a cluster of total weight 0 counts as uniform.
 
     Returns
     -------
-    (k, m).
-
-    Examples
-    --------
-    >>> t, a = torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([0, 0, 1])
-    >>> centroids(t, a, 2, torch.ones(3)).tolist()
-    [[2.0], [8.0]]
-    """
-    total = torch.zeros(k, dtype=d.dtype, device=d.device).index_add_(0, a, d)  # the diagonal of M^T D M
-    d = torch.where(total[a] > 0, d, torch.ones_like(d))
-    share = d / torch.zeros_like(total).index_add_(0, a, d)[a]  # each filter's share of its cluster, sums to 1
-    return t.new_zeros(k, t.shape[1]).index_add_(0, a, share[:, None] * t)
-
-
-def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
-    """Return 1 for the medoid of every cluster and 0 for its other members, (n,): with it, D picks one filter.
-
-    The medoid has the least sum_j d_j ||t_i - t_j||^2 over its cluster, which is to be nearest to the weighted mean.
-    Parameters are those of `centroids`; of equals the first counts.
+    Tensor, shape (n,)
+        k ones, the rest zeros.
 
     Examples
     --------
@@ -63,29 +56,51 @@ def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
 
 
 class GroupProjection:
-    """One group's tensors bound to its labels: what `reconstruct_` does at every step of a run, prepared once.
+    """One group's tensors bound to its labels: prepared once, so that every step of a run can reconstruct quickly.
 
-    The rows of W, bias, gamma, beta, mu and var of every producer and norm stand side by side in one matrix
-    (n, m), so that one projection ties them all.
+    The rows of W, bias, gamma, beta, mu and var of every producer and norm stand side by side in one matrix (n, m), so
+    that one projection ties them all.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; `apply_` and `unpack_` change it.
+    group : ChannelGroup
+        The group, of n filters.
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+    weights : {"norm", "uniform", "medoid"}, default "norm"
+        D, see `reconstruct_`.
+
+    Raises
+    ------
+    PDCError
+        If `weights` is unknown.
     """
 
     def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray, weights: Weights = "norm") -> None:
         if weights not in get_args(Weights):
             raise PDCError(
                 f"weights={weights!r}: filters are weighted by 'norm' (their squared norms), 'uniform', or 'medoid' "
-                "(the one that is nearest to its cluster's mean counts alone)."
+                "(only the one nearest to its cluster's mean counts)."
             )
         self.group, self.weights = group, weights
         self.tensors = channel_tensors(model, group)
         device = self.tensors[0].tensor.device
         self.a = torch.as_tensor(labels, device=device)
-        self.k = int(self.a.max()) + 1
+        self.k = cluster_count(labels)
         self.index = [_index(t) for t in self.tensors]
         ends = np.cumsum([t.width for t in self.tensors])
         self.filters = [slice(end - t.width, end) for t, end in zip(self.tensors, ends, strict=True) if t.is_filter]
 
     def extend(self, optimizer_slots: list[ChannelTensor]) -> None:
-        """Tie further tensors of the same layout too, such as momentum; they do not count in D."""
+        """Tie further tensors of the same layout too, such as momentum; they do not count in D.
+
+        Parameters
+        ----------
+        optimizer_slots : list of ChannelTensor
+            Tensors with one row per channel of the group.
+        """
         self.tensors += optimizer_slots
         self.index += [_index(t) for t in optimizer_slots]
 
@@ -99,7 +114,13 @@ class GroupProjection:
         return matrix.float() if matrix.dtype in HALF else matrix
 
     def unpack_(self, matrix: Tensor) -> None:
-        """Write a matrix (n, m) back into the tensors."""
+        """Write a matrix back into the tensors.
+
+        Parameters
+        ----------
+        matrix : Tensor, shape (n, m)
+            As `pack` returns it.
+        """
         for t, index, columns in zip(
             self.tensors, self.index, matrix.split([t.width for t in self.tensors], dim=1), strict=True
         ):
@@ -111,7 +132,18 @@ class GroupProjection:
                 view.index_copy_(0, index, rows.to(view.dtype))
 
     def d(self, matrix: Tensor) -> Tensor:
-        """Return the diagonal of D, (n,): squared norms of the filters summed over producers, ones, or the medoids."""
+        """Return the diagonal of D: squared norms of the filters summed over producers, ones, or the medoids.
+
+        Parameters
+        ----------
+        matrix : Tensor, shape (n, m)
+            As `pack` returns it.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+            0 or more.
+        """
         if self.weights == "uniform":
             return matrix.new_ones(len(matrix))
         filters = torch.cat([matrix[:, columns] for columns in self.filters], dim=1)
@@ -119,12 +151,29 @@ class GroupProjection:
         return medoids(filters, self.a, self.k, norms) if self.weights == "medoid" else norms
 
     def project(self, matrix: Tensor) -> Tensor:
-        """Return P t: rows of one cluster are identical to the last bit."""
+        """Return P t: rows of one cluster are identical to the last bit.
+
+        Parameters
+        ----------
+        matrix : Tensor, shape (n, m)
+            t, as `pack` returns it.
+
+        Returns
+        -------
+        Tensor, shape (n, m)
+            P t.
+        """
         return centroids(matrix, self.a, self.k, self.d(matrix))[self.a]
 
     @torch.no_grad()
     def apply_(self, strength: float) -> None:
-        """t <- (1-s) t + s P t, in place."""
+        """Reconstruct the group in place, t <- (1-s) t + s P t.
+
+        Parameters
+        ----------
+        strength : float
+            s, 0 to 1.
+        """
         t = self.pack()
         pt = self.project(t)
         self.unpack_(pt if strength >= 1 else torch.lerp(t, pt, strength))
@@ -139,11 +188,31 @@ def _index(t: ChannelTensor) -> Tensor | None:
 def tie(
     model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], weights: Weights = "norm"
 ) -> list[GroupProjection]:
-    """Bind labels to a network, for many reconstructions in a row. Groups that merge nothing are left out."""
-    checked = check_labels(graph, labels)
-    return [
-        GroupProjection(model, graph.group(name), a, weights) for name, a in checked.items() if a.max() + 1 < len(a)
-    ]
+    """Bind labels to a network, for many reconstructions in a row. Groups that merge nothing are left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group.
+    weights : {"norm", "uniform", "medoid"}, default "norm"
+        D, see `reconstruct_`.
+
+    Returns
+    -------
+    list of GroupProjection
+        One per group.
+
+    Raises
+    ------
+    PDCError
+        If the labels do not fit the graph, or `weights` is unknown.
+    """
+    merged = merged_groups(check_labels(graph, labels))
+    return [GroupProjection(model, graph.group(name), a, weights) for name, a in merged.items()]
 
 
 def reconstruct_(
@@ -159,16 +228,27 @@ def reconstruct_(
 
     Parameters
     ----------
-    model, graph : the network and its trace. The network is changed.
-    labels : {group name: int array (n,)}; groups that are absent are left alone.
-    strength : s, 0 (nothing happens) to 1 (tied).
-    weights : D is "norm" (each filter's squared norm, summed over the group's producers), "uniform", or "medoid": 1 for
-        the filter nearest to its cluster's mean (weighted by norm), which the others then move to, 0 for them.
+    model : nn.Module
+        The network; it is changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group; groups that are absent are left alone.
+    strength : float, default 1.0
+        s, 0 (nothing happens) to 1 (tied).
+    weights : {"norm", "uniform", "medoid"}, default "norm"
+        D: each filter's squared norm, summed over the group's producers; ones; or 1 for the filter nearest to its
+        cluster's mean (weighted by norm), which the others then move to, and 0 for them.
+
+    Returns
+    -------
+    nn.Module
+        The same network.
 
     Raises
     ------
     PDCError
-        Labels do not fit the graph, the strength is outside [0, 1], or `weights` is unknown.
+        If the labels do not fit the graph, the strength is outside [0, 1], or `weights` is unknown.
 
     Source: PDC's reconstruction (doi 10.1016/j.imavis.2023.104743, abstract); tying the norms and D are our choice.
     """
@@ -186,14 +266,44 @@ def deviation(
 ) -> float:
     """Return how far the filters are from their centroids: sqrt(sum ||w - Pw||^2 / sum ||w||^2).
 
-    0 when every cluster is tied, 1 when the centroids are all zero. Parameters are those of `reconstruct_`.
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to array of int, shape (n,)
+        By the name of the group.
+    weights : {"norm", "uniform", "medoid"}, default "norm"
+        D, see `reconstruct_`.
+
+    Returns
+    -------
+    float
+        0 when every cluster is tied, 1 when the centroids are all zero.
+
+    Raises
+    ------
+    PDCError
+        If the labels do not fit the graph, or `weights` is unknown.
     """
     return deviation_of_bound(tie(model, graph, labels, weights))
 
 
 @torch.no_grad()
 def deviation_of_bound(ties: list[GroupProjection]) -> float:
-    """Return the `deviation` of groups that are bound to their labels already."""
+    """Return the `deviation` of groups that are bound to their labels already.
+
+    Parameters
+    ----------
+    ties : list of GroupProjection
+        As `tie` returns them.
+
+    Returns
+    -------
+    float
+        0 when every cluster is tied, 1 when the centroids are all zero.
+    """
     away = total = 0.0
     for each in ties:
         t = each.pack()

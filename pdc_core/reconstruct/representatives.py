@@ -1,7 +1,7 @@
-"""Merging that loses little: one filter stands for those that join it, and the readers are solved for those that stay.
+"""Merging with little loss: one filter stands for those that join it, and the readers are refitted to those that stay.
 
-The clusters stay what they are, tied and folded exactly. Only the readers' columns, which channel addition alone would
-leave at the sum over the cluster, become those that give back best what the readers saw before.
+The clusters stay as they are, tied and folded exactly. Only the readers' columns change: channel addition alone would
+leave them at the sum over the cluster; here they are solved to recover best what the readers received before.
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import FloatArray, IntArray, ReaderCovariances, canonical
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
+from pdc_core.clustering.labels import cluster_count, first_members
 from pdc_core.clustering.vectors import reader_kernels
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import channel_tensors, input_axis
 
 
 def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
-    """Return R (n, k) with the least E||x - R x_S||^2: R = C_(:,S) C_(S,S)^-1.
+    """Return R that minimises E||x - R x_S||^2: R = C_(:,S) C_(S,S)^-1.
 
     Parameters
     ----------
-    c : covariance of the channels, (n, n), float64.
-    stays : the channels S that stay, (k,). Readers become V' = V R, which is V M where the channels of a cluster are
-        equal. A ridge of 1e-8 of the mean variance holds where channels are silent.
+    c : Tensor, shape (n, n), float64
+        Covariance of the channels.
+    stays : Tensor of int64, shape (k,)
+        The channels S that stay.
+
+    Returns
+    -------
+    Tensor, shape (n, k), float64
+        R. Readers become V' = V R, which is V M if the channels of a cluster are equal. A ridge of 1e-8 of the mean
+        variance keeps R finite if channels are silent.
 
     Examples
     --------
@@ -46,28 +54,38 @@ def merge_filters_(
     k: int,
     now: IntArray | None = None,
 ) -> tuple[IntArray, IntArray]:
-    """Merge a group's filters down to k within their clusters, and solve the readers for those that stay. In place.
+    """Merge a group's filters down to k within their clusters, and refit the readers to those that stay. In place.
 
-    Filters go one by one, those that the others replace best first (`elimination_order`); the tensors of each become
-    those of the one that it joins, and readers V become V' = V R, shared out equally over the columns of a cluster.
+    Filters are removed one by one, first those that the others replace best (`elimination_order`). The tensors of each
+    become those of the filter that it joins, and readers V become V' = V R, shared equally over a cluster's columns.
 
     Parameters
     ----------
-    model : the network; where `now` is given, filters that share a cluster of it are tied.
-    moment : the group's channels measured on that network.
-    labels : the clusters of the end, (n,); filters merge within them only.
-    k : how many different filters are left, from the number of clusters of `labels` to n; in a group with blocks, a
-        multiple of their number, and every block keeps equally many.
-    now : clusters that are tied already, within those of `labels`; by default every filter is alone.
+    model : nn.Module
+        The network, changed in place; if `now` is given, filters that share a cluster of it are tied.
+    group : ChannelGroup
+        The group, of n filters.
+    moment : ReaderCovariances
+        The group's channels measured on that network.
+    labels : array of int, shape (n,)
+        The final clusters; filters merge only within them.
+    k : int
+        Different filters to leave, from the number of clusters of `labels` to n; in a group with blocks, a multiple of
+        their number, and every block keeps equally many.
+    now : array of int, shape (n,), optional
+        Clusters that are tied already, within those of `labels`; by default every filter is alone.
 
     Returns
     -------
-    The clusters that are tied now, canonical, (n,), and the representative of each, (k,).
+    labels_now : array of int64, shape (n,)
+        The clusters that are tied now, canonical.
+    representatives : array of int64, shape (k,)
+        The filter that stands for each of them.
 
     Source: our choice. Least-squares readers after channel selection: He et al., arXiv 1707.06168.
     """
     now = np.arange(group.size) if now is None else canonical(now)
-    first = np.unique(now, return_index=True)[1]  # one filter of every tied cluster speaks for it
+    first = first_members(now)  # one filter of every tied cluster speaks for it
     v = np.zeros((len(first), reader_kernels(model, group).shape[1]))
     np.add.at(v, now, reader_kernels(model, group))
     c = [each[first][:, first] for each in moment.covariances]
@@ -89,7 +107,7 @@ def _block(group: ChannelGroup) -> IntArray:
 
 def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:
     """Return the filters that stay, as many in every block."""
-    blocks = int(block.max()) + 1
+    blocks = cluster_count(block)
     stays = []
     for b in range(blocks):
         own = np.flatnonzero(block == b)
@@ -109,9 +127,12 @@ def _solve_reader_(module: nn.Module, channels: IntArray, now: IntArray, merged:
 
     Parameters
     ----------
-    channels : (n,) or (n, m), input positions of each channel.
-    now, merged : labels (n,) before and after.
-    solution : R, (clusters before, clusters after).
+    channels : array of int, shape (n,) or (n, m)
+        Input positions of each channel.
+    now, merged : array of int, shape (n,)
+        Labels before and after.
+    solution : Tensor, shape (clusters before, clusters after)
+        R.
     """
     weight = module.weight
     assert isinstance(weight, Tensor)
@@ -140,7 +161,17 @@ def _solve_reader_(module: nn.Module, channels: IntArray, now: IntArray, merged:
 
 @torch.no_grad()
 def copy_filters_(model: nn.Module, group: ChannelGroup, source: IntArray) -> None:
-    """Make channel i of a group a copy of channel source[i], in all that it computes with. In place."""
+    """Make channel i of a group a copy of channel source[i], in every tensor that it computes with. In place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, changed in place.
+    group : ChannelGroup
+        The group, of n filters.
+    source : array of int, shape (n,)
+        Channels of the group, 0 to n - 1.
+    """
     for t in channel_tensors(model, group):
         rows = t.tensor.index_select(t.axis, torch.from_numpy(t.channels[source]).to(t.tensor.device))
         t.tensor.index_copy_(t.axis, torch.from_numpy(t.channels).to(t.tensor.device), rows)

@@ -1,6 +1,6 @@
-"""Schedules: how the strength s rises over a run. Progress of the run and tied_after (0 to 1) in, strength out.
+"""Schedules: how the strength s rises over a run, from the progress of the run (0 to 1).
 
-The abstracts that we know give none, so that all of them are our choice.
+The abstracts that we know give no schedule; all of these are our choice.
 """
 
 from __future__ import annotations
@@ -15,10 +15,34 @@ SCHEDULES: dict[str, Variant[..., Any]] = {}
 
 
 def progressive(progress: float, tied_after: float) -> float:
-    """s = min(1, progress/tied_after)^3: gently at first, tied after `tied_after` of the run."""
+    """s = min(1, progress/tied_after)^3: gently at first, tied after `tied_after` of the run.
+
+    Parameters
+    ----------
+    progress : float
+        Share of the run that is done, 0 to 1.
+    tied_after : float
+        Share of the run after which filters are tied, above 0, at most 1.
+
+    Returns
+    -------
+    float
+        s, 0 to 1.
+    """
     return 1.0 if progress >= tied_after else (progress / tied_after) ** 3
 
 
 def tied(progress: float, tied_after: float) -> float:
-    """s = 1: tied from the first step on."""
+    """s = 1: tied from the first step on.
+
+    Parameters
+    ----------
+    progress, tied_after : float
+        Not used; see `progressive`.
+
+    Returns
+    -------
+    float
+        1.
+    """
     return 1.0

@@ -7,14 +7,13 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from pdc_core.clustering import Labels
+from pdc_core.clustering.assignment import deal
 from pdc_core.costs import cost, plan_cost
 from pdc_core.data import Data
-from pdc_core.graph import ChannelGraph, trace
+from pdc_core.graph import trace
 from pdc_core.plan import Plan
 from pdc_core.train.evaluation import evaluate
 from pdc_core.train.loop import Loop
@@ -76,7 +75,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
-        task = PDCTask(teacher, graph, _dealt(graph, plan), tied)
+        task = PDCTask(teacher, graph, deal(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
     timed = list(loop.trial(task, TIMED + 2))
@@ -102,19 +101,6 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         memory=_memory(loop.device),
         device=str(loop.device),
     )
-
-
-def _dealt(graph: ChannelGraph, plan: Plan) -> Labels:
-    """Return clusters of the right number for every group, filled in turn within each block."""
-    labels: Labels = {}
-    plan.check(graph)
-    for group in graph.clusterable:
-        each = plan.counts.get(group.name, group.size) // group.blocks
-        labels[group.name] = np.zeros(group.size, dtype=np.int64)
-        for b in range(group.blocks):
-            members = np.flatnonzero(group.block == b) if group.blocks > 1 else np.arange(group.size)
-            labels[group.name][members] = b * each + np.arange(len(members)) % each
-    return labels
 
 
 def _memory(device: torch.device) -> int:

@@ -57,7 +57,7 @@ def test_port_address_and_further_options_are_handed_on() -> None:
 
 
 def test_an_installed_package_without_the_app_says_where_it_is(tmp_path: Path) -> None:
-    with pytest.raises(pdc.PDCError, match=r"The app is not installed: there is no app\.py.* pip install -e"):
+    with pytest.raises(pdc.PDCError, match=r"The app is not installed: there is no app\.py.*`pip install -e"):
         app_command(8501, "localhost", [], path=tmp_path / "app.py")
 
 

@@ -115,7 +115,7 @@ def test_weights_that_are_not_finite_are_refused(file: Path, folded: nn.Module) 
     ("change", "said"),
     [
         ({"format": 99}, "format 99"),
-        ({"card": None}, "class of its own"),
+        ({"card": None}, "class that PDC does not have"),
         ({"card": {"model": "os.system"}}, "does not say"),
         ({"folds": "all"}, "damaged"),
         (

@@ -8,12 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 import typer
 
 import pdc_core as pdc
+from pdc_core.baselines import methods
 from pdc_core.cli import app
+from pdc_core.losses import formulas
+from pdc_core.reconstruct import SCHEDULES, TyingInput, tying
 from pdc_core.train import Training
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +36,7 @@ FOLDER = re.compile(r"`((?:pdc_core|ui|pages|tests|benchmarks|docs|notebooks|rec
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 COMMAND = re.compile(r"(?:^|[`\s])(?:pdc|python -m pdc_core|-m pdc_core) ([a-z_]+)(.*)", re.MULTILINE)
 MODULE = re.compile(r"\bpdc_core(?:\.\w+)+")
-SHORT = re.compile(r"\bpdc\.(\w+)")
+SHORT = re.compile(r"(?<![\w/])pdc\.(\w+)")
 
 
 def name_of(path: Path) -> str:
@@ -122,7 +128,7 @@ def test_modules_and_names_that_a_page_names_exist(path):
     text = path.read_text(encoding="utf-8")
     for dotted in set(MODULE.findall(text)):
         assert resolves(dotted), dotted
-    assert not [name for name in SHORT.findall(code_of(path)) if name != "git" and not hasattr(pdc, name)]
+    assert not [name for name in SHORT.findall(code_of(path)) if not hasattr(pdc, name)]
 
 
 def resolves(dotted: str) -> bool:
@@ -133,6 +139,38 @@ def resolves(dotted: str) -> bool:
         parent, _, name = dotted.rpartition(".")
         return "." in dotted and resolves(parent) and hasattr(importlib.import_module(parent), name)
     return True
+
+
+def added_by(diff: str, module: ModuleType) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the names of a module after the added lines of a diff, and the entries that these add to its registry."""
+    lines = [line[1:] for line in diff.splitlines() if line.startswith("+")]
+    entries = [line for line in lines if line.startswith('    "') and "Variant(" in line]
+    names = dict(vars(module))
+    exec("\n".join(line for line in lines if line not in entries), names)
+    return names, eval("{" + "".join(entries) + "}", names)
+
+
+def test_variants_that_the_guide_adds_work(monkeypatch):
+    text = (ROOT / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+    baseline, schedule, loss = re.findall(r"```diff\n(.*?)```", text, re.DOTALL)
+    model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
+    graph = pdc.trace(model, torch.zeros(1, *data.shape))
+    plan = pdc.Plan.uniform(graph, keep=0.5)
+
+    _, entries = added_by(baseline, methods)
+    small = entries["largest_scale"](methods.PruningInput(model, graph, plan, data))
+    assert pdc.cost(small, torch.zeros(1, *data.shape)).macs == pdc.plan_cost(graph, plan).macs
+
+    monkeypatch.setitem(SCHEDULES, "linear", None)  # so that it is gone after the test
+    added_by(schedule, tying)
+    settings = Training(schedule="linear", tied_after=0.5)
+    linear = SCHEDULES["linear"](TyingInput(model, graph, settings, lambda network: pdc.assign(network, graph, plan)))
+    assert [linear.strength_at(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+
+    _, entries = added_by(loss, formulas)
+    f = torch.rand(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert float(entries["cosine"](f, f)) == pytest.approx(0, abs=1e-12)
+    assert float(entries["cosine"](f, -f)) == pytest.approx(2)
 
 
 def test_a_name_that_is_not_there_is_found_out():

@@ -23,6 +23,7 @@ from pdc_core.clustering import (
     filter_vectors,
     filter_weights,
 )
+from pdc_core.clustering.spread import cluster_means, spread_lost
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 from ui.current_plan import network_key
@@ -181,7 +182,7 @@ def filter_table(shown: GroupView) -> pd.DataFrame:
     """Describe each filter: its cluster, norm, distance to the centroid, and with images its activation rate."""
     network, labels, k = shown.network, shown.labels, shown.k
     w, d = vectors_of(network, shown.key, shown.name, shown.vectors), weights_of(network, shown.key, shown.name)
-    centroids = centres(w, labels, d)
+    centroids = cluster_means(w, labels, d)
     table = pd.DataFrame(
         {
             "filter": np.arange(len(labels)),
@@ -201,24 +202,10 @@ def weights_of(_network: Network, key: str, name: str) -> FloatArray:
     return filter_weights(_network.module, _network.graph.group(name))
 
 
-def centres(points: FloatArray, labels: IntArray, d: FloatArray) -> FloatArray:
-    """Return the weighted mean of every cluster, (k, m)."""
-    k = int(labels.max()) + 1
-    d = np.where(np.bincount(labels, d, minlength=k)[labels] > 0, d, 1.0)  # a cluster of total weight 0 is uniform
-    total = np.zeros((k, points.shape[1]))
-    np.add.at(total, labels, d[:, None] * points)
-    return np.asarray(total / np.bincount(labels, d, minlength=k)[:, None])
-
-
 def share_lost(shown: GroupView) -> float:
-    """Return the share of the filters' spread that the shown clusters cannot hold, 0 to 1."""
-    w, d = (
-        vectors_of(shown.network, shown.key, shown.name, shown.vectors),
-        weights_of(shown.network, shown.key, shown.name),
-    )
-    everything = np.zeros(len(w), dtype=np.int64)
-    lost, spread = (float((d * ((w - centres(w, a, d)[a]) ** 2).sum(axis=1)).sum()) for a in (shown.labels, everything))
-    return lost / spread if spread > 0 else 0.0
+    """Return the share of the filters' spread that the shown clusters do not explain, 0 to 1."""
+    w = vectors_of(shown.network, shown.key, shown.name, shown.vectors)
+    return spread_lost(w, shown.labels, weights_of(shown.network, shown.key, shown.name))
 
 
 @st.cache_data(show_spinner="Running the network", max_entries=64)

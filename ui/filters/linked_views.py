@@ -8,9 +8,10 @@ import numpy as np
 import streamlit as st
 
 from pdc_core import charts
+from pdc_core.clustering.spread import cluster_means
 from ui.components import component
 from ui.drawing import picture_format
-from ui.filters.group_view import GroupView, centres, filter_table, sheet, weights_of, whole_kernels
+from ui.filters.group_view import GroupView, filter_table, sheet, weights_of, whole_kernels
 from ui.filters.selection import VIEWS, chosen, last_turn, take_table, take_views, widget_key
 from ui.network import FilterMap
 
@@ -28,7 +29,7 @@ def draw_views(shown: GroupView, drawn: FilterMap, method: str, highlight: int |
 def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
     """Return what `linked_views.js` draws of a group; `centres` holds (x, y, cluster) of clusters of more than one."""
     labels, sizes = shown.labels, np.bincount(shown.labels)
-    middle = centres(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
+    middle = cluster_means(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
     title = f"{shown.name}: {len(labels)} filters in {shown.k} clusters, {method}"
     return {
         "group": shown.name,

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pdc_core.durations import duration
 from pdc_core.runs import Run
 from ui.network import Network
 
@@ -92,15 +93,6 @@ def training_points(run: Run) -> pd.DataFrame:
 def evaluations(run: Run) -> pd.DataFrame:
     """Return the evaluation events, columns epoch and val_accuracy."""
     return _events(run, "evaluation", ["epoch", "val_accuracy"])
-
-
-def duration(seconds: float) -> str:
-    """Write a time in words, such as 40 s or 3 min 20 s."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
 
 
 def _events(run: Run, kind: str, columns: list[str]) -> pd.DataFrame:

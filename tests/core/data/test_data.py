@@ -299,7 +299,7 @@ WRONG_ARRAYS = {
     "far gap": ({"y_train": np.where(np.arange(40) % 4 == 2, 2**30, np.arange(40) % 4)}, "none is 2"),
     "class only in test": ({"y_test": np.full(8, 4)}, "label 4, but y_train ends at 3"),
     "sizes differ": ({"x_test": np.zeros((8, 7, 7, 3), np.uint8)}, r"\(3, 6, 7\) in x_train, \(3, 7, 7\)"),
-    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "one class only"),
+    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "only one class"),
     "one image a class": (
         {"x_train": np.zeros((2, 6, 7, 3), np.uint8), "y_train": np.arange(2), "y_test": np.zeros(8, int)},
         "give more examples",

@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_laid_out_right_is_refused(
 def test_a_class_that_was_never_taught_is_refused(tmp_path: Path) -> None:
     make(tmp_path, {"train": 2, "val": 1})
     (tmp_path / "val" / "eel").mkdir()
-    with pytest.raises(pdc.PDCError, match="a class 'eel' that train/ has not"):
+    with pytest.raises(pdc.PDCError, match="a class 'eel' that train/ does not have"):
         pdc.load_data(f"folder:{tmp_path}")
 
 

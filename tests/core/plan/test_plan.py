@@ -57,7 +57,7 @@ def test_a_plan_for_another_network_is_refused_with_what_differs(graph: pdc.Chan
 
 
 def test_another_size_is_refused(graph: pdc.ChannelGraph) -> None:
-    with pytest.raises(pdc.PDCError, match="group '0' has 6 filters, the plan says 16"):
+    with pytest.raises(pdc.PDCError, match="group '0' has 6 filters, but 16 in the plan"):
         pdc.Plan(counts={"0": 2}, sizes={"0": 16}).check(graph)
 
 

@@ -82,3 +82,12 @@ def test_a_report_names_the_last_epoch_and_the_best_and_looks_at_the_test_split_
     assert report["best"]["val_accuracy"] == max(accuracies)
     chosen = result.best or result.folded
     assert report["best"]["test_accuracy"] == pdc.evaluate(chosen, DIGITS, DIGITS.test).accuracy
+
+
+def test_progress_counts_the_images_and_changes_nothing() -> None:
+    data = numbered(50, 10)
+    model = Fixed(torch.randn(50, 10, generator=torch.Generator().manual_seed(0))).eval()
+    told: list[tuple[int, int]] = []
+    found = pdc.evaluate(model, data, data.test, 20, progress=lambda done, in_all: told.append((done, in_all)))
+    assert told == [(20, 50), (40, 50), (50, 50)]
+    assert found.accuracy == pdc.evaluate(model, data, data.test).accuracy

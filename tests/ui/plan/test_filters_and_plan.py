@@ -239,7 +239,8 @@ def test_the_python_of_a_plan_builds_that_plan(opened: Open) -> None:  # noqa: F
     found: dict[str, object] = {}
     exec(lines, found)
     assert found["plan"] == plan
-    assert command(network) == "python -m pdc_core distil --model resnet20 --data digits --plan plan.json"
+    expected = "pdc distil --model resnet20 --data digits --plan plan.json --epochs 8 --seed 0"
+    assert command(network, plan) == expected
 
 
 def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_name() -> None:
@@ -247,9 +248,10 @@ def test_the_command_says_which_weights_and_a_folder_where_the_data_has_only_a_n
     from ui.plan.files import command, python
 
     network = load_network("resnet18", "imagenet", "random")
-    start = "python -m pdc_core distil --model resnet18 --data folder:IMAGENET"
-    assert command(network) == f"{start} --weights random --plan plan.json"
-    assert "data='folder:IMAGENET', weights=False)" in python(network, pdc.Plan.uniform(network.graph, 0.5))
+    plan = pdc.Plan.uniform(network.graph, 0.5)
+    start = "pdc distil --model resnet18 --data folder:IMAGENET"
+    assert command(network, plan) == f"{start} --weights random --plan plan.json --epochs 8 --seed 0"
+    assert "data='folder:IMAGENET', weights=False)" in python(network, plan)
 
 
 def test_a_measurement_is_shared_and_stops_when_the_last_session_cancels() -> None:

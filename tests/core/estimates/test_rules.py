@@ -1,0 +1,90 @@
+"""Budget to plan and preview: the app and the command line get the same, and every name out of range is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pdc_core as pdc
+from pdc_core.estimates import QUANTITIES, RULES, Sensitivity, plan_from_rule, preview, sensitivity, uniform_damage
+from ui.network import load_network
+from ui.plan import tools
+
+MODEL = pdc.load_model("resnet20")
+GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
+WHOLE = pdc.Plan.uniform(GRAPH, 1.0, model="resnet20")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PDC_RUNS", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def measured() -> Sensitivity:
+    return sensitivity(MODEL, GRAPH, pdc.load_data("digits"))
+
+
+def stepwise(model: nn.Module, example: Tensor, batches: Sequence[int], repeats: int) -> dict[int, float]:
+    """A machine that computes channels in lots, whose size depends on the batch: another batch size, another plan."""
+    widths = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return {b: float(sum(math.ceil(width / (b / 8)) for width in widths)) for b in batches}
+
+
+@pytest.mark.parametrize(
+    ("of", "by"), [("macs", "sensitivity"), ("params", "inertia"), ("macs", "uniform"), ("latency", "inertia")]
+)
+def test_the_app_and_the_command_line_make_the_same_plan(
+    of: str, by: str, measured: Sensitivity, monkeypatch: pytest.MonkeyPatch, pdc_command
+) -> None:
+    monkeypatch.setattr("pdc_core.estimates.budget.latency", stepwise)
+    monkeypatch.setattr(tools, "measured", lambda network: measured)
+    code, out, _ = pdc_command("plan", "--cut", 0.3, "--of", of, "--by", by, "--json")
+    assert code == 0
+    counts = json.loads(out)["plan"]["counts"]
+    assert tools.budget_plan(load_network("resnet20", "digits"), WHOLE, 0.3, of, by).counts == counts
+    assert counts != WHOLE.counts
+    if of == "latency":
+        small = stepwise(pdc.fold(*folded(counts)), torch.zeros(1), [64], 1)[64]
+        assert 1 - small / stepwise(MODEL, torch.zeros(1), [64], 1)[64] >= 0.3
+
+
+def folded(counts: dict[str, int]) -> tuple[nn.Module, pdc.ChannelGraph, dict]:
+    labels = pdc.assign(MODEL, GRAPH, WHOLE.replace(counts))
+    return pdc.reconstruct_(pdc.load_model("resnet20"), GRAPH, labels), GRAPH, labels
+
+
+def test_a_preview_on_the_command_line_is_that_of_the_library(pdc_command) -> None:
+    # the app's is compared with the library's in tests/ui/plan
+    code, out, _ = pdc_command("plan", "--keep", 0.5, "--preview", "--json")
+    assert code == 0
+    seen = json.loads(out)["preview"]
+    expected = preview(MODEL, GRAPH, pdc.Plan.uniform(GRAPH, 0.5), pdc.load_data("digits"))
+    assert (seen["accuracy"], seen["before"], seen["images"]) == (expected.accuracy, expected.before, expected.images)
+
+
+def test_a_sensitivity_is_measured_where_none_is_given(measured: Sensitivity) -> None:
+    data = pdc.load_data("digits")
+    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, data=data) == plan_from_rule(
+        MODEL, GRAPH, WHOLE, 0.4, sensitivity=measured
+    )
+    with pytest.raises(pdc.PDCError, match="needs a measured sensitivity, or data"):
+        plan_from_rule(MODEL, GRAPH, WHOLE, 0.4)
+
+
+def test_damage_that_is_known_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdc_core.estimates.rules.inertia_damage", None)
+    found = plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, by="inertia", damage=uniform_damage(GRAPH))
+    assert found == plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, by="uniform")
+
+
+@pytest.mark.parametrize(("of", "by", "said"), [("flops", "uniform", QUANTITIES), ("macs", "magic", RULES)])
+def test_unknown_names_are_refused_with_those_that_are_known(of: str, by: str, said: dict[str, str]) -> None:
+    with pytest.raises(pdc.PDCError, match=f"choose {', '.join(list(said)[:-1])} or {list(said)[-1]}"):
+        plan_from_rule(MODEL, GRAPH, WHOLE, 0.5, of, by)
