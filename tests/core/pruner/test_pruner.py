@@ -3,68 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import pdc_core as pdc
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches, seed_of
 from pdc_core.train.loop import make_optimizer
 from pdc_core.train.rates import rate
-from tests.networks import chain, lively_
+from tests.pruning import X, Y, network, plan_of, pruner_of, train
 from tests.training import FEW, MODEL, PLAN, same_networks
-
-X = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-Y = torch.arange(24) % 3
-
-
-class Lion(torch.optim.Optimizer):
-    """Sign of an interpolation of momentum and gradient (Chen et al., arXiv 2302.06675); makes its memory anew."""
-
-    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        for group in self.param_groups:
-            one, two = group["betas"]
-            for p in group["params"]:
-                if p.grad is not None:
-                    m = self.state[p].get("m", torch.zeros_like(p))
-                    p.sub_(group["lr"] * torch.sign(one * m + (1 - one) * p.grad))
-                    self.state[p]["m"] = two * m + (1 - two) * p.grad  # another tensor at every step
-
-
-def network(seed: int = 0) -> nn.Module:
-    return lively_(chain(6), seed).train()
-
-
-def plan_of(model: nn.Module, keep: float = 0.5, residual: str = "internal") -> pdc.Plan:
-    return pdc.Plan.uniform(pdc.trace(copy.deepcopy(model).eval(), X[:1], residual=residual), keep)
-
-
-def pruner_of(model: nn.Module, steps: int | None = 10, **changes: Any) -> pdc.Pruner:
-    given = {"images": X, "merges": 3, "tied_after": 0.5, **changes}
-    return pdc.Pruner(model, plan_of(model), X[:1], steps=steps, **given)
-
-
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, first: int = 0, pruner: Any = None) -> None:
-    for i in range(first, first + steps):
-        chosen = torch.arange(i, i + 12) % 24
-        out = model(X[chosen].to(next(model.parameters()).dtype))
-        loss = F.cross_entropy(out, Y[chosen])
-        if pruner is not None:
-            loss = loss + pruner.guidance(X[chosen].to(out.dtype), out)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
 
 # -- oracles -------------------------------------------------------------------------------------------------------
 
