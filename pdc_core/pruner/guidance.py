@@ -146,7 +146,8 @@ class Guidance:
         Raises
         ------
         PDCError
-            The teacher returns tensors in other places or of other shapes, or none is compared at all.
+            The teacher returns tensors in other places or of other shapes, none is compared at all, or the student has
+            made no forward pass since the last call.
         """
         s = self.settings
         args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
@@ -164,6 +165,11 @@ class Guidance:
                 )
             terms.append(s.alpha * form(_wide(z_s), _wide(z_t).to(_wide(z_s)), s.temperature))
         if self.blocks:  # those of the last forward pass; the teacher's are inference tensors, which no graph may hold
+            if not self.ours.complete:
+                raise PDCError(
+                    f"The network has not called its block {self.blocks[0]!r} since the last guidance: call guidance "
+                    "once after every forward pass, or set matching=0 and attention=0."
+                )
             recorded = zip(self.ours.outputs(), self.theirs.outputs(), strict=True)
             pairs = [(_wide(a), _wide(b.clone()).to(_wide(a))) for a, b in recorded]
             fade = (1 - progress) ** s.feature_decay
