@@ -1,4 +1,4 @@
-"""Learn: why does it work? Three filters, two nearly alike, taken through every step of the method by hand."""
+"""Learn: why does it work? Three filters, two of them nearly equal, taken through each step of the method by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ui.learn.questions import answered
 from ui.learn.steps import STEPS
 from ui.page import MACS, open_page
 
-open_page("Learn", "Why does it work? The smallest network by hand: three filters, two of them nearly alike.")
+open_page("Learn", "Why does it work? The smallest possible network: three filters, two of them nearly equal.")
 st.caption(f"Three filters on a handwritten digit · {MACS}")
 names = list(STEPS)
 choice, score = st.columns([5, 2], vertical_alignment="center")
@@ -23,8 +23,8 @@ show()
 if not lecture():
     with st.expander("Links for slides"):
         st.markdown(
-            "Each opens its step in lecture mode, with larger type and fewer controls. Put this server's address "
-            "before it."
+            "Each link opens a step in lecture mode, with larger type and fewer controls. Put this server's address "
+            "in front."
         )
         st.code("\n".join(f"/learn?step={name}&lecture=1" for name in names), language=None)
 done.caption(f"{len(answered())} of {len(names)} questions answered")

@@ -1,4 +1,4 @@
-"""Model: what is it made of? Accuracy, what it says about real images, and the cost of each layer."""
+"""Model: what is it made of? Its accuracy, its predictions on test images, and the cost of each layer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from pdc_core import charts
 from ui.choice import lecture
 from ui.drawing import figure, gallery, percent, short
-from ui.jobs import prepare_clustering, show_progress
-from ui.model.inputs import show_inputs
-from ui.model.picker import model_picker
+from ui.job_view import draw_job
+from ui.jobs import prepare_clustering
+from ui.model.inputs import draw_inputs
+from ui.model.picker import draw_model_picker
 from ui.network import Predictions, network_cost, predictions
 from ui.page import begin
 
 SAMPLES = 11
 
-network = begin("Model", "What is the network made of, and where does its computing time go?")
+network = begin("Model", "What is the network made of, and which layers cost most?")
 measured = predictions(network)
 spent = network_cost(network, network.digest)
 test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
@@ -25,17 +26,17 @@ test, classes, groups = network.data.test, network.data.classes, network.graph.c
 facts = st.columns(4)
 facts[0].metric(
     "Test accuracy",
-    percent(measured.value.accuracy) if network.has_images and measured.value else "–",
-    help=f"{len(test):,} images that training never saw." if network.has_images else "There are no images to measure.",
+    percent(measured.known.accuracy) if network.has_images and measured.known else "–",
+    help=f"On {len(test):,} images not used for training." if network.has_images else "There are no images to test on.",
     border=True,
 )
 facts[1].metric(
     "MACs",
     short(spent.macs),
-    help=f"{spent.macs:,} multiply-accumulates in conv and linear layers.",
+    help=f"{spent.macs:,} multiply-accumulates in convolution and linear layers.",
     border=True,
 )
-facts[2].metric("Parameters", short(spent.params), help=f"{spent.params:,} in all layers.", border=True)
+facts[2].metric("Parameters", short(spent.params), help=f"{spent.params:,} in total.", border=True)
 facts[3].metric(
     "Filters to cluster",
     f"{sum(group.size for group in groups):,}",
@@ -43,39 +44,37 @@ facts[3].metric(
     border=True,
 )
 if not lecture():
-    model_picker()
-show_inputs(network, measured.value)
+    draw_model_picker()
+draw_inputs(network, measured.known)
 
 
-def show(indices: list[int], said: Predictions) -> None:
-    """Show test images with what the network says about each."""
-    guesses = [classes[int(said.classes[i])] for i in indices]
+def show(indices: list[int], found: Predictions) -> None:
+    """Show test images, each with its predicted class, and with its true class where that is another."""
+    predicted = [classes[int(found.classes[i])] for i in indices]
     truths = [classes[int(test.labels[i])] for i in indices]
-    captions = [g if g == t else f"{g}, but is {t}" for g, t in zip(guesses, truths, strict=True)]
+    captions = [p if p == t else f"{p} (true: {t})" for p, t in zip(predicted, truths, strict=True)]
     gallery(test.images[torch.tensor(indices)].numpy(), captions)
 
 
-def samples(said: Predictions) -> None:
-    """Show test images, right and wrong ones."""
-    wrong = said.wrong.tolist()
+def samples(found: Predictions) -> None:
+    """Show test images, correctly and wrongly classified ones."""
+    wrong = found.wrong.tolist()
     mistakes = set(wrong)
     right = [i for i in range(len(test)) if i not in mistakes]
-    st.markdown("**Test images, and the class that the network names**")
-    show(right[:SAMPLES], said)
+    st.markdown("**Test images and their predicted classes**")
+    show(right[:SAMPLES], found)
     if not wrong:
-        st.markdown(f"It makes no mistake on the {len(test)} test images.")
+        st.markdown(f"All {len(test):,} test images are classified correctly.")
         return
     some = "" if len(wrong) <= SAMPLES else f", {SAMPLES} shown"
-    st.markdown(f"**Its mistakes: {len(wrong):,} of {len(test):,}**{some}")
-    show(wrong[:SAMPLES], said)
+    st.markdown(f"**Misclassified: {len(wrong):,} of {len(test):,}**{some}")
+    show(wrong[:SAMPLES], found)
 
 
 if network.has_images:
-    show_progress(measured, f"Classifying the {len(test):,} test images")
-    if measured.value:
-        samples(measured.value)
+    draw_job(measured, f"Classifying {len(test):,} test images", samples, "predictions")
 
-st.subheader("Layer by layer")
+st.subheader("Layers")
 unit = st.segmented_control(
     "Cost", ["MACs", "Parameters"], default="MACs", required=True, key="cost", persist_state="session"
 )
@@ -108,17 +107,16 @@ table.dataframe(
         "name": "layer",
         "width": st.column_config.TextColumn("channels", help="Input channels → filters."),
         "kernel": st.column_config.TextColumn("kernel"),
-        "output": st.column_config.TextColumn("pixels", help="Height and width of the output."),
+        "output": st.column_config.TextColumn("output", help="Height × width of the output, in pixels."),
         "MACs": st.column_config.NumberColumn(format="localized"),
         "Parameters": st.column_config.NumberColumn("parameters", format="localized"),
     },
 )
-with st.expander("How the MACs of a layer are counted"):
+with st.expander("How MACs are counted"):
     st.markdown(
-        "A convolution with $n$ filters of $c \\times k_h \\times k_w$ weights computes one sum of "
-        "products for "
-        "each filter and each output pixel:"
+        "A convolution with $n$ filters of $c \\times k_h \\times k_w$ weights computes one dot product per filter and "
+        "output pixel:"
     )
     st.latex(r"\text{MACs} = n \cdot c \cdot k_h \cdot k_w \cdot h_\text{out} \cdot w_\text{out}")
-    st.markdown("Removing a filter saves its own products, and one input channel of every layer that reads it.")
+    st.markdown("Removing a filter saves its own products and one input channel of every layer that reads it.")
 prepare_clustering()

@@ -1,4 +1,4 @@
-"""Plan: what would it save? Clusters kept of every group, what that saves and what it may cost, before any training."""
+"""Plan: what would it save? Clusters kept in each group, the savings and the likely cost, before any training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.costs import plan_cost
 from ui.choice import lecture
-from ui.current_plan import current_plan, undo_buttons
+from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import cut, figure, flush_to_browser, percent, short
 from ui.network import network_cost
 from ui.page import begin
@@ -18,7 +18,7 @@ from ui.plan.sensitivity import draw_sensitivity, measured
 from ui.plan.table import draw_table
 from ui.plan.tools import SHARE, draw_budget, draw_constraints, set_all
 
-network = begin("Plan", "What would it save? Choose how many clusters every layer keeps; nothing is trained yet.")
+network = begin("Plan", "What would it save? Choose how many clusters each layer keeps. Nothing is trained yet.")
 plan, graph = current_plan(), network.graph
 before, after = network_cost(network, network.digest), plan_cost(graph, plan)
 kept, total = sum(plan.counts.values()), sum(group.size for group in graph.clusterable)
@@ -37,8 +37,8 @@ for column, label, old, new in (
         help=f"{new:,} after folding, {old:,} before.",
     )
 facts[2].metric(
-    f"Filters kept of {total:,}", f"{kept:,}", cut(total, kept), delta_color="inverse", border=True,
-    help="In the layers of the table.",
+    "Filters kept", f"{kept:,}", cut(total, kept), delta_color="inverse", border=True,
+    help=f"Of {total:,} in the layers of the table.",
 )  # fmt: skip
 with facts[3]:
     draw_preview(network, plan)
@@ -46,7 +46,7 @@ with facts[3]:
 flush_to_browser(0.03)
 tools = st.columns([4, 1.5, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
-    "Keep in all layers [% of the filters]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),
+    "Keep ratio of all layers [%]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),
     persist_state="session",
 )  # fmt: skip
 with tools[1].popover("Budget", width="stretch"):
@@ -55,18 +55,18 @@ if not lecture():
     with tools[2].popover("Constraints", width="stretch"):
         draw_constraints(network)
     with tools[3]:
-        undo_buttons(network, "plan")
+        draw_undo_buttons(network, "plan")
 
 table, chart = st.columns([3, 2], gap="medium")
 with table:
     draw_table(network, plan, measured(network))
     st.caption(
-        f"Residual treatment: {graph.residual}. Double-click a number of clusters to change it. What a layer saves and "
-        "costs is said for that layer alone; together they save less than the sum."
+        f"Residual treatment: {graph.residual}. Double-click a cluster count to change it. Savings and accuracy loss "
+        "are shown for each layer on its own; combined savings are smaller than their sum."
     )
 with chart:
     shown = st.segmented_control(
-        "Look at", ["MACs", "Parameters", "Sensitivity"], default="MACs", required=True, key="plan_chart",
+        "Chart", ["MACs", "Parameters", "Sensitivity"], default="MACs", required=True, key="plan_chart",
         persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
     if shown == "Sensitivity":
@@ -82,13 +82,13 @@ with chart:
         figure(charts.before_after_bars(bars, shown, unit), key="plan_bars")
 
 if not lecture():
-    st.subheader("Take the plan with you")
+    st.subheader("Export")
     draw_save(network, plan)
-    with st.expander("Named plans, and how this one differs"):
+    with st.expander("Named plans"):
         draw_named(network, plan)
-with st.expander("What a plan saves"):
+with st.expander("How savings are computed"):
     st.markdown(
-        "A layer of $n$ filters that keeps $k$ clusters computes $k/n$ of its MACs, and the layers that read it have "
-        "fewer inputs by the same ratio: a layer between two groups falls by the product of both. "
-        f"This plan keeps {percent(after.macs / before.macs)} of the MACs."
+        "A layer of $n$ filters that keeps $k$ clusters needs $k/n$ of its MACs, and the layers that read it have "
+        "fewer input channels by the same ratio. A layer between two pruned groups therefore shrinks by the product "
+        f"of both ratios. This plan keeps {percent(after.macs / before.macs)} of the MACs."
     )

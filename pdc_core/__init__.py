@@ -5,7 +5,7 @@
     graph = pdc.trace(model, example)                    # example: (1, c, h, w)
     result = pdc.distil(model, pdc.Plan.uniform(graph, keep=0.25), data)
 
-`python -m pdc_core --help` does the same from the command line, `streamlit run app.py` in the browser.
+`pdc --help` shows the same on the command line, `pdc app` opens it in the browser.
 """
 
 import os

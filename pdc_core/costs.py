@@ -1,17 +1,21 @@
 """What a network costs: MACs and parameters, measured on a network or predicted for a plan without building it.
 
-MACs are the multiply-accumulates of convolutions and linear layers for one example: what the pruning literature calls
-FLOPs. `torch.utils.flop_counter` counts exactly twice as many and is the oracle of the tests.
+MACs are the multiply-accumulates of convolutions, linear layers and matrix products for one example: what the pruning
+literature calls FLOPs. `torch.utils.flop_counter` counts exactly twice as many and is the oracle of the tests.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pdc_core.graph import ChannelGraph
 from pdc_core.plan import Plan
@@ -45,8 +49,15 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
 
     Parameters
     ----------
-    model : any network; it is not changed.
-    example : tensor (b, c, h, w); only its shape is used, and MACs are those of one example.
+    model : nn.Module
+        Any network; it is not changed.
+    example : Tensor, shape (b, c, h, w)
+        Only its shape is used, and MACs are those of one example.
+
+    Returns
+    -------
+    Cost
+        The whole, and layer by layer. Matrix products and attention outside of layers have an entry of their own.
 
     Examples
     --------
@@ -54,26 +65,102 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
     >>> cost(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.zeros(1, 3, 10, 10)).macs  # 10*10 * 8 * 3*3*3
     21600
     """
-    calls: dict[str, list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]] = {}
-    hooks = []
     shadow = _on_meta(model)
-    for name, module in shadow.named_modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-
-            def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-                calls.setdefault(name, []).append((module, tuple(args[0].shape), tuple(output.shape)))
-
-            hooks.append(module.register_forward_hook(note))
-    with torch.no_grad():
+    counted = _Count(shadow)
+    with counted, torch.no_grad():
         shadow(torch.empty((1, *example.shape[1:]), device="meta"))
-    layers = tuple(_layer_cost(name, seen) for name, seen in calls.items())
-    params = sum(p.numel() for p in model.parameters())
-    return Cost(sum(layer.macs for layer in layers), params, layers)
+    layers = tuple(LayerCost(**{k: v for k, v in row.items() if k != "called"}) for row in counted.rows.values())
+    return Cost(sum(layer.macs for layer in layers), sum(p.numel() for p in model.parameters()), layers)
+
+
+class _Count(TorchDispatchMode):
+    """Counts every operation that multiplies by torch's own formulas, and says to which layer it belongs.
+
+    An operation belongs to the convolution or linear layer that is being called, else to the parameter that it uses;
+    what uses none, such as attention, is an entry of its own.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        from torch.utils.flop_counter import flop_registry
+
+        self.formulas = flop_registry
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.calling: list[str] = []
+        self.parameters = {p.untyped_storage()._cdata: (name, p) for name, p in model.named_parameters()}
+        self.modules = dict(model.named_modules())
+        for name, module in self.modules.items():
+            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+                module.register_forward_pre_hook(partial(self._enter, name))
+                module.register_forward_hook(self._leave)
+
+    def _enter(self, name: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.calling.append(name)
+
+    def _leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        name = self.calling.pop()
+        if name in self.rows and self.rows[name]["called"]:
+            self.rows[name] |= {"output": tuple(output.shape[1:]), "called": False}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        operation = func._overloadpacket
+        if operation not in self.formulas:
+            with self:
+                composed = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if composed is NotImplemented else composed
+        out = func(*args, **kwargs)
+        macs = int(self.formulas[operation](*args, **kwargs, out_val=out)) // 2
+        held = [self.parameters[key] for t in args if isinstance(t, Tensor) if (key := _storage(t)) in self.parameters]
+        weights = [(name, p) for name, p in held if p.dim() > 1]
+        name = self.calling[-1] if self.calling else _layer_name(weights[0][0]) if weights else str(operation)
+        if name not in self.rows:
+            self.rows[name] = self._row(name, operation, args, out, held, weights)
+        self.rows[name]["macs"] += macs
+        return out
+
+    def _row(
+        self, name: str, operation: Any, args: Any, out: Any, held: list[Any], weights: list[Any]
+    ) -> dict[str, Any]:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else tuple(out[0].shape)
+        called = bool(self.calling)
+        if called:
+            module = self.modules[name]
+            params = sum(p.numel() for role, p in module.named_parameters(recurse=False) if role in ("weight", "bias"))
+        else:
+            params = sum(p.numel() for _, p in held)
+        kind, kernel, widths = "fixed", (1,), (shape[1] if len(shape) > 1 else 1,) * 2
+        if operation is torch.ops.aten.convolution:
+            weight, transposed, groups = args[1], args[6], args[8]
+            kind, kernel = "conv", tuple(weight.shape[2:])
+            widths = (weight.shape[1] * groups, weight.shape[0])
+            if transposed:
+                widths = (weight.shape[0], weight.shape[1] * groups)
+        elif called or weights:
+            weight = self.modules[name].weight if called else weights[0][1]
+            assert isinstance(weight, Tensor)
+            kind, widths = "linear", (weight.shape[1], weight.shape[0])
+        into, width = widths
+        return {
+            "name": name, "kind": kind, "in_channels": into, "out_channels": width, "kernel": kernel,
+            "output": shape[1:], "macs": 0, "params": params, "called": called,
+        }  # fmt: skip
+
+
+def _storage(t: Tensor) -> int:
+    return t.untyped_storage()._cdata
+
+
+def _layer_name(path: str) -> str:
+    """Return the module that holds a weight, or the tensor's own name where it is called otherwise."""
+    owner, _, name = path.rpartition(".")
+    return owner if owner and name == "weight" else path
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
     """Return a copy of the network without weights: copied with every tensor already replaced by an empty one."""
-    import copy
 
     memo: dict[int, object] = {}
     for p in model.parameters():
@@ -83,36 +170,15 @@ def _on_meta(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo).eval()
 
 
-def _layer_cost(name: str, seen: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]) -> LayerCost:
-    module, _, output = seen[0]
-    assert isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
-    kernel: tuple[int, ...] = (1,)
-    weights = module.weight.numel()  # every weight meets every pixel it is applied to, once
-    if isinstance(module, nn.Linear):
-        pixels = sum(_product(out[:-1]) for _, _, out in seen)
-        kind, widths = "linear", (module.in_features, module.out_features)
-    else:
-        space = len(module.kernel_size)
-        transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-        pixels = sum(_product((entered if transposed else out)[-space:]) for _, entered, out in seen)
-        kind, widths, kernel = "conv", (module.in_channels, module.out_channels), tuple(module.kernel_size)
-    params = weights + (module.bias.numel() if module.bias is not None else 0)
-    return LayerCost(name, kind, *widths, kernel, output[1:], pixels * weights, params)
-
-
-def _product(sizes: Sequence[int]) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
-
-
 def plan_cost(graph: ChannelGraph, plan: Plan | Mapping[str, int]) -> Cost:
     """Predict the cost of a network folded by a plan, exactly, without building it (a millisecond for ResNet-50).
 
     Parameters
     ----------
-    plan : a plan, or its counts {group name: clusters kept}. Groups that it does not name stay whole.
+    graph : ChannelGraph
+        The trace of the network.
+    plan : Plan or dict of str to int
+        A plan, or its counts {group name: clusters kept}. Groups that it does not name stay whole.
 
     Raises
     ------
@@ -140,7 +206,19 @@ def latency(
 
     Parameters
     ----------
-    example : tensor (1, c, h, w) on the network's device; it is repeated to every batch size.
+    model : nn.Module
+        The network, in eval mode.
+    example : Tensor, shape (1, c, h, w)
+        On the network's device; it is repeated to every batch size.
+    batch_sizes : sequence of int, default (1, 64)
+        Sizes of the batches, at least 1.
+    repeats : int, default 10
+        Runs per batch size that count, at least 1.
+
+    Returns
+    -------
+    dict of int to float
+        Seconds for each batch size.
     """
     seconds: dict[int, float] = {}
     with torch.inference_mode():

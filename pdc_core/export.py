@@ -63,6 +63,7 @@ def save(model: nn.Module, path: str | Path) -> None:
             {
                 "residual": f.residual,
                 "input": list(f.input_shape),
+                "inside": f.inside,
                 "labels": {n: a.tolist() for n, a in f.labels.items()},
                 "plan": {n: cluster_count(a) for n, a in f.labels.items()},
             }
@@ -183,7 +184,7 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
         assert card is not None
         model = build_model(card.model, card.shape[0], len(card.classes), size=card.shape[1]).eval()
     for f in content["folds"]:
-        graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"])
+        graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"], inside=f.get("inside", ""))
         labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
         model = fold_unchecked_(model, graph, labels)
     try:

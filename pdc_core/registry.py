@@ -68,6 +68,16 @@ def name_in(registry: Mapping[str, object]) -> AfterValidator:
 def choices(registry: Mapping[str, object]) -> str:
     """Return the names of a registry as a sentence lists them.
 
+    Parameters
+    ----------
+    registry : mapping
+        From names to variants.
+
+    Returns
+    -------
+    str
+        Such as "a, b or c".
+
     Examples
     --------
     >>> choices({"a": 1, "b": 2, "c": 3})

@@ -15,7 +15,7 @@ import pandas as pd
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.errors import PDCError
-from pdc_core.runs import Run, run_command
+from pdc_core.runs import Report, Run, run_command
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,6 +33,11 @@ pre { background: #f3f5f7; padding: .8rem; overflow: auto } figcaption { color: 
 
 def html_report(run: Run) -> str:
     """Return the page of a run that is done, plotly included: about 5 MB of text.
+
+    Parameters
+    ----------
+    run : Run
+        From `read_run`.
 
     Raises
     ------
@@ -64,34 +69,33 @@ def html_report(run: Run) -> str:
 
 
 def _sentence(run: Run) -> str:
-    report = run.report or {}
-    before, folded = report["before"], report["folded"]
-    cut, same = 1 - folded["macs"] / before["macs"], "every" if report["same_predictions"] else "NOT every"
+    report = Report.of(run.report or {})
+    same = "every" if report.same_predictions else "NOT every"
     return (
-        f"Run {escape(run.id)}: test accuracy {before['test_accuracy']:.2%} before and "
-        f"<b>{folded['test_accuracy']:.2%}</b> folded, with <b>{cut:.1%} of the MACs cut</b> (residual sums: "
-        f"{escape(str(report['residual']))}). Folding changed no logit of the test images by more than "
-        f"{report['max_abs_diff']:.1e}; {same} image keeps its class. MACs are multiply-accumulates of conv and linear "
+        f"Run {escape(run.id)}: test accuracy {report.before.test_accuracy:.2%} before and "
+        f"<b>{report.result.test_accuracy:.2%}</b> folded, with <b>{report.macs_cut:.1%} of the MACs cut</b> "
+        f"(residual sums: {escape(str(report.residual))}). Folding changed no logit of the test images by more than "
+        f"{report.max_abs_diff:.1e}; {same} image keeps its class. MACs are multiply-accumulates of conv and linear "
         "layers for one image, what the pruning literature calls FLOPs."
     )
 
 
 def _table(run: Run) -> str:
-    report = run.report or {}
-    batches = list(report["before"].get("latency", {}))
+    report = Report.of(run.report or {})
+    batches = list(report.before.latency)
     head = ["network", "test accuracy", "MACs", "parameters", *(f"{b} images [ms]" for b in batches)]
     rows = []
     for name, words in _NETWORKS:
-        at = report[name]
-        times = [f"{1000 * at['latency'][b]:.2f}" if b in at.get("latency", {}) else "" for b in batches]
-        cells = [f"{name}: {words}", f"{at['test_accuracy']:.2%}", f"{at['macs']:,}", f"{at['params']:,}", *times]
+        at = report.networks[name]
+        times = [f"{1000 * at.latency[b]:.2f}" if b in at.latency else "" for b in batches]
+        cells = [f"{name}: {words}", f"{at.test_accuracy:.2%}", f"{at.macs:,}", f"{at.params:,}", *times]
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{''.join(rows)}</table>"
 
 
 def _figures(run: Run) -> list[go.Figure]:
     report, epochs = run.report or {}, run.spec.training.epochs
-    stages = pd.DataFrame(
+    networks = pd.DataFrame(
         [
             {"run": run.id, "stage": s, "cost": report[s]["macs"] / 1e6, "accuracy": report[s]["test_accuracy"]}
             for s, _ in _NETWORKS
@@ -100,7 +104,7 @@ def _figures(run: Run) -> list[go.Figure]:
     train = pd.DataFrame([e for e in run.events if e.get("kind") == "train"])
     measured = pd.DataFrame([e for e in run.events if e.get("kind") == "evaluation"])
     found = [
-        charts.accuracy_against(stages, "MACs", "of one image [millions]", n_test=report.get("test_images")),
+        charts.accuracy_against(networks, "MACs", "of one image [millions]", n_test=report.get("test_images")),
         charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""),
     ]
     if len(train) and len(measured):

@@ -6,8 +6,12 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from pdc_core import cli
+
+settings.register_profile("no deadline", deadline=None)  # no test is timed: machines are slower when they are shared
+settings.load_profile("no deadline")
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import pdc_core as pdc
@@ -80,3 +81,31 @@ def counted_macs(model: nn.Module, example: Tensor) -> int:
 
 def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def unseen(model: nn.Module, graph: pdc.ChannelGraph, example: Tensor) -> set[str]:
+    """Return the parameters that the forward pass uses (they get a gradient) and the graph does not know of."""
+    probe = copy.deepcopy(model).requires_grad_()
+    outputs = [t for t in tree_leaves(probe(example)) if isinstance(t, Tensor)]
+    sum(t.sum() for t in outputs).backward()  # type: ignore[union-attr]
+    used = {name for name, p in probe.named_parameters() if p.grad is not None}
+    known: set[str] = set()
+    for group in graph.groups:
+        for part in (*group.producers, *group.norms, *group.readers):
+            known |= {f"{part.module}."} if part.tensors is None else {path for _, path in part.tensors.paths}
+    known |= {f"{name}." for name in graph.whole} | set(graph.whole)
+    return {name for name in used if name not in known and not any(name.startswith(k) for k in known if k[-1] == ".")}
+
+
+def assert_sound(model: nn.Module, x: Tensor, residual: str = "shared", keep: float = 0.5) -> pdc.ChannelGraph:
+    """Assert that a network folds exactly at every batch size, at the price foretold, and that nothing is unseen."""
+    graph = pdc.trace(model, x[:1], residual)
+    assert pdc.plan_cost(graph, {}).macs == counted_macs(model, x)
+    assert not unseen(model, graph, x[:1])
+    tied, small = reconstructed_and_folded(model, graph, random_labels(graph, keep))
+    for inputs in (x, x[:1]):
+        assert pdc.check_equal(tied, small, inputs).relative <= 1e-9
+    priced = pdc.plan_cost(graph, pdc.Plan.uniform(graph, keep))
+    assert (priced.macs, priced.params) == (counted_macs(small, x), parameters(small))
+    assert pdc.cost(small, x).macs == priced.macs
+    return graph

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,17 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "pdc_core").rglob("*.py"))
 APP = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "ui").rglob("*.py"))]
 ONLY_INSIDE_FUNCTIONS = {"umap", "onnx", "onnxruntime", "plotly", "torchvision"}
+# Modules and packages of pdc_core, from the ground up: each imports only from those before it.
+LAYERS = (
+    "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "graph", "data", "plan", "models",
+    "costs", "norms", "clustering", "reconstruct", "folding", "losses", "export", "train", "baselines", "estimates",
+    "analysis", "runs", "charts", "report", "lesson", "cli",
+)  # fmt: skip
+# Parts of pdc_core whose public parameters are all documented as «name : type».
+NUMPYDOC_DONE = (
+    "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "data", "plan", "models", "norms",
+    "clustering", "reconstruct", "losses", "export", "analysis", "charts", "lesson",
+)  # fmt: skip
 
 
 def name_of(path: Path) -> str:
@@ -44,6 +57,74 @@ def imports(tree: ast.AST, *, inside_functions: bool) -> Iterator[str]:
             yield from imports(node, inside_functions=inside_functions)
 
 
+def module_of(path: Path) -> str:
+    """The dotted name of a module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in [*LIBRARY, *APP]}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of this repository that a module imports, in functions and for type checks too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} imports relatively"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return found & set(MODULES)
+
+
+def test_layers_import_downwards():
+    parts = {module_of(path).split(".")[1] for path in LIBRARY if path.parent != ROOT / "pdc_core"}
+    parts |= {path.stem for path in (ROOT / "pdc_core").glob("*.py") if not path.stem.startswith("__")}
+    assert sorted(LAYERS) == sorted(parts)
+    upwards = []
+    for path in LIBRARY:
+        own = module_of(path).split(".")[1:2]
+        for name in imported_modules(path) if own and own[0] in LAYERS else ():
+            other = name.split(".")[1:2]
+            if not other or (other != own and LAYERS.index(other[0]) > LAYERS.index(own[0])):
+                upwards.append(f"{name_of(path)} imports {name}")
+    assert not upwards
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {name: imported_modules(path) for name, path in MODULES.items()}
+    for name in graph:  # a package is imported before its modules; it may import from them
+        graph[name] = {other for other in graph[name] if not name.startswith(f"{other}.")}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_no_package_exports_the_name_of_one_of_its_own_modules():
+    for path in [*LIBRARY, *APP]:
+        if path.name != "__init__.py":
+            continue
+        inside = {p.stem for p in path.parent.glob("*.py")} | {p.parent.name for p in path.parent.glob("*/__init__.py")}
+        bound = {
+            alias.asname or alias.name
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and node.module != module_of(path)  # else it is the module itself
+            for alias in node.names
+        }
+        assert not bound & inside, name_of(path)
+
+
+def test_page_folders_do_not_import_each_other():
+    folders = {path.parent.name for path in (ROOT / "ui").glob("*/__init__.py")} - {"components"}
+    assert len(folders) >= 5
+    for folder in folders:
+        for path in (ROOT / "ui" / folder).glob("*.py"):
+            others = {name.split(".")[1] for name in imported_modules(path) if name.count(".") > 1 or "ui." in name}
+            assert not others & (folders - {folder}), name_of(path)
+
+
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_library_imports_no_screen_and_heavy_packages_only_inside_functions(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -69,6 +150,61 @@ def test_public_names_of_the_library_are_documented(path):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
+
+
+def documented(node: ast.AST) -> set[str]:
+    """The names that a docstring lists as «name : type» under Parameters or Attributes, «a, b : type» included."""
+    names: set[str] = set()
+    section = ""
+    lines = (ast.get_docstring(node) or "").splitlines()  # type: ignore[arg-type]
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
+        if re.fullmatch("-{3,}", following):
+            section = line
+        elif section in ("Parameters", "Attributes") and (found := re.fullmatch(r"([\w*]+(?:, [\w*]+)*) : \S.*", line)):
+            names |= {name.lstrip("*") for name in found[1].split(", ")}
+    return names
+
+
+def parameters(function: ast.FunctionDef) -> set[str]:
+    a = function.args
+    every = (*a.posonlyargs, *a.args, *a.kwonlyargs, *(each for each in (a.vararg, a.kwarg) if each is not None))
+    return {each.arg for each in every if each.arg not in ("self", "cls") and not each.arg.startswith("_")}
+
+
+def undocumented(path: Path) -> list[str]:
+    """The public parameters and fields of a module that no docstring lists."""
+    missing: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            missing += [f"{node.name}({name})" for name in sorted(parameters(node) - documented(node))]
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            own: set[str] = set()
+            for part in node.body:
+                if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                    own |= {part.target.id} if not part.target.id.startswith("_") else set()
+                elif isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                    own |= parameters(part)
+                elif isinstance(part, ast.FunctionDef) and not part.name.startswith("_") and part.name != "forward":
+                    lacking = sorted(parameters(part) - documented(part))  # forward(x) is torch's own
+                    missing += [f"{node.name}.{part.name}({name})" for name in lacking]
+            missing += [f"{node.name}({name})" for name in sorted(own - documented(node))]
+    return missing
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if module_of(p).split(".")[1:2] and module_of(p).split(".")[1] in
+                                  NUMPYDOC_DONE], ids=name_of)  # fmt: skip
+def test_every_public_parameter_is_documented_with_its_type(path):
+    assert not undocumented(path)
+
+
+def test_a_parameter_that_is_not_documented_with_its_type_is_noticed(tmp_path: Path):
+    file = tmp_path / "sample.py"
+    file.write_text(
+        'def f(a, *b, c=0):\n    """F.\n\n    Parameters\n    ----------\n'
+        '    a, *b : int\n        Some.\n    c of it\n    """\n'
+        "class C:\n    x: int\n    def m(self, y): pass\n    def forward(self, z): pass\n    def _n(self, z): pass\n"
+    )
+    assert undocumented(file) == ["f(c)", "C.m(y)", "C(x)"]
 
 
 def test_notebooks_are_committed_without_outputs():

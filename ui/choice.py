@@ -1,6 +1,6 @@
-"""Which network, on which data, with which weights: what a session has chosen, also in its address.
+"""Which network, on which data, with which weights: the choice of a session, also in its address.
 
-A link therefore opens the same network. What a session chose stays its own: nobody else's pages change.
+A link therefore opens the same network. A choice changes nobody else's pages.
 """
 
 from __future__ import annotations
@@ -11,25 +11,20 @@ from pathlib import Path
 import streamlit as st
 
 from pdc_core.graph import RESIDUALS
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
 from ui.uploads import FOLDER
 
-SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
 _CHOICE, _LECTURE = "choice", "lecture"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A network by name, its data, its weights ("shipped", "random", "torchvision" or a file), and how sums are cut."""
+    """A network, its data, its weights ("shipped", "random", "torchvision" or a file) and its residual treatment."""
 
     model: str = "resnet20"
     data: str = "digits"
     weights: str = SHIPPED
     residual: str = "internal"
-
-    @property
-    def weights_argument(self) -> bool | str:
-        """The weights as `load_model` and a run file take them."""
-        return {SHIPPED: True, RANDOM: False}.get(self.weights, self.weights)
 
     @property
     def label(self) -> str:
@@ -45,32 +40,32 @@ class Choice:
 
 
 def _short(path: str) -> str:
-    """Name a file as a person knows it; an upload is stored under a name made from its content."""
+    """Name a file for a person; an upload is stored under a name made from its content."""
     return "uploaded" if Path(path).parent.name == FOLDER else Path(path).name[:40]
 
 
 def current_choice() -> Choice:
-    """Return what this session looks at: chosen here, or named by the address that opened it."""
+    """Return the network of this session: chosen here, or named by the address that opened it."""
     if _CHOICE not in st.session_state:
-        asked = {name: st.query_params[name] for name in asdict(Choice()) if name in st.query_params}
-        if asked.get("residual", "internal") not in RESIDUALS:
-            asked.pop("residual")
-        st.session_state[_CHOICE] = Choice(**asked)
+        given = {name: st.query_params[name] for name in asdict(Choice()) if name in st.query_params}
+        if given.get("residual", "internal") not in RESIDUALS:
+            given.pop("residual")
+        st.session_state[_CHOICE] = Choice(**given)
     choice: Choice = st.session_state[_CHOICE]
     return choice
 
 
 def choose(choice: Choice | None = None, **changes: str) -> None:
-    """Look at another network from the next run of the page on; its plan starts anew, unless it had one already."""
+    """Open another network from the next run of the page on; it gets a new plan, unless it had one already."""
     chosen = replace(choice or current_choice(), **changes)
     if chosen != current_choice():
         st.session_state[_CHOICE] = chosen
-        for name in ("plan", "edits"):  # they name groups of the network that is left
+        for name in ("plan", "edits"):  # they belong to the network that is left
             st.query_params.pop(name, None)
 
 
 def write_address() -> None:
-    """Keep what differs from the start in the address, so that a link or a reload finds it again."""
+    """Write what differs from the defaults to the address, so that a link or a reload opens the same network."""
     for name, value in asdict(current_choice()).items():
         if value != getattr(Choice(), name):
             if st.query_params.get(name) != value:

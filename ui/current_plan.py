@@ -1,4 +1,4 @@
-"""The plan of a session: one history for every network it has looked at, named plans, and the address that reopens it.
+"""The plan of a session: a history for each network it has looked at, named plans, and the address that reopens it.
 
 The counts stand in the address as `plan`, all that goes beyond counts (clusters by hand, pins, constraints) as `edits`.
 """
@@ -18,7 +18,7 @@ from ui.network import Network
 
 START_KEEP = 0.25
 LINK_LIMIT = 6000  # characters; browsers and proxies cut longer addresses
-REFUSAL_SECONDS = 2.0  # of runs that show a refusal: one that another run interrupts has not been seen
+REFUSAL_SECONDS = 2.0  # how long a refusal is shown: a run that another interrupts has not been seen
 _PLAN, _EDITS, _HISTORIES, _NAMED, _VERSION = "plan", "edits", "plan_histories", "named_plans", "plan_version"
 _REFUSED, _REFUSED_SHOWN = "plan_refused", "plan_refused_shown"
 _BEYOND_COUNTS = ("hand", "pinned", "round_to", "min", "frozen", "bounds", "vectors", "algorithm")
@@ -35,8 +35,10 @@ def set_plan(plan: Plan, network: Network, what: str = "a whole plan", typed: bo
 
     Parameters
     ----------
-    what : what was done, in words, for undo.
-    typed : whether the change was typed into the plan's table, which then keeps its state.
+    what : str
+        What was done, in words, for undo.
+    typed : bool, default False
+        Whether the change was typed into the plan's table, which then keeps its state.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def completed(plan: Plan, network: Network) -> Plan:
 
 
 def history(network: Network) -> History:
-    """Return what was before and what was undone."""
+    """Return the history of this session's plans for a network."""
     return _histories()[network_key(network)]
 
 
@@ -82,8 +84,8 @@ def redo(network: Network) -> None:
     _show(network)
 
 
-def undo_buttons(network: Network, key: str) -> None:
-    """Draw undo and redo, each saying what it would take back or do again."""
+def draw_undo_buttons(network: Network, key: str) -> None:
+    """Draw undo and redo, each with the step that it would undo or redo as its help."""
     with st.container(horizontal=True, gap="small", width="content"):
         past, future = history(network).past, history(network).future
         for name, icon, steps, act in (
@@ -107,7 +109,7 @@ def version() -> int:
 
 
 def forget_typing() -> None:
-    """Let the table forget what was typed into it."""
+    """Clear what was typed into the table."""
     st.session_state[_VERSION] = version() + 1
 
 
@@ -118,7 +120,7 @@ def named_plans(network: Network) -> dict[str, Plan]:
 
 
 def adopt_plan(network: Network) -> None:
-    """Take the plan this session had for the network, or that of the link; one that does not fit is refused."""
+    """Take the plan this session had for the network, or the one in the link; a plan that does not fit is refused."""
     if network_key(network) not in _histories():
         start = Plan.uniform(network.graph, keep=START_KEEP, model=network.model)
         try:
@@ -131,13 +133,13 @@ def adopt_plan(network: Network) -> None:
 
 
 def refuse(message: str) -> None:
-    """Let the page say at its top why the plan was not changed."""
+    """Show at the top of the page why the plan was not changed."""
     st.session_state[_REFUSED] = message
     st.session_state.pop(_REFUSED_SHOWN, None)
 
 
 def refusal() -> str | None:
-    """Return what a page has to say about a plan that was refused.
+    """Return why a plan was refused, for the page to show.
 
     A run of the page may be interrupted by the next before anybody has read it, so the sentence stays for all runs
     that begin within REFUSAL_SECONDS of the first that shows it, or until the plan changes.
@@ -215,7 +217,7 @@ def _from_address(start: Plan) -> Plan:
     if link:
         parts = link.split("-")
         if len(parts) != len(counts) or not all(part.isascii() and part.isdigit() for part in parts):
-            raise PDCError(f"It should hold {len(counts)} counts joined by dashes, but it is {link[:60]!r}.")
+            raise PDCError(f"Expected {len(counts)} counts joined by dashes, got {link[:60]!r}.")
         counts = {name: int(part[:9]) for name, part in zip(counts, parts, strict=True)}
     return parse_plan({**start.model_dump(), **_unpacked(edits), "counts": counts}, "this link")
 
@@ -229,7 +231,7 @@ def _unpacked(edits: str | None) -> dict[str, object]:
             zlib.decompressobj().decompress(packed, 1_000_000)
         )  # a small text cannot become a huge one
     except (ValueError, zlib.error, RecursionError) as error:
-        raise PDCError("Its edits are not readable: the link was cut or changed.") from error
+        raise PDCError("Its edits cannot be read: the link was cut off or changed.") from error
     if not isinstance(content, dict) or not content.keys() <= set(_BEYOND_COUNTS):
-        raise PDCError("Its edits are not those of a plan.")
+        raise PDCError("Its edits are not part of a plan.")
     return content

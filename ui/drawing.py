@@ -20,11 +20,11 @@ from ui.components import component
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera, where one hovers
-# Streamlit's own chart theme writes in a grey that a projector swallows.
+_CHART = {"displaylogo": False, "scrollZoom": False, "modeBarButtons": [["toImage"]]}  # a camera button on hover
+# The grey text of Streamlit's chart theme is too faint on a projector.
 _FONT = '"Source Sans", sans-serif'
 _FLUSHED, _FIRST = "waited_before_charts", 0.6  # seconds
-_LARGER = 1.25  # figures in a lecture: their letters are in pixels and would stay as they are
+_LARGER = 1.25  # figures in a lecture: their font sizes are in pixels and would not grow
 _drawing = component("drawing")
 INK = {"light": "#2b3138", "dark": "#e3e7eb"}
 # The plotly symbols of `charts.SYMBOLS` as characters, so that a heading names a cluster as the map does.
@@ -47,7 +47,7 @@ def cut(before: float, after: float) -> str:
 
 
 def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
-    """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` hears clicks."""
+    """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` is called at clicks."""
     flush_to_browser()
     chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
     if lecture():
@@ -65,7 +65,7 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
-def drawn(drawing: charts.Drawing, key: str) -> None:
+def draw_picture(drawing: charts.Drawing, key: str) -> None:
     """Show a picture of `pdc_core.charts` that needs no charting library."""
     data = {"html": drawing.html, "title": drawing.title, "name": f"pdc-{key}", "format": picture_format()}
     _drawing(key=key, data=data)
@@ -112,7 +112,7 @@ def _picture_of(name: str) -> dict[str, Any]:
 
 
 def picture_format() -> str:
-    """Return as what charts are saved: "png", or "svg" where the page Compare was told so."""
+    """Return the format in which charts are saved, "png" or "svg", as chosen on the page Compare."""
     return str(st.session_state.get("picture", "PNG")).lower()
 
 

@@ -1,108 +1,274 @@
-"""Long computations of the server, one at a time in a thread of their own: a page asks, draws, and looks again later.
+"""Long computations of the server: a page asks for one, draws what is there, and looks again later.
 
-Results are kept by a key made from content, so every session that asks for the same work shares it.
+Jobs are kept by a key made from content, so sessions that ask for the same work share it. Each lane does one job at a
+time: "page" for what a page waits for, "sensitivity" and "umap" for what takes minutes, so that neither holds up the
+other or a page.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from importlib import import_module
-from threading import Lock
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 import streamlit as st
 
+from pdc_core.errors import PDCError
+
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-_REMEMBERED = 128
-_LOOK_EVERY = 0.5  # seconds
+Key = tuple[str, ...]
+PAGE = "page"
+_REMEMBERED = 512  # ended jobs
+_SESSION = "job_session"
+_log = logging.getLogger(__name__)
 
 
-class Watched(Generic[T]):
-    """One computation under way or finished.
+class Cancelled(Exception):
+    """Raised in a job's work to end it after its last session has left."""
+
+
+class Job(Generic[T]):
+    """One computation: waiting, under way, finished, failed or cancelled.
 
     Attributes
     ----------
-    future : its result or its error.
-    share : how much is done, 0 to 1.
+    key : tuple of str
+        What it computes; the same content has the same key.
+    lane : str
+        Jobs of one lane are done one after another.
+    share : float, 0 to 1
+        How much is done; it never falls.
+    partial : T or None
+        The result so far, for work that reports one.
     """
 
-    def __init__(self) -> None:
-        self.future: Future[T] = Future()
+    def __init__(self, key: Key, lane: str, work: Callable[[Job[T]], T]) -> None:
+        self.key, self.lane = key, lane
         self.share = 0.0
+        self.partial: T | None = None
+        self._work: Callable[[Job[T]], T] | None = work
+        self._future: Future[T] = Future()
+        self._stop = Event()
+        self._lock = Lock()
+        self._waiting: set[str] = set()
+        self._left: set[str] = set()
+
+    # What a page asks.
 
     @property
     def done(self) -> bool:
-        """Whether there is a result, or an error."""
-        return self.future.done()
+        """Whether it has ended, in whatever way."""
+        return self._future.done()
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has not begun."""
+        return not self._future.running() and not self.done
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it ended without a result because every session left."""
+        return self._future.cancelled() or (self.done and isinstance(self._future.exception(), Cancelled))
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that ended it, None where there is none."""
+        return self._future.exception() if self.done and not self.cancelled else None
 
     @property
     def value(self) -> T | None:
-        """The result, None until it is there; an error of the computation is raised here."""
-        return self.future.result() if self.future.done() else None
+        """The result, None until it is there; a failed job raises its exception at every session that asks."""
+        return self._future.result() if self.done and not self.cancelled else None
 
-    def run(self, work: Callable[[Progress], T]) -> None:
+    @property
+    def known(self) -> T | None:
+        """The result, None also where the job failed."""
+        return None if self.error else self.value
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until it has ended, or until the time is up."""
+        with suppress(CancelledError, TimeoutError):
+            self._future.exception(seconds)
+
+    def join(self, session: str, again: bool = False) -> None:
+        """Count a session among those that wait for the result; one that has left comes back only with `again`."""
+        with self._lock:
+            if again:
+                self._left.discard(session)
+            if session not in self._left:
+                self._waiting.add(session)
+
+    def leave(self, session: str) -> None:
+        """Take a session's interest back; the job stops when the last one leaves."""
+        with self._lock:
+            self._waiting.discard(session)
+            self._left.add(session)
+            if not self._waiting:
+                self.stop()
+
+    def stop(self) -> None:
+        """Cancel it for everybody: at once if it has not begun; work under way ends at its next step."""
+        self._stop.set()
+        self._future.cancel()
+
+    def left_by(self, session: str) -> bool:
+        """Tell whether a session has cancelled it."""
+        return session in self._left
+
+    # What its work asks.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether every session has left: the work should end soon, by raising `Cancelled`."""
+        return self._stop.is_set()
+
+    def report(self, done: int, steps: int, partial: T | None = None) -> None:
+        """Say how far the work is and, if there is one, its result so far."""
+        self.share = max(self.share, min(1.0, done / steps) if steps else 1.0)
+        if partial is not None:
+            self.partial = partial
+
+    def progress(self, done: int, steps: int, partial: T | None = None) -> None:
+        """Report how far the work is, and end it here if every session has left."""
+        self.report(done, steps, partial)
+        if self.stopping:
+            raise Cancelled
+
+    def run(self) -> None:
         """Do the work in this thread."""
-
-        def progress(done: int, steps: int) -> None:
-            self.share = done / steps if steps else 1.0
-
+        if not self._future.set_running_or_notify_cancel():
+            return
+        assert self._work is not None
         try:
-            self.future.set_result(work(progress))
+            result = self._work(self)
+            with self._lock:
+                self._future.set_result(result)
+                self._work = None  # it holds a network, and is not needed again
         except Exception as error:  # handed on to whoever asks for the value
-            self.future.set_exception(error)
+            if not isinstance(error, Cancelled | PDCError):
+                _log.exception("The job %s failed.", self.key[:1])
+            self._future.set_exception(error)
+
+    def another(self) -> Job[T] | None:
+        """Return a fresh job for the same work, None where this one has a result."""
+        with self._lock:
+            return Job(self.key, self.lane, self._work) if self._work is not None else None
 
 
-class Background:
-    """Computations by key, done one after another."""
+class Jobs:
+    """The queue of a server: jobs by key, one thread for each lane."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="background")
-        self._known: OrderedDict[tuple[str, ...], Watched[Any]] = OrderedDict()
+        self._lanes: dict[str, SimpleQueue[Job[Any]]] = {}
+        self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lock = Lock()
 
-    def request(self, key: tuple[str, ...], work: Callable[[Progress], T], wait: bool = False) -> Watched[T]:
-        """Return the computation `key`, started at the first request; `wait` does it here and now."""
+    def known(self, key: Key) -> Job[Any] | None:
+        """Return the job of a key if anybody has asked for it, without waiting for it."""
         with self._lock:
-            known = self._known.get(key)
-            if known is None:
-                known = self._known[key] = Watched()
-                fresh = True
-                while len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
-            else:
-                fresh = False
-            self._known.move_to_end(key)
+            return self._jobs.get(key)
+
+    def request(
+        self, key: Key, work: Callable[[Job[T]], T], session: str, *, lane: str = PAGE, wait: bool = False
+    ) -> Job[T]:
+        """Return the job of a key, started at the first request.
+
+        A job that failed, or that this session cancelled, is returned as it is: `restart` starts it again. One that
+        other sessions cancelled is started again here.
+
+        Parameters
+        ----------
+        key : tuple of str
+            What is computed.
+        work : callable
+            Called with the job, to which it reports its progress; returns the result.
+        session : str
+            Who waits for it.
+        lane : str, default "page"
+            Jobs of one lane are done one after another.
+        wait : bool, default False
+            Whether to do the work here and now.
+        """
+        with self._lock:
+            job: Job[T] | None = self._jobs.get(key)
+            fresh = job is None or (job.stopping and job.known is None and not job.left_by(session))
+            if job is None or fresh:
+                job = self._add(Job(key, lane, work))
+            job.join(session)
+            self._jobs.move_to_end(key)
+            if fresh and not wait:
+                self._submit(job)
         if fresh and wait:
-            known.run(work)
-        elif fresh:
-            self._thread.submit(known.run, work)
+            job.run()
         elif wait:
-            known.future.exception()  # another session is at it
-        return known
+            job.wait()  # another session is at it
+        return job
+
+    def restart(self, job: Job[T], session: str) -> Job[T]:
+        """Start a job that failed or was cancelled again, or wait again for one that others still wait for."""
+        with self._lock:
+            now: Job[T] = self._jobs.get(job.key, job)
+            if (now.stopping or now.error is not None) and (fresh := now.another()) is not None:
+                now = self._add(fresh)
+                self._submit(now)
+            now.join(session, again=True)
+        return now
+
+    def _add(self, job: Job[T]) -> Job[T]:
+        self._jobs[job.key] = job
+        ended = [key for key, each in self._jobs.items() if each.done]
+        for key in ended[: max(0, len(ended) - _REMEMBERED)]:
+            del self._jobs[key]
+        return job
+
+    def _submit(self, job: Job[Any]) -> None:
+        if job.lane not in self._lanes:
+            self._lanes[job.lane] = SimpleQueue()
+            # A daemon: an executor's thread would do all queued work before the server may end.
+            Thread(target=_work_off, args=(self._lanes[job.lane],), name=job.lane, daemon=True).start()
+        self._lanes[job.lane].put(job)
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Cancel everything; wait up to `seconds` for each job under way."""
+        with self._lock:
+            unfinished = [job for job in self._jobs.values() if not job.done]
+        for job in unfinished:
+            job.stop()
+        for job in unfinished:
+            job.wait(seconds)
+
+
+def _work_off(queue: SimpleQueue[Job[Any]]) -> None:
+    while True:
+        queue.get().run()
 
 
 @st.cache_resource(show_spinner=False)
-def background() -> Background:
-    """Return the one queue of this server."""
-    return Background()
+def jobs() -> Jobs:
+    """Return the one queue of this server; it is closed when the server ends."""
+    queue = Jobs()
+    atexit.register(queue.close)
+    return queue
+
+
+def this_session() -> str:
+    """Return a name for this session among those that wait for jobs."""
+    return str(st.session_state.setdefault(_SESSION, uuid4().hex))
+
+
+def request(key: Key, work: Callable[[Job[T]], T], *, lane: str = PAGE, wait: bool = False) -> Job[T]:
+    """Ask this server's queue for a job on behalf of this session; see `Jobs.request`."""
+    return jobs().request(key, work, this_session(), lane=lane, wait=wait)
 
 
 def prepare_clustering() -> None:
     """Import what the pages after the first one need: scikit-learn takes seconds, which a person spends reading."""
-    background().request(("import", "sklearn.cluster"), lambda progress: import_module("sklearn.cluster"))
-
-
-def show_progress(watched: Watched[Any], text: str) -> None:
-    """Draw a bar that follows a computation; when it ends the page runs once more."""
-
-    @st.fragment(run_every=_LOOK_EVERY)
-    def follow() -> None:
-        if watched.done:
-            st.rerun()
-        st.progress(watched.share, text=text)
-
-    if not watched.done:
-        follow()
+    request(("import", "sklearn.cluster"), lambda job: import_module("sklearn.cluster"))

@@ -1,4 +1,4 @@
-"""The network a session looks at, and everything computed from it: cached by the content of its weights.
+"""The network of a session and everything computed from it, cached by the content of its weights.
 
 A cached module is shared by all sessions and never changed: it stays in eval mode, and whatever changes
 weights works on a copy.
@@ -22,13 +22,15 @@ from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
+from pdc_core.graph.tensors import layer_of
 from pdc_core.models import load_model
+from pdc_core.models.load import SHIPPED
 from pdc_core.train import evaluate
-from ui.choice import SHIPPED, Choice
-from ui.jobs import Watched, background
+from ui.choice import Choice
+from ui.jobs import Job, request
 
 SEED = 0
-DESCRIBED = "imagenet"  # shape and classes are known, images are not
+DESCRIBED = "imagenet"  # only its shape and classes are known
 QUICK_MACS = 2_000_000_000  # a second or less on two cores
 CHUNK = 250  # images between two steps of a progress bar
 Stamp = tuple[int, int] | None
@@ -73,7 +75,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says about the test split."""
+    """The predictions of a network on a split."""
 
     accuracy: float  # 0 to 1
     classes: NDArray[np.int64]  # (n,)
@@ -102,8 +104,7 @@ def load_images(name: str, stamp: Stamp) -> Data:
 @st.cache_resource(show_spinner="Loading the weights", max_entries=4)
 def _load_module(model: str, data_name: str, weights: str, stamp: Stamp) -> tuple[nn.Module, str]:
     """Load a network in eval mode and the sha256 of its weights."""
-    choice = Choice(model, data_name, weights)
-    module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=choice.weights_argument)
+    module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=weights)
     digest = hashlib.sha256(type(module).__name__.encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -146,7 +147,7 @@ def _folds_in(path: str, stamp: Stamp) -> int:
 
 
 def stamp_of(path: str) -> Stamp:
-    """Tell one state of a file from another: its time and size; None where there is no file."""
+    """Return what tells one state of a file from another: its time and size; None if there is no file."""
     try:
         known = Path(path).stat() if path else None
     except (OSError, ValueError):
@@ -154,22 +155,22 @@ def stamp_of(path: str) -> Stamp:
     return (known.st_mtime_ns, known.st_size) if known else None
 
 
-def predictions(network: Network) -> Watched[Predictions]:
+def predictions(network: Network) -> Job[Predictions]:
     """Classify the test split: at once where that is quick, else in the background."""
     return _measured(network, "test")
 
 
-def validation_accuracy(network: Network) -> Watched[Predictions]:
+def validation_accuracy(network: Network) -> Job[Predictions]:
     """Classify the validation split, as `predictions` does the test split."""
     return _measured(network, "val")
 
 
-def _measured(network: Network, split: str) -> Watched[Predictions]:
+def _measured(network: Network, split: str) -> Job[Predictions]:
     images: Split = getattr(network.data, split)
     work = network_cost(network, network.digest).macs * len(images)
-    return background().request(
+    return request(
         ("classify", network.digest, network.data_name, str(network.data.mean), split),
-        lambda progress: _classify(network, images, progress),
+        lambda job: _classify(network, images, job.progress),
         wait=work <= QUICK_MACS,
     )
 
@@ -191,5 +192,5 @@ def network_cost(_network: Network, digest: str) -> Cost:
 def group_kernels(network: Network, group: str) -> NDArray[np.float32]:
     """Return the weights of a group's first producer, (n, c, kh, kw) or (n, c)."""
     producer = network.graph.group(group).producers[0]
-    weight = network.module.get_submodule(producer.module).get_parameter("weight")
+    weight = layer_of(network.module, producer).get_parameter("weight")
     return weight.detach().numpy()[np.asarray(producer.channels)]

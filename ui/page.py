@@ -1,25 +1,26 @@
-"""What a session holds: the network it looks at (see `choice`), its plan (see `plans`), and the frame of every page."""
+"""The frame of every page: style, heading, and the network and plan of this session (`choice`, `current_plan`)."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pdc_core.errors import PDCError
+from ui.address import update_address
 from ui.choice import Choice, choose, current_choice, lecture, write_address
 from ui.current_plan import adopt_plan, current_plan, refusal, set_plan
 from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
-# Streamlit's own margins leave a chart and a table side by side too little of a projector's 1280 pixels.
+# Streamlit's margins leave too little room for a chart and a table side by side on a projector 1280 pixels wide.
 _WIDE = ".stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }"
 _LARGE = "html { font-size: 21px } .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }"
-# In the first session of a fresh server the sidebar is there before its width is known, and would keep its own.
+# In the first session of a new server the sidebar is drawn before its width is known, and would keep its own.
 _SIDEBAR = (
     f"[data-testid=stSidebar][data-collapsed=false] {{ width: {SIDEBAR_PIXELS}px !important; "
     f"min-width: {SIDEBAR_PIXELS}px !important }}"
 )
-# While a cached function works it is said over what is on the page, in letters that would run into those below.
+# The text of a cached function at work appears over the page; without this it would run into the text below.
 _WORKING = (
     ".stCacheSpinner > div { position: relative; z-index: 5; width: fit-content; margin-left: -.6rem; "
     "padding: .2rem .6rem; border-radius: .4rem; backdrop-filter: blur(8px) }"
@@ -33,6 +34,7 @@ def open_page(title: str, sentence: str) -> None:
     Every page calls this or `begin` first, since a deep link may run a page without app.py.
     """
     route()
+    update_address()
     st.set_page_config(page_title=f"{title} · PDC")
     st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR} {_WORKING}</style>")
     st.title(title)
@@ -42,13 +44,13 @@ def open_page(title: str, sentence: str) -> None:
 
 
 def begin(title: str, sentence: str) -> Network:
-    """Start a page with the network and the plan of this session; say in a sentence what is wrong with them."""
+    """Start a page with the network and the plan of this session; say what is wrong if they cannot be opened."""
     open_page(title, sentence)
     choice = current_choice()
     try:
         network = load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        st.error(f"{choice.label} cannot be shown: {error}")
+        st.error(f"{choice.label} cannot be opened. {error}")
         st.button("Back to the digits network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
     st.caption(f"{network.label} · {MACS}")

@@ -1,6 +1,6 @@
-"""Files that a person hands to the page: kept beside the runs under a name made from their content, never from theirs.
+"""Uploaded files: stored beside the runs under a name made from their content, never from the name they had.
 
-A worker finds them there later. Nothing in them is trusted: they are read by the loaders of `pdc_core` alone.
+A worker finds them there later. Nothing in them is trusted: only the loaders of `pdc_core` read them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ def store_upload(content: bytes, kind: str) -> Path:
 
     Parameters
     ----------
-    content : the file.
-    kind : its ending, without a dot, one of those that the page allows.
+    content : bytes
+        The file.
+    kind : str
+        Its suffix without the dot, one of those that the page allows.
 
     Raises
     ------
@@ -38,8 +40,8 @@ def store_upload(content: bytes, kind: str) -> Path:
     used = sum(file.stat().st_size for file in folder.iterdir())
     if used + len(content) > MOST_BYTES:
         raise PDCError(
-            f"The uploads of this server take {used / 2**30:.1f} GiB, {MOST_BYTES >> 30} are allowed: empty {folder}, "
-            "or give the path of a file that lies on the server already."
+            f"Uploads on this server take up {used / 2**30:.1f} of {MOST_BYTES >> 30} GiB. Empty {folder}, or give the "
+            "path of a file that is already on the server."
         )
     write_whole(path, content)
     return path

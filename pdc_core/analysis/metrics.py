@@ -17,7 +17,7 @@ def pareto_front(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
     Parameters
     ----------
     cost, quality : array of float, shape (n,)
-        Less cost and more quality are better. Of equal points all are kept.
+        Less cost and more quality are better. Among equal points all are kept.
 
     Returns
     -------
@@ -35,12 +35,12 @@ def pareto_front(cost: ArrayLike, quality: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray(~better.any(axis=1))
 
 
-def confusion(truth: IntArray, said: IntArray, classes: int) -> IntArray:
+def confusion(truth: IntArray, predicted: IntArray, classes: int) -> IntArray:
     """Count how often class i was called j.
 
     Parameters
     ----------
-    truth, said : array of int, shape (n,)
+    truth, predicted : array of int, shape (n,)
         True and predicted classes, 0 to classes - 1.
     classes : int
         Number of classes.
@@ -55,7 +55,9 @@ def confusion(truth: IntArray, said: IntArray, classes: int) -> IntArray:
     >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    return np.bincount(truth * classes + said, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    return (
+        np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    )
 
 
 def class_accuracy(counts: IntArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Deletion: filters go, and with them the columns by which their readers read them. Nothing takes their place."""
+"""Deletion: filters are removed together with the columns that read them; nothing takes their place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdc_core.baselines.selection import check_kept
 from pdc_core.clustering import IntArray
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.graph.tensors import input_axis
+from pdc_core.graph.tensors import input_axis, layer_of
 from pdc_core.reconstruct import copy_filters_
 
 
@@ -25,9 +25,12 @@ def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) 
 
     Parameters
     ----------
-    model : a network in eval mode; not changed.
-    graph : its trace. Under "internal" only channels between layers go, so the trunk of a residual network stays.
-    kept : {group name: filters that stay, int array (k,)}; groups that are absent keep all.
+    model : Module
+        A network in eval mode; not changed.
+    graph : ChannelGraph
+        Its trace. Under "internal" only channels inside residual blocks are deleted, so the trunk stays.
+    kept : mapping of str to int array, shape (k,)
+        The filters that stay, by group; groups that are absent keep all.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def _labels(group: ChannelGroup, own: IntArray) -> IntArray:
     """Give every filter that stays a cluster; those that go join the first one of their block."""
     labels = np.zeros(group.size, dtype=np.int64)
     for b in range(group.blocks):
-        inside = group.block == b if group.blocks > 1 else np.ones(group.size, dtype=bool)
+        inside = group.block == b
         labels[inside] = np.flatnonzero(inside[own])[0]
     labels[own] = np.arange(len(own))
     return labels
@@ -60,7 +63,7 @@ def _labels(group: ChannelGroup, own: IntArray) -> IntArray:
 def _silence_(model: nn.Module, group: ChannelGroup, gone: IntArray) -> None:
     """Set the columns that read some channels to zero."""
     for part in group.readers:
-        _silence_inputs_(model.get_submodule(part.module), part.channels[gone].reshape(-1))
+        _silence_inputs_(layer_of(model, part), part.channels[gone].reshape(-1))
 
 
 def _silence_inputs_(module: nn.Module, positions: IntArray) -> None:

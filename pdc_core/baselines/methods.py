@@ -100,4 +100,4 @@ METHODS: dict[str, Variant[[PruningInput], nn.Module]] = {
     "scratch": Variant(scratch, "train the small network from random weights"),
 }
 # Everything that a run's `method` may name: PDC itself, and what it is compared with.
-METHOD_HELP = {"pdc": "PDC: merge filters while training", **{name: each.help for name, each in METHODS.items()}}
+METHOD_HELP = {"pdc": "merge filters while training (PDC)", **{name: each.help for name, each in METHODS.items()}}

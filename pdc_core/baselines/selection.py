@@ -1,4 +1,4 @@
-"""Which filters a deletion keeps: one score a filter, the highest stay. One function a method."""
+"""Which filters a deletion keeps: every filter gets a score, the highest stay. One function per method."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pdc_core.clustering.distances import squared_distances
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
+from pdc_core.registry import choices
 
 Score = Callable[[FloatArray, np.random.Generator], FloatArray]
 
@@ -39,13 +40,22 @@ def select_filters(model: nn.Module, graph: ChannelGraph, plan: Plan, score: str
 
     Parameters
     ----------
-    score : a name in SCORES.
-    seed : of the random choice.
+    model : Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Filters kept per group.
+    score : str
+        A name in SCORES.
+    seed : int, default 0
+        Seed of the random choice, 0 or more.
 
     Returns
     -------
-    {group name: sorted int array (k,)} for every group that can be clustered. Where a grouped convolution reads or
-    writes a group, every block of it keeps equally many.
+    dict of str to int array, shape (k,)
+        Sorted places of the filters that stay, for every group that can be clustered. If a grouped convolution reads
+        or writes a group, every block of it keeps equally many.
 
     Raises
     ------
@@ -53,7 +63,7 @@ def select_filters(model: nn.Module, graph: ChannelGraph, plan: Plan, score: str
         The plan does not fit the graph, a weight is not finite, or the score is unknown.
     """
     if score not in SCORES:
-        raise PDCError(f"There is no score {score!r} to delete filters by; there are {', '.join(SCORES)}.")
+        raise PDCError(f"{score!r} is no score to delete filters by; choose {choices(SCORES)}.")
     plan.check(graph)
     random = np.random.default_rng(seed)
     return {
@@ -69,12 +79,19 @@ def _count(plan: Plan, group: ChannelGroup) -> int:
 def _highest(scores: FloatArray, group: ChannelGroup, k: int) -> IntArray:
     """Return the sorted places of the k highest scores, k / blocks in each block; equal scores keep the lower place."""
     order = np.argsort(-scores, kind="stable")
-    blocks = [order[group.block[order] == b] for b in range(group.blocks)] if group.blocks > 1 else [order]
+    blocks = [order[group.block[order] == b] for b in range(group.blocks)]
     return np.sort(np.concatenate([own[: k // len(blocks)] for own in blocks]))
 
 
 def check_kept(graph: ChannelGraph, kept: Mapping[str, IntArray]) -> None:
-    """Raise where filters to keep do not fit the graph: none, twice the same, or out of range.
+    """Raise if filters to keep do not fit the graph: none, one twice, or out of range.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of the network.
+    kept : mapping of str to int array, shape (k,)
+        The filters that stay, by group.
 
     Raises
     ------
@@ -90,5 +107,5 @@ def check_kept(graph: ChannelGraph, kept: Mapping[str, IntArray]) -> None:
             )
         if group.blocks > 1 and len(set(np.bincount(group.block[own], minlength=group.blocks))) > 1:
             raise PDCError(
-                f"Group {name!r} stands in {group.blocks} convolution groups; keep equally many filters in each."
+                f"Group {name!r} has {group.blocks} blocks (grouped convolution); keep equally many filters in each."
             )

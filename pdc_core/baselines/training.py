@@ -1,4 +1,4 @@
-"""Training a small network under the same loop, losses, epochs and seeds as PDC's student."""
+"""Training a small network with the loop, losses, epochs and seeds of PDC's student."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import trace
 from pdc_core.losses import comparable_blocks
 from pdc_core.plan import Plan
+from pdc_core.registry import choices
 from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
 from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.teacher import Teacher
@@ -24,8 +25,10 @@ class PrunedTask(TrainingTask):
 
     Parameters
     ----------
-    small : the network to train; not changed.
-    guide : teacher and losses.
+    small : Module
+        The network to train; not changed.
+    distillation : DistillationLoss
+        Teacher and losses.
     """
 
     def __init__(self, small: nn.Module, distillation: DistillationLoss) -> None:
@@ -67,8 +70,20 @@ def train_baseline(
 
     Parameters
     ----------
-    method : a name in METHODS.
-    model, plan, data, seed, settings, recorder : as for `distil`.
+    method : str
+        A name in METHODS.
+    model : Module
+        As for `distil`, like all that follow.
+    plan : Plan
+        Filters kept per group.
+    data : Data
+        Training, validation and test images.
+    seed : int, default 0
+        Seed of the method, the batch order and the augmentation, 0 or more.
+    settings : Training, optional
+        All settings; by default those for the data set.
+    recorder : Recorder, optional
+        Called with what happens, and asked for requests.
 
     Raises
     ------
@@ -76,7 +91,7 @@ def train_baseline(
         The method is unknown, or whatever `distil` raises.
     """
     if method not in METHODS:
-        raise PDCError(f"There is no method {method!r} to compare with; there are {', '.join(METHODS)}.")
+        raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
     settings = settings or Training.for_data(data.name)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
@@ -94,9 +109,26 @@ def train_small(
     settings: Training,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Train a small network, wherever it comes from, under the uncompressed `model`.
+    """Train a small network, wherever it comes from, under the uncompressed one.
 
-    Block outputs are compared where both networks have a block of that name and the plan leaves its width as it is.
+    Block outputs are compared if both networks have a block of that name and the plan leaves its width as it is.
+
+    Parameters
+    ----------
+    small : Module
+        The network to train; not changed.
+    model : Module
+        The uncompressed network, in eval mode: the teacher.
+    plan : Plan
+        Filters kept per group, for the report.
+    data : Data
+        Training, validation and test images.
+    seed : int, default 0
+        Seed of the batch order and the augmentation, 0 or more.
+    settings : Training
+        All settings.
+    recorder : Recorder, optional
+        Called with what happens, and asked for requests.
     """
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)

@@ -1,7 +1,7 @@
 """Figures of pages and notebooks: tidy data in, a plotly figure (or a picture, see `drawing` and `kernels`) out.
 
-One file an idea; `figure` and `palette` hold what all share. Clusters differ in colour (Okabe and Ito) and in marker
-symbol, and `figure.layout.meta["alt"]` describes a figure in words.
+One idea per file; `figure` and `palette` hold what all of them share. Clusters differ in colour (Okabe and Ito) and in
+marker symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
 from pdc_core.charts.cluster_count import every_k, tree_lines

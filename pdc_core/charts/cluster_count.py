@@ -22,14 +22,23 @@ _NAMED = 12  # filters of a leaf that are named on hover
 
 
 def every_k(frame: pd.DataFrame, k: int, suggested: int | None = None, now: float | None = None) -> go.Figure:
-    """Draw what every number of clusters would lose, and how clear the clusters would be; a click chooses k.
+    """Draw the spread lost and the silhouette for every number of clusters; a click chooses k.
 
     Parameters
     ----------
-    frame : DataFrame with columns `k`, `lost` (0 to 1) and `silhouette` (-1 to 1, NaN where not defined)
-    k : current number of clusters
-    suggested : a number to mark
-    now : what the current clusters lose, 0 to 1, where they are not those of the tree
+    frame : DataFrame
+        Columns `k`, `lost` (0 to 1) and `silhouette` (-1 to 1, NaN where it is not defined).
+    k : int
+        Current number of clusters.
+    suggested : int, optional
+        A number to mark.
+    now : float, optional
+        Spread lost by the current clusters, 0 to 1, if they are not those of the tree.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Points carry k as custom data.
     """
     import plotly.graph_objects as go
 
@@ -80,15 +89,24 @@ def every_k(frame: pd.DataFrame, k: int, suggested: int | None = None, now: floa
 
 
 def tree_lines(joints: NDArray[np.float64], members: Sequence[NDArray[np.int64]], k: int) -> go.Figure:
-    """Draw a dendrogram with its cut at k clusters; a click on a joint keeps what it joins apart.
+    """Draw a dendrogram with its cut at k clusters; a click on a joint keeps its two clusters apart.
 
-    Leaves are labelled where the labels fit without touching (upright from about 17, none from 41 leaves); on hover
-    the foot of every line names its filters.
+    Leaves are labelled where the labels fit without touching (upright from about 17, none from 41 leaves); on hover the
+    foot of every line names its filters.
 
     Parameters
     ----------
-    joints, members : of `cluster.dendrogram`
-    k : current number of clusters, where the cut is drawn
+    joints : array of float, shape (leaves-1, 6)
+        As `clustering.dendrogram` returns them.
+    members : sequence of array of int
+        The filters of each leaf, as `clustering.dendrogram` returns them.
+    k : int
+        Current number of clusters, where the cut is drawn.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Joints carry k as custom data.
     """
     import plotly.graph_objects as go
 

@@ -1,4 +1,4 @@
-"""Runs side by side: what each costs and keeps, class by class, and how much faster it really is."""
+"""Runs side by side: their costs and accuracies, class by class, and their measured speed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CLASSES_DRAWN = 100
-Z95 = 1.959963984540054  # of a normal distribution, 95 % lies within so many standard deviations
+Z95 = 1.959963984540054  # 95 % of a normal distribution lies within this many standard deviations
 _LEAST_SPAN = 2.0  # points of accuracy
 
 
 def wilson_interval(accuracy: ArrayLike, n: int, z: float = Z95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where the accuracy on all images of the kind lies, given that on n of them; Wilson 1927.
+    """Return the Wilson interval (1927) of an accuracy measured on n images.
 
     With p the accuracy measured, the bounds are (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n). Unlike
     p ± z sqrt(p (1 - p) / n) they stay between 0 and 1 and have a width where p is 0 or 1.
 
     Parameters
     ----------
-    accuracy : array of any shape
+    accuracy : array of float, any shape
         Shares of right answers p, 0 to 1.
     n : int
         Number of images, at least 1.
@@ -38,7 +38,7 @@ def wilson_interval(accuracy: ArrayLike, n: int, z: float = Z95) -> tuple[NDArra
 
     Returns
     -------
-    lower, upper : arrays of the shape of `accuracy`
+    lower, upper : array of float64, shape of `accuracy`
         0 to 1.
 
     Examples
@@ -54,12 +54,17 @@ def wilson_interval(accuracy: ArrayLike, n: int, z: float = Z95) -> tuple[NDArra
 
 
 def accuracy_caption(n_test: int) -> str:
-    """Say what the bars of `accuracy_against` are and how many points one test image is.
+    """Explain the bars of `accuracy_against`, and how many points one test image is.
 
     Parameters
     ----------
     n_test : int
         Number of test images, at least 1.
+
+    Returns
+    -------
+    str
+        One sentence.
 
     Examples
     --------
@@ -82,13 +87,18 @@ def accuracy_against(
         Columns `run` (name), `stage` ("before", "reconstructed", "folded"), `cost` and `accuracy` (0 to 1), one row
         per stage in that order.
     quantity : str
-        What `cost` is, such as "MACs".
+        The name of `cost`, such as "MACs".
     unit : str
         Its unit, such as "of one image [millions]".
     chosen : str, optional
-        Name of the run to draw in full colour; all are when it is not given.
+        Name of the run to draw in full colour; by default all are.
     n_test : int, optional
-        Number of test images, at least 1: every point gets its 95 % Wilson interval. No bars when it is not given.
+        Number of test images, at least 1: every point gets its 95 % Wilson interval. By default there are no bars.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One curve per run, and the Pareto front.
     """
     import plotly.graph_objects as go
 
@@ -148,8 +158,15 @@ def class_changes(classes: Sequence[str], before: NDArray[Any], after: NDArray[A
 
     Parameters
     ----------
-    classes : (c,) names
-    before, after : accuracies (c,), 0 to 1; NaN for a class without examples
+    classes : sequence of str
+        c names.
+    before, after : array of float, shape (c,)
+        Accuracies, 0 to 1; NaN for a class without examples.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        At most 100 bars.
     """
     import plotly.graph_objects as go
 
@@ -178,8 +195,15 @@ def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArra
 
     Parameters
     ----------
-    classes : (c,) names
-    before, after : confusion counts (c, c), rows are the truth
+    classes : sequence of str
+        c names.
+    before, after : array of int, shape (c, c)
+        Confusion counts, rows are the truth.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        A heat map.
     """
     import plotly.graph_objects as go
 
@@ -209,8 +233,15 @@ def speed_up(latencies: Mapping[int, tuple[float, float]], macs_ratio: float) ->
 
     Parameters
     ----------
-    latencies : batch size -> (seconds before, seconds folded)
-    macs_ratio : MACs before / MACs folded
+    latencies : mapping of int to (float, float)
+        Seconds before and after folding, by batch size.
+    macs_ratio : float
+        MACs before / MACs after folding.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One bar per batch size.
     """
     import plotly.graph_objects as go
 

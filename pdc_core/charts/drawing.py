@@ -1,4 +1,4 @@
-"""Pictures that need no charting library: SVG, written by hand, at once on the screen of a page or a notebook."""
+"""Pictures that need no charting library: SVG written by hand, which a page or a notebook shows at once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ class Drawing:
     Attributes
     ----------
     title : str
-    alt : what the picture shows, in words, for those who do not see it
-    width, height : its size in the units of `body`
-    body : SVG elements; text without a colour has the page's
+        Shown above the picture.
+    alt : str
+        The picture in words, for those who do not see it.
+    width, height : int
+        Its size in the units of `body`.
+    body : str
+        SVG elements; text without a colour has the page's.
     """
 
     title: str
@@ -51,14 +55,27 @@ class Drawing:
 def panel(
     values: NDArray[Any], x: float, y: float, side: float, name: str, bound: float, digits: int | None = None
 ) -> str:
-    """Draw an array as cells in signed colours, with its name over it; on hover its numbers.
+    """Draw an array as cells in signed colours, with its name above it; on hover its numbers.
 
     Parameters
     ----------
-    values : (rows, columns)
-    x, y, side : where the left upper corner is, and how wide and high the panel is
-    bound : the |value| of full colour
-    digits : write the numbers into the cells, with so many decimals
+    values : array of float, shape (rows, columns)
+        The array.
+    x, y : float
+        Upper left corner.
+    side : float
+        Width and height of the panel.
+    name : str
+        Written above it.
+    bound : float
+        The |value| of full colour.
+    digits : int, optional
+        Write the numbers into the cells, with this many decimals.
+
+    Returns
+    -------
+    str
+        SVG elements.
     """
     rows, columns = values.shape
     wide, high = side / columns, side / rows

@@ -27,9 +27,29 @@ def blank(
     yaxis: dict[str, Any] | None = None,
     **layout: Any,
 ) -> go.Figure:
-    """Return an empty figure; `alt` says in words what its title does not.
+    """Return an empty figure.
 
-    The layout is given in one piece: plotly validates every later update anew.
+    The layout is given in one piece: plotly validates every later update again.
+
+    Parameters
+    ----------
+    title, x, y : str
+        Title of the figure and of its axes, with units.
+    height : int
+        Pixels.
+    alt : str
+        What the figure shows beyond its title, in words.
+    legend : bool, default False
+        Whether there is a legend.
+    xaxis, yaxis : dict, optional
+        Further properties of the axes, as plotly names them.
+    **layout : object
+        Further properties of the layout, as plotly names them.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Without traces.
     """
     import plotly.graph_objects as go
 
@@ -81,7 +101,25 @@ def line(
     mode: str = "lines",
     over: str = "epoch",
 ) -> None:
-    """Add a curve to a figure; on hover it says its name, x in the unit `over`, and y with three decimals."""
+    """Add a curve to a figure; on hover it shows its name, x, and y with three decimals.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Changed in place.
+    x, y : iterable of float
+        The points.
+    name : str
+        For the legend.
+    shade : str
+        A CSS colour.
+    dash : str
+        A dash of plotly's, such as "solid" or "dot".
+    mode : str, default "lines"
+        A mode of plotly's.
+    over : str, default "epoch"
+        The name of x on hover.
+    """
     import plotly.graph_objects as go
 
     figure.add_trace(

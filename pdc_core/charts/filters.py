@@ -21,11 +21,19 @@ def filter_map(frame: pd.DataFrame, title: str, axes: tuple[str, str], highlight
 
     Parameters
     ----------
-    frame : DataFrame with columns `x`, `y`, `filter` (index) and `cluster` (label)
+    frame : DataFrame
+        Columns `x`, `y`, `filter` (index) and `cluster` (label).
     title : str
-    axes : pair of axis labels
+        Title of the figure.
+    axes : tuple of str
+        Two axis labels.
     highlight : int, optional
         The one cluster to keep in colour; all others turn grey.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One trace per cluster or one for all.
     """
     import plotly.graph_objects as go
 

@@ -11,14 +11,26 @@ from pdc_core.charts.palette import signed_rgb
 
 KERNEL_LIMIT = 64
 _LEGIBLE = 2  # pixels of a weight that can still be told from its neighbours
-_FEW = 4  # below so many input channels, their mean says more
+_FEW = 4  # with fewer input channels than this, their mean is clearer
 KERNEL_GAP = 4  # between tiles, in weights
 GRID_WIDTH = 316  # pixels: a grid of tiles that fits beside a map on a projector of 1280
 
 
 def grid_columns(n: int) -> int:
-    """Return how many tiles a row of the grid of n kernels has.
+    """Return the tiles per row in the grid of kernels.
 
+    Parameters
+    ----------
+    n : int
+        Kernels.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
     >>> [grid_columns(n) for n in (8, 16, 32, 64, 256, 2048)]
     [4, 4, 6, 8, 16, 32]
     """
@@ -30,25 +42,25 @@ def kernel_picture(
 ) -> NDArray[np.uint8]:
     """Draw filters as tiles in signed colours (`palette.signed_rgb`), one scale for all.
 
-    Every filter is one tile, its input channels side by side in it, read row by row; of more than 64 input
-    channels the 64 of largest norm are drawn.
+    Every filter is one tile, its input channels side by side in it, read row by row; of more than 64 input channels the
+    64 of largest norm are drawn.
 
     Parameters
     ----------
-    filters : array (n, c, kh, kw) or (n, c)
+    filters : array of float, shape (n, c, kh, kw) or (n, c)
         Weights of a convolution or of a linear layer.
-    columns : int
-        Tiles in a row of the picture, at least 1.
-    scale : int
-        Pixels of a weight, at least 1.
+    columns : int, default 16
+        Tiles per row of the picture, at least 1.
+    scale : int, default 4
+        Pixels per weight, at least 1.
     bound : float, optional
-        The |weight| of full colour; the largest of `filters` when not given. Pictures to compare share it.
+        The |weight| of full colour; by default the largest of `filters`. Pictures to compare share it.
     gap : int, default 4
         Weights between two tiles, 0 or more.
 
     Returns
     -------
-    uint8 array (height, width, 4)
+    array of uint8, shape (height, width, 4)
         RGBA; the gaps between tiles are transparent.
 
     Examples
@@ -87,14 +99,15 @@ def strongest_channels(filters: NDArray[Any], count: int) -> NDArray[Any]:
 
     Parameters
     ----------
-    filters : array (n, c, kh, kw) or (n, c)
+    filters : array of float, shape (n, c, kh, kw) or (n, c)
         Weights of a convolution or of a linear layer.
     count : int
-        Channels to keep, at least 1; all where there are no more.
+        Channels to keep, at least 1; all if there are fewer.
 
     Returns
     -------
-    array (n, min(c, count), kh, kw) or (n, min(c, count))
+    array of float, shape (n, min(c, count), kh, kw) or (n, min(c, count))
+        Their weights.
 
     Examples
     --------
@@ -109,14 +122,14 @@ def strongest_channels(filters: NDArray[Any], count: int) -> NDArray[Any]:
 
 
 def legible_kernels(filters: NDArray[Any], side: float, gap: int = KERNEL_GAP) -> tuple[NDArray[Any], str]:
-    """Return as much of each filter as can be read in a tile, and what that is, in words.
+    """Return as much of each filter as can be read in a tile, and describe it in words.
 
-    All input channels where they are at most 64 and fit with 2 pixels per weight, else the strongest
-    (`strongest_channels`), else, where fewer than 4 fit, the mean over all input channels.
+    All input channels if there are at most 64 and they fit with 2 pixels per weight, else the strongest
+    (`strongest_channels`), or the mean over all input channels if fewer than 4 fit.
 
     Parameters
     ----------
-    filters : array (n, c, kh, kw) or (n, c)
+    filters : array of float, shape (n, c, kh, kw) or (n, c)
         Weights of a convolution or of a linear layer.
     side : float
         Width of a tile and the gap to the next in pixels, above 0.
@@ -125,7 +138,8 @@ def legible_kernels(filters: NDArray[Any], side: float, gap: int = KERNEL_GAP) -
 
     Returns
     -------
-    shown : array (n, m, kh, kw), m from 1 to c
+    shown : array of float, shape (n, m, kh, kw)
+        m from 1 to c.
     words : str
         Such as "all 3 input channels", "the 16 strongest of 64 input channels".
 

@@ -1,4 +1,4 @@
-"""What each layer costs, alone and before and after a plan."""
+"""The cost of each layer, alone and before and after a plan."""
 
 from __future__ import annotations
 
@@ -15,18 +15,35 @@ _FIRST_ON_TOP = {"autorange": "reversed", "showgrid": False}
 
 
 def rows_height(rows: int) -> int:
-    """Return the height in pixels of a bar chart of so many layers; a table beside it looks best as tall."""
+    """Return the height of a bar chart of layers; a table beside it looks best at the same height.
+
+    Parameters
+    ----------
+    rows : int
+        Layers.
+
+    Returns
+    -------
+    int
+        Pixels.
+    """
     return 110 + 21 * max(rows, 4)
 
 
 def layer_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
-    """Draw what each layer costs as horizontal bars, first layer on top.
+    """Draw the cost of each layer as horizontal bars, first layer on top.
 
     Parameters
     ----------
-    frame : DataFrame with columns `name` and `value`
+    frame : DataFrame
+        Columns `name` and `value`.
     quantity, unit : str
-        What `value` is, such as "MACs" counted "for one image".
+        The name of `value`, such as "MACs", and its unit, such as "for one image".
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One bar per layer.
     """
     import plotly.graph_objects as go
 
@@ -56,9 +73,15 @@ def before_after_bars(frame: pd.DataFrame, quantity: str, unit: str) -> go.Figur
 
     Parameters
     ----------
-    frame : DataFrame with columns `name`, `before` and `after`
+    frame : DataFrame
+        Columns `name`, `before` and `after`.
     quantity, unit : str
         As in `layer_bars`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Two bars per layer.
     """
     import plotly.graph_objects as go
 

@@ -1,4 +1,4 @@
-"""The pictures of the lesson: three filters and what they see, and the errors that ways to remove one make."""
+"""The pictures of the lesson: three filters and their outputs, and the errors of several ways to remove one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,23 @@ _EXACT = 1e-9
 def three_filters(
     image: NDArray[Any], kernels: NDArray[Any], channels: NDArray[Any], output: NDArray[Any], title: str
 ) -> Drawing:
-    """Draw an image, the filters with their weights, what each gives, and the output, from left to right.
+    """Draw an image, the filters with their weights, the output of each, and the network's output, from left to right.
 
     Parameters
     ----------
-    image, output : arrays (h, w)
-    kernels : (n, 3, 3)
-    channels : (n, h, w)
+    image, output : array of float, shape (h, w)
+        Input and output of the network.
+    kernels : array of float, shape (n, 3, 3)
+        The filters.
+    channels : array of float, shape (n, h, w)
+        Their outputs.
+    title : str
+        Title of the picture.
+
+    Returns
+    -------
+    Drawing
+        The picture.
     """
     n, below = len(kernels), _SIDE + 2 * _NAME
     height = below + _SIDE + 1
@@ -51,8 +61,17 @@ def pulling_curves(
 
     Parameters
     ----------
-    strengths, distances, changes : one number a point; strengths rise from 0 to 1
-    now : the strength to mark
+    strengths : sequence of float
+        Rising from 0 to 1.
+    distances, changes : sequence of float
+        Differences of the filters' outputs and of the network's output, one per strength.
+    now : float
+        The strength to mark.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Two curves.
     """
     import plotly.graph_objects as go
 
@@ -84,11 +103,19 @@ def pulling_curves(
 
 
 def error_bars(errors: Mapping[str, float], title: str) -> go.Figure:
-    """Draw one bar an error, with its number; what is exact but for rounding is written as 0 and coloured green.
+    """Draw one bar per error, with its number; errors that are zero up to rounding are written as 0 and coloured green.
 
     Parameters
     ----------
-    errors : what was done -> largest change of the output
+    errors : mapping of str to float
+        The largest change of the output, by the way that filters were removed.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One bar per error.
     """
     import plotly.graph_objects as go
 
@@ -119,11 +146,19 @@ def error_bars(errors: Mapping[str, float], title: str) -> go.Figure:
 
 
 def sum_bars(rows: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
-    """Draw sums as rows of pieces laid end to end; negative pieces go left of 0.
+    """Draw sums as rows of pieces laid end to end; negative pieces extend to the left of 0.
 
     Parameters
     ----------
-    rows : name of a sum -> {name of a piece: its value}
+    rows : mapping of str to mapping of str to float
+        Values of the pieces by their names, by the name of the sum.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per sum.
     """
     import plotly.graph_objects as go
 

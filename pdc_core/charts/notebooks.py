@@ -1,4 +1,4 @@
-"""What the notebooks draw besides the app's figures: tiles of filters, any curves, and accuracies over seeds."""
+"""Figures of the notebooks besides the app's: tiles of filters, curves, and accuracies over seeds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,25 @@ _WIDTH = 900  # pixels that a picture is expected to get
 def tiles(
     filters: NDArray[Any], title: str, names: Sequence[str] | None = None, columns: int = 16, bound: float | None = None
 ) -> go.Figure:
-    """Draw filters, or the channels that they give, as tiles in signed colours, one scale for all.
+    """Draw filters, or their outputs, as tiles in signed colours, one scale for all.
 
     Parameters
     ----------
-    filters : (n, c, kh, kw); the c input channels of a filter side by side in its tile
-    names : what to write under each tile
-    columns : tiles in a row
-    bound : the |weight| of full colour, see `kernel_picture`
+    filters : array of float, shape (n, c, kh, kw)
+        The c input channels of a filter are side by side in its tile.
+    title : str
+        Title of the figure.
+    names : sequence of str, optional
+        To be written under each tile.
+    columns : int, default 16
+        Tiles per row.
+    bound : float, optional
+        The |weight| of full colour, see `kernel_picture`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        A picture.
     """
     import plotly.graph_objects as go
     from PIL import Image
@@ -72,10 +83,19 @@ def curves(
 
     Parameters
     ----------
-    series : name -> (x values, y values)
-    title, x, y : what it shows, and the axes with their units
-    marked : a place on the x axis to mark
-    over : the name of x on hover, such as "k"
+    series : mapping of str to (array of float, array of float)
+        x values and y values, by the name of the curve.
+    title, x, y : str
+        Title of the figure and of its axes, with units.
+    marked : float, optional
+        A place on the x axis to mark.
+    over : str, default ""
+        The name of x on hover, such as "k"; by default the axis title.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One trace per curve.
     """
     figure = blank(title, x=x, y=y, height=360, legend=True, alt=f"Curves of {', '.join(series)}.")
     for i, (name, (across, up)) in enumerate(series.items()):
@@ -86,12 +106,21 @@ def curves(
 
 
 def over_seeds(frame: pd.DataFrame, title: str, whole: float | None = None) -> go.Figure:
-    """Draw the accuracy of every method: one open mark a seed, the mean with one standard deviation each way.
+    """Draw the accuracy of every method: one open mark per seed, the mean with one standard deviation each way.
 
     Parameters
     ----------
-    frame : DataFrame with columns `method` and `accuracy` (0 to 1), one row a seed
-    whole : accuracy of the network before, 0 to 1
+    frame : DataFrame
+        Columns `method` and `accuracy` (0 to 1), one row per seed.
+    title : str
+        Title of the figure.
+    whole : float, optional
+        Accuracy of the network before pruning, 0 to 1.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per method.
     """
     import plotly.graph_objects as go
 

@@ -1,4 +1,4 @@
-"""Colours, marker symbols and numbers in words: what every figure shares, and no figure yet.
+"""Colours, marker symbols and numbers in words, which all figures share.
 
 Okabe and Ito's colours and plotly's symbols tell clusters apart without relying on colour alone. Signed values are
 blue below 0 and orange above in every picture: kernels, activation maps, the lesson, changes of a confusion matrix.
@@ -18,12 +18,34 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 
 
 def colour(cluster: int) -> str:
-    """Return the colour of a cluster, a CSS colour."""
+    """Return the colour of a cluster.
+
+    Parameters
+    ----------
+    cluster : int
+        Its label, 0 or more; colours repeat after seven.
+
+    Returns
+    -------
+    str
+        A CSS colour.
+    """
     return COLOURS[cluster % len(COLOURS)]
 
 
 def symbol(cluster: int) -> str:
-    """Return the marker symbol of a cluster, a plotly symbol name."""
+    """Return the marker symbol of a cluster.
+
+    Parameters
+    ----------
+    cluster : int
+        Its label, 0 or more; symbols repeat after eight.
+
+    Returns
+    -------
+    str
+        The name of a symbol of plotly's.
+    """
     return SYMBOLS[cluster % len(SYMBOLS)]
 
 
@@ -38,12 +60,12 @@ def signed_rgb(shares: ArrayLike) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    shares : array of any shape
-        Values divided by the |value| of full colour; what is outside -1..1 has full colour. No NaN.
+    shares : array of float, any shape
+        Values divided by the |value| of full colour; values outside -1..1 have full colour. No NaN.
 
     Returns
     -------
-    uint8 array of shape (*shares.shape, 3)
+    array of uint8, shape (*shares.shape, 3)
         Red, green and blue, 0 to 255.
 
     Examples
@@ -64,6 +86,11 @@ def signed_colour(share: float) -> str:
     share : float
         Value divided by the |value| of full colour.
 
+    Returns
+    -------
+    str
+        A CSS colour.
+
     Examples
     --------
     >>> signed_colour(-1), signed_colour(0), signed_colour(2)
@@ -80,6 +107,11 @@ def signed_scale(steps: int = 21) -> list[tuple[float, str]]:
     steps : int, default 21
         Number of colours, odd and at least 3, so that zero is one of them.
 
+    Returns
+    -------
+    list of (float, str)
+        Position, 0 to 1, and CSS colour.
+
     Examples
     --------
     >>> signed_scale(3)
@@ -91,6 +123,18 @@ def signed_scale(steps: int = 21) -> list[tuple[float, str]]:
 def short(value: float) -> str:
     """Write a large number with three digits.
 
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    str
+        With k, M or G for thousands, millions and billions.
+
+    Examples
+    --------
     >>> short(40_551_040), short(269_434), short(336)
     ('40.6 M', '269 k', '336')
     """

@@ -1,4 +1,4 @@
-"""What plans are chosen by: the sensitivity of every group."""
+"""The sensitivity of every group, by which plans are chosen."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ NAMED = 12
 
 
 def sensitivity_curves(frame: pd.DataFrame, whole: float, highlight: str | None = None) -> go.Figure:
-    """Draw the accuracy with one group clustered against the share of its filters kept, a curve for each group.
+    """Draw the accuracy with one group clustered against the share of its filters kept, one curve per group.
 
     Parameters
     ----------
-    frame : DataFrame with columns `group`, `keep` (0 to 1), `k` and `accuracy` (0 to 1)
-    whole : accuracy of the whole network on the same images, 0 to 1
-    highlight : the one group to keep in colour
+    frame : DataFrame
+        Columns `group`, `keep` (0 to 1), `k` and `accuracy` (0 to 1).
+    whole : float
+        Accuracy of the whole network on the same images, 0 to 1.
+    highlight : str, optional
+        The one group to keep in colour.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One curve per group.
     """
     import plotly.graph_objects as go
 

@@ -1,4 +1,4 @@
-"""What happens in a run: loss, accuracy, strength and deviation over the epochs."""
+"""The course of a run: loss, accuracy, strength and deviation over the epochs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
 
     Parameters
     ----------
-    frame : DataFrame with columns `epoch` (float) and `loss`, and of `ce`, `kd`, `matching`, `attention` those in use
+    frame : DataFrame
+        Columns `epoch` (float) and `loss`, and those in use of `ce`, `kd`, `matching` and `attention`.
     epochs : int
         Length of the run: fixes the axis, so that nothing moves while points arrive.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One curve per part.
     """
     parts = (
         ("loss", "loss", BLUE, "solid"),
@@ -40,10 +46,17 @@ def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = Non
 
     Parameters
     ----------
-    frame : DataFrame with columns `epoch` and `val_accuracy` (0 to 1)
+    frame : DataFrame
+        Columns `epoch` and `val_accuracy` (0 to 1).
     epochs : int
+        Length of the run.
     teacher : float, optional
         Validation accuracy of the uncompressed network, 0 to 1.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One or two curves.
     """
     figure = _over_epochs("Validation accuracy after each epoch", "accuracy [%]", epochs)
     if teacher is not None:
@@ -57,8 +70,15 @@ def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
 
     Parameters
     ----------
-    frame : DataFrame with columns `epoch`, `strength` (0 to 1) and `deviation` (at least 0)
+    frame : DataFrame
+        Columns `epoch`, `strength` (0 to 1) and `deviation` (0 or more).
     epochs : int
+        Length of the run.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Two curves.
     """
     figure = _over_epochs(
         "Clusters pulled together: strength rises to 1, deviation falls to 0",

@@ -25,16 +25,27 @@ def motion(
     share: float,
     animated: bool = True,
 ) -> go.Figure:
-    """Draw the filters of one group at every recorded step, on axes that stay.
+    """Draw the filters of one group at every recorded step, on fixed axes.
 
     Parameters
     ----------
-    points : array (f, n, 2)
-    labels : int array (n,)
-    steps : int array (f,); of more than 60 frames, 60 are drawn
-    group : its name
-    share : part of the first step's variance that the two axes hold, 0 to 1
-    animated : with play, pause and a slider; else as it is after the last step
+    points : array of float, shape (f, n, 2)
+        Positions.
+    labels : array of int, shape (n,)
+        Labels 0..k-1.
+    steps : array of int, shape (f,)
+        Ascending; of more than 60 frames, 60 are drawn.
+    group : str
+        Its name.
+    share : float
+        Part of the first step's variance that the two axes hold, 0 to 1.
+    animated : bool, default True
+        With play, pause and a slider; otherwise the positions after the last step.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        With one frame per step if animated.
     """
     import plotly.graph_objects as go
 

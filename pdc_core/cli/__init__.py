@@ -12,8 +12,15 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pdc_core.cli import app as _app  # noqa: F401  each of these modules adds its commands
-from pdc_core.cli import custom, layers, planning, report, running, training  # noqa: F401
+from pdc_core.cli import (  # noqa: F401  each of these modules adds its commands
+    app_command,
+    custom,
+    layers,
+    planning,
+    report,
+    running,
+    training,
+)
 from pdc_core.cli.custom import build_first
 from pdc_core.cli.options import app
 from pdc_core.errors import PDCError
@@ -37,4 +44,4 @@ def _errors() -> Iterator[None]:
 def main() -> None:
     """Run the command line."""
     with _errors():
-        app(build_first(sys.argv[1:]))
+        app(build_first(sys.argv[1:]), prog_name="pdc")

@@ -1,4 +1,4 @@
-"""The option `--build`, which any command takes: a network of the user's own class."""
+"""The option `--build` of every command: a network of the user's own class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from pdc_core.cli.options import app
 from pdc_core.models import register_custom
 
-_HELP = "package.module:function that makes a network of your own from (channels, classes); its name is then its own."
+_HELP = "Your own network: package.module:function, a function of (channels, classes). Its name is that text."
 _OPTION = "--build"
 
 
@@ -17,13 +17,18 @@ _OPTION = "--build"
 def custom(
     build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
 ) -> None:
-    """Import what the person at the keyboard named; a run file or a page can not."""
+    """Import the modules that the command line names; a run file or a page cannot."""
     for target in build or []:
         register_custom(target)
 
 
 def build_first(arguments: list[str]) -> list[str]:
-    """Return a command line with every --build in front of the command, where the app reads it.
+    """Return a command line with every --build in front of the command, where Typer expects it.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The words after `pdc`.
 
     Examples
     --------

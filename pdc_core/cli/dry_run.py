@@ -1,4 +1,4 @@
-"""`run --dry-run`: what would happen, without doing it."""
+"""The option `--dry-run`: what a run would do and take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pdc_core.train import forecast
 
 
 def print_forecast(spec: RunSpec, as_json: bool) -> None:
-    """Print steps, MACs, memory and time of a run, from ten timed steps. Nothing is written."""
+    """Print steps, MACs, memory and time of a run, from ten timed steps; nothing is written."""
     data = load_data(spec.data)
     planned = spec.with_plan()
     try:
@@ -38,7 +38,7 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
         f"{spec.title} {spec.model} on {spec.data}: {found.epochs} epochs of {found.images:,} images, "
         f"{found.steps:,} steps of {spec.training.batch_size}",
         f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
-        f"a step takes {1000 * found.step_seconds:.0f} ms on {found.device}, the run about {duration(found.seconds)}",
+        f"time per step: {1000 * found.step_seconds:.0f} ms on {found.device}; run: about {duration(found.seconds)}",
         f"memory: at most {found.memory / 2**20:,.0f} MiB",
         FLOPS,
     )

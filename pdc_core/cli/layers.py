@@ -1,4 +1,4 @@
-"""The command `layers`: what a network is made of."""
+"""The command `layers`: the channel groups of a network."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ def layers(
     residual: Residual = "internal",
     as_json: AsJson = False,
 ) -> None:
-    """Print the channel groups of a network: sizes, MACs, who is tied to whom, and why something is frozen."""
+    """Print the channel groups of a network: sizes, MACs, which layers are tied, and why some are frozen."""
     info = describe_data(data)
-    network = load_model(model, data=data, weights=False)
+    network = load_model(model, data=data, weights="random")
     graph = trace(network, torch.zeros(1, *info.shape), residual=residual)
     rows = list(_group_rows(graph))
-    macs, params = sum(layer.macs for layer in graph.layers), graph.params
+    macs, params, reach = sum(layer.macs for layer in graph.layers), graph.params, graph.reach()
     if as_json:
-        print_json(
-            {"model": model, "data": info.name, "residual": residual, "macs": macs, "params": params, "groups": rows}
-        )
+        network_facts = {"model": model, "data": info.name, "residual": residual, "macs": macs, "params": params}
+        print_json(network_facts | {"reach": {"filters": reach.filters, "macs": reach.macs}, "groups": rows})
         return
     table = Table(title=f"{model} on {info.name} ({'x'.join(map(str, info.shape))}), residual sums: {residual}")
     for name, justify in (
@@ -51,6 +50,7 @@ def layers(
         f"{len(graph.clusterable)} of {len(rows)} groups can be clustered. {macs:,} MACs, {params:,} parameters. "
         f"{FLOPS}"
     )
+    stdout().print(str(reach), markup=False)
 
 
 def _group_rows(graph: ChannelGraph) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,9 @@ app = typer.Typer(
 
 ModelName = Annotated[
     str,
-    typer.Option("--model", help="Network: resnet20 ... resnet110 (add _b for projections), or a torchvision name."),
+    typer.Option(
+        "--model", help="Network: resnet20 to resnet110 (add _b for projection shortcuts), or a name of torchvision's."
+    ),
 ]
 DataName = Annotated[
     str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
@@ -40,14 +42,25 @@ Weights = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what the run would do and how long it would take.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of clustering, batch order and augmentation.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
 Residual = Annotated[str, typer.Option("--residual", help="Residual sums: internal (left whole), shared or gather.")]
 Epochs = Annotated[int, typer.Option("--epochs", help="Passes over the training images.")]
 
 
 def count(text: str) -> tuple[str, int]:
-    """Return the group and the clusters of one --set."""
+    """Return the group and the number of clusters of one --set.
+
+    Parameters
+    ----------
+    text : str
+        GROUP=K.
+
+    Raises
+    ------
+    PDCError
+        It is written otherwise.
+    """
     group, _, k = text.partition("=")
     if not group or not k.isdigit():
         raise PDCError(f"--set {text}: expected GROUP=K with a whole number K, for example --set layer1.0.conv1=4.")
@@ -55,13 +68,21 @@ def count(text: str) -> tuple[str, int]:
 
 
 def absolute(weights: str | None, default: str) -> str:
-    """Return where weights come from as a run file says it, a checkpoint by its absolute path."""
+    """Return where weights come from as run files write it, a checkpoint by its absolute path.
+
+    Parameters
+    ----------
+    weights : str, optional
+        What --weights says.
+    default : str
+        Used if nothing was given.
+    """
     source = weights_source(weights or default)
     return source if source in (SHIPPED, RANDOM, PUBLISHED) else str(Path(source).resolve())
 
 
 def stdout() -> Console:
-    """Return a console for results, which does not break lines that another program reads."""
+    """Return a console for results; lines that another program reads are not wrapped."""
     return Console(soft_wrap=not sys.stdout.isatty())
 
 

@@ -1,9 +1,8 @@
-"""Working on a run folder with a progress bar on stderr, and printing what came out."""
+"""Training a run folder with a progress bar on stderr, and printing its results."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
-from pdc_core.runs import run_worker
+from pdc_core.runs import Report, run_worker
+from pdc_core.runs.results import NetworkReport
 from pdc_core.train import Result
 
 
 def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Result:
-    """Work on a run folder with a progress bar on stderr."""
+    """Train a run folder with a progress bar on stderr."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
@@ -32,53 +32,57 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show)
 
 
-def print_report(folder: Path, report: dict[str, Any], as_json: bool) -> None:
+def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     """Print a report, as a table or as one JSON object with its main numbers."""
     if as_json:
         keys = ("test_accuracy", "val_accuracy", "macs", "params")
         short: dict[str, Any] = {
-            name: {key: report[name][key] for key in keys} for name in ("before", "taught", "folded") if name in report
+            name: {key: content[name][key] for key in keys}
+            for name in ("before", "taught", "folded")
+            if name in content
         }
         short |= {
-            key: report[key]
+            key: content[key]
             for key in ("max_abs_diff", "same_predictions", "seconds", "residual", "last", "best", "ended_early")
-            if key in report
+            if key in content
         }
         print_json({**short, "folder": str(folder)})
         return
-    names = [name for name in ("before", "reconstructed", "folded", "taught") if name in report]
-    table = Table("", *names, title=f"{folder}")
-    percent: Callable[[str], list[str]] = lambda key: [f"{report[name][key]:.2%}" for name in names]  # noqa: E731
-    table.add_row("accuracy, test", *percent("test_accuracy"))
-    table.add_row("accuracy, validation", *percent("val_accuracy"))
-    if all("test_top5" in report[name] for name in names):
-        table.add_row("top-5, test", *percent("test_top5"))
-    if "folded" in report:
-        guided = ("", *(f"{report[name]['test_agreement']:.2%}" for name in names[1:]))
-        table.add_row("same class as before, test", *guided)
-    table.add_row("MACs of one image", *(f"{report[name]['macs']:,}" for name in names))
-    table.add_row("parameters", *(f"{report[name]['params']:,}" for name in names))
-    for batch in report[names[0]]["latency"]:
-        table.add_row(f"latency, batch {batch}", *(f"{1000 * report[name]['latency'][batch]:.2f} ms" for name in names))
-    console = stdout()
-    console.print(table)
-    if "folded" in report:
-        cut = 1 - report["folded"]["macs"] / report["before"]["macs"]
-        same = (
-            "every test image gets the same class"
-            if report["same_predictions"]
-            else "some test images get ANOTHER class"
-        )
+    report = Report.of(content)
+    console, networks = stdout(), report.networks
+    console.print(_table(folder, networks))
+    if report.folded is not None:
+        every = "every" if report.same_predictions else "NOT every"
         console.print(
-            f"MACs cut {cut:.1%} (residual sums: {report['residual']}). Reconstructed and folded logits differ by "
-            f"at most {report['max_abs_diff']:.1e}; {same}. {FLOPS}"
+            f"MACs cut {report.macs_cut:.1%} (residual sums: {report.residual}). Logits of the reconstructed and the "
+            f"folded network differ by at most {report.max_abs_diff:.1e}; {every} test image keeps its class. {FLOPS}"
         )
-    last, best = report.get("last", {}), report.get("best", {})
-    if best.get("epoch") != last.get("epoch"):
+    if report.best is not None and report.last is not None and report.best.epoch != report.last.epoch:
         console.print(
-            f"The table is of the last epoch, {last['epoch']:g}. Best on validation: epoch {best['epoch']:g}, "
-            f"{best['val_accuracy']:.2%} (test {best['test_accuracy']:.2%}): {folder / 'best.safetensors'}"
+            f"The table is of the last epoch, {report.last.epoch:g}. Best on validation: epoch {report.best.epoch:g}, "
+            f"{report.best.val_accuracy:.2%} (test {report.best.test_accuracy:.2%}): {folder / 'best.safetensors'}"
         )
-    if "ended_early" in report:
-        console.print("Ended after step {step} of {steps}, as was asked.".format(**report["ended_early"]))
-    console.print(f"{report['seconds']:.1f} s. Network: {folder / 'folded.safetensors'}")
+    if report.ended_early is not None:
+        early = report.ended_early
+        console.print(f"Finished early, after step {early.step} of {early.steps}, on request.")
+    seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
+    console.print(f"{seconds}Network: {folder / 'folded.safetensors'}")
+
+
+def _table(folder: Path, networks: dict[str, NetworkReport]) -> Table:
+    """Return the table of all networks that were measured."""
+    table = Table("", *networks, title=f"{folder}")
+    each = list(networks.values())
+    table.add_row("accuracy, test", *(f"{n.test_accuracy:.2%}" for n in each))
+    table.add_row("accuracy, validation", *(f"{n.val_accuracy:.2%}" for n in each))
+    for row, values in (
+        ("top-5, test", [n.test_top5 for n in each]),
+        ("same class as before, test", [n.test_agreement for n in each]),
+    ):
+        if any(value is not None for value in values):
+            table.add_row(row, *("" if value is None else f"{value:.2%}" for value in values))
+    table.add_row("MACs of one image", *(f"{n.macs:,}" for n in each))
+    table.add_row("parameters", *(f"{n.params:,}" for n in each))
+    for batch in each[0].latency:
+        table.add_row(f"latency, batch {batch}", *(f"{1000 * n.latency[batch]:.2f} ms" for n in each))
+    return table

@@ -16,9 +16,11 @@ from pdc_core.runs import read_run
 @app.command(epilog="Example: pdc report runs/20261122-101500-distil-1a2b --out report.html")
 def report(
     folder: Annotated[Path, typer.Argument(help="The run folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The file; left out: report.html in the folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file to write; left out: report.html in the run folder.")
+    ] = None,
 ) -> None:
-    """Write a finished run as one HTML page that opens without a network: numbers, charts, plan, command."""
+    """Write the report of a finished run as one HTML page that opens offline: numbers, charts, plan and command."""
     path = out or folder / "report.html"
     write_whole(path, html_report(read_run(folder)))
     stdout().print(f"Wrote {path}")

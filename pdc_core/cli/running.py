@@ -90,8 +90,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         return
     at = f", step {content['step']} of {content['steps']}" if content["step"] else ""
     left = f", about {content['eta_seconds']:.0f} s left" if found.alive and content["eta_seconds"] else ""
-    said = f": {content['message']}" if content["message"] not in (None, found.state) else ""
-    stdout().print(f"{found.id} is {found.state}{at}{left}{said}", markup=False)
+    message = f": {content['message']}" if content["message"] not in (None, found.state) else ""
+    stdout().print(f"{found.id} is {found.state}{at}{left}{message}", markup=False)
 
 
 @app.command(epilog="Example: pdc pause runs/20261122-101500-distil-1a2b")
@@ -119,7 +119,7 @@ def finish(folder: Folder, as_json: AsJson = False) -> None:
 def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool) -> None:
     found = read_run(folder)
     if not found.alive:
-        raise PDCError(f"No worker is at work on {folder}: it is {found.state}.")
+        raise PDCError(f"No worker trains {folder}: it is {found.state}.")
     request(folder)
     if as_json:
         print_json({"run": found.id, "requested": what})
@@ -145,8 +145,8 @@ def list_(
 ) -> None:
     """List all runs, newest first."""
     rows = [_row(found) for found in list_runs(root)]
-    for said in unreadable_runs(root):
-        Console(stderr=True, soft_wrap=True).print(f"not listed: {said}", markup=False)
+    for reason in unreadable_runs(root):
+        Console(stderr=True, soft_wrap=True).print(f"not listed: {reason}", markup=False)
     if as_json:
         print_json(rows)
         return
@@ -196,8 +196,8 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     )
     console.print("Made " + ", ".join(f"{name} {value}" for name, value in made.items() if value), markup=False)
     settings = asked.get("training", {})
-    said = ", ".join(f"{name} {value}" for name, value in settings.items())
-    console.print(f"Settings that are not the default: {said or 'none'}", markup=False)
+    changed = ", ".join(f"{name} {value}" for name, value in settings.items())
+    console.print(f"Settings that are not the default: {changed or 'none'}", markup=False)
     if counts:
         console.print(f"Clusters: {', '.join(f'{name} {k}' for name, k in counts.items())}", markup=False)
     table = Table("epoch", "training loss", "validation accuracy", "strength")

@@ -166,11 +166,11 @@ def _valid(make: Callable[..., Training], settings: list[str] | None, **given: A
         return make(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:
-            raise PDCError(f"{said[0].upper()}{said[1:]}.") from error
+            raise PDCError(f"{message[0].upper()}{message[1:]}.") from error
         name = str(first["loc"][0]).replace("_", "-")
-        raise PDCError(f"--{name} {first['input']}: {said[0].lower()}{said[1:]}.") from error
+        raise PDCError(f"--{name} {first['input']}: {message[0].lower()}{message[1:]}.") from error
 
 
 def _value(text: str) -> Any:

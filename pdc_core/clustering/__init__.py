@@ -6,7 +6,7 @@ filters, each weighted by its squared norm, so that filters that do nothing do n
 """
 
 from pdc_core.clustering.algorithms import ALGORITHMS, cluster
-from pdc_core.clustering.assignment import assign, assign_group
+from pdc_core.clustering.assignment import assign, assign_group, deal_out
 from pdc_core.clustering.counts import Curve, Dendrogram, Suggestion, curve, dendrogram, suggest
 from pdc_core.clustering.covariances import ReaderCovariances, channel_covariances
 from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, check_labels
@@ -31,6 +31,7 @@ __all__ = [
     "cluster",
     "curve",
     "cut_tree",
+    "deal_out",
     "dendrogram",
     "filter_vectors",
     "filter_weights",

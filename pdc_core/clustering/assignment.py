@@ -72,6 +72,39 @@ def assign(
     return labels
 
 
+def deal_out(graph: ChannelGraph, plan: Plan) -> Labels:
+    """Return clusters of the planned numbers, filters dealt out to them in turn, for measuring what a plan costs.
+
+    The time and the memory of a folded network depend on its widths, not on which filters share a cluster.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of a network.
+    plan : Plan
+        Clusters kept per group.
+
+    Returns
+    -------
+    dict of str to int array, shape (n,)
+        The cluster of every filter, by group; each block of a grouped convolution has as many clusters as the others.
+
+    Raises
+    ------
+    PDCError
+        The plan does not fit the graph.
+    """
+    plan.check(graph)
+    labels: Labels = {}
+    for group in graph.clusterable:
+        each = plan.counts.get(group.name, group.size) // group.blocks
+        labels[group.name] = np.zeros(group.size, dtype=np.int64)
+        for b in range(group.blocks):
+            members = np.flatnonzero(group.block == b)
+            labels[group.name][members] = b * each + np.arange(len(members)) % each
+    return labels
+
+
 def assign_group(
     model: nn.Module,
     group: ChannelGroup,
@@ -116,39 +149,6 @@ def assign_group(
     """
     points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
     return _assigned(points, d, group, k, seed, algorithm, pinned)
-
-
-def deal(graph: ChannelGraph, plan: Plan) -> Labels:
-    """Return clusters of the right number whose filters are dealt out in turn, for measuring what a plan costs.
-
-    The time and the memory of a folded network depend on its widths, not on which filters share a cluster.
-
-    Parameters
-    ----------
-    graph : ChannelGraph
-        The trace of a network.
-    plan : Plan
-        Clusters to keep per group; groups that it does not name keep all their filters.
-
-    Returns
-    -------
-    dict of str to array of int, shape (n,)
-        Labels 0..k-1 for every group that can be clustered, equally many in each block.
-
-    Raises
-    ------
-    PDCError
-        If the plan does not fit the graph.
-    """
-    plan.check(graph)
-    labels: Labels = {}
-    for group in graph.clusterable:
-        each, block = plan.counts.get(group.name, group.size) // group.blocks, _blocks(group)
-        labels[group.name] = np.zeros(group.size, dtype=np.int64)
-        for b in range(group.blocks):
-            members = np.flatnonzero(block == b)
-            labels[group.name][members] = b * each + np.arange(len(members)) % each
-    return labels
 
 
 def _blocks(group: ChannelGroup) -> IntArray:

@@ -15,7 +15,7 @@ from pdc_core.clustering.covariances import channel_covariances
 from pdc_core.clustering.labels import FloatArray
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
-from pdc_core.graph.tensors import filters, input_axis
+from pdc_core.graph.tensors import filters, input_axis, layer_of
 
 Vectors = Callable[[nn.Module, ChannelGroup, Tensor | None], FloatArray]
 
@@ -102,7 +102,7 @@ def raw(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) -> 
     array of float64, shape (n, d)
         One row per filter.
     """
-    parts = [filters(model.get_submodule(p.module), p.channels).cpu().double().numpy() for p in group.producers]
+    parts = [filters(layer_of(model, p), p.channels).cpu().double().numpy() for p in group.producers]
     return np.concatenate(parts, axis=1)
 
 
@@ -126,12 +126,12 @@ def scaled(model: nn.Module, group: ChannelGroup, images: Tensor | None = None) 
     array of float64, shape (n, d)
         One row per filter.
     """
-    scales = [_norm_scale(model.get_submodule(p.module), p.channels) for p in group.norms]
+    scales = [_norm_scale(layer_of(model, p), p.channels) for p in group.norms]
     if not scales:
         return raw(model, group)
     if len(scales) != len(group.producers):
         scales = [np.mean(scales, axis=0)] * len(group.producers)
-    parts = [filters(model.get_submodule(p.module), p.channels).cpu().double().numpy() for p in group.producers]
+    parts = [filters(layer_of(model, p), p.channels).cpu().double().numpy() for p in group.producers]
     return np.concatenate([scale[:, None] * w for scale, w in zip(scales, parts, strict=True)], axis=1)
 
 
@@ -206,7 +206,7 @@ def reader_kernels(model: nn.Module, group: ChannelGroup) -> FloatArray:
     """
     parts = []
     for part in group.readers:
-        module = model.get_submodule(part.module)
+        module = layer_of(model, part)
         v = module.weight.detach().double().cpu()  # type: ignore[operator]
         if getattr(module, "groups", 1) > 1:  # every group of a grouped convolution reads its own inputs
             per = v.shape[1]

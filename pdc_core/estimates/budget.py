@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from pdc_core.clustering import filter_vectors, filter_weights, ward_linkage
-from pdc_core.clustering.assignment import deal
+from pdc_core.clustering.assignment import deal_out
 from pdc_core.costs import latency, plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.estimates.sensitivities import Sensitivity
@@ -27,7 +27,13 @@ DamageByCount = dict[str, list[float]]
 
 
 def uniform_damage(graph: ChannelGraph) -> DamageByCount:
-    """Return 1 - k/n: every group gives up the same share."""
+    """Return 1 - k/n: every group gives up the same share.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of the network.
+    """
     return {g.name: [1 - k / g.size for k in range(g.size + 1)] for g in graph.clusterable}
 
 
@@ -47,10 +53,9 @@ def inertia_damage(model: nn.Module, graph: ChannelGraph) -> DamageByCount:
     for group in graph.clusterable:
         w, d = filter_vectors(model, group), filter_weights(model, group)
         d = d / d.max() if d.max() > 0 else np.ones(len(d))
-        block = group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
         each, lost = group.size // group.blocks, np.zeros(group.size // group.blocks + 1)
         for b in range(group.blocks):
-            own = block == b
+            own = group.block == b
             rises = ward_linkage(w[own], d[own])[:, 2] ** 2 / 2 * d[own].max()
             lost[1:each] += np.cumsum(rises)[::-1]
         lost[0] = lost[1]
@@ -202,6 +207,6 @@ def plan_latency(
     repeats : int, default 5
         Timed batches, of which the median counts.
     """
-    labels = deal(graph, plan)
+    labels = deal_out(graph, plan)
     small = fold(reconstruct_(copy.deepcopy(model), graph, labels), graph, labels)
     return latency(small, example, (batch_size,), repeats)[batch_size]

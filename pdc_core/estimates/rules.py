@@ -23,7 +23,7 @@ from pdc_core.plan import Plan
 from pdc_core.registry import choices
 
 QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}
-RULES = {"sensitivity": "sensitivity", "inertia": "inertia", "uniform": "the same everywhere"}
+RULES = {"sensitivity": "sensitivity", "inertia": "inertia", "uniform": "same ratio in all layers"}
 
 
 def plan_from_rule(

@@ -17,17 +17,30 @@ from pdc_core.clustering import IntArray, Labels, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.folding.copying import copy_network
 from pdc_core.folding.rewrite import Survivors, rewrite
-from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, output_axes
+from pdc_core.graph import ChannelGraph, Slice
+from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, layer_of, output_axes, owners
 
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again."""
+    """What a fold did, attached to the folded network as `folds`: enough for `load` to narrow it again.
+
+    Attributes
+    ----------
+    residual : {"internal", "shared", "gather"}
+        The residual treatment of the trace.
+    input_shape : tuple of int
+        (c, h, w) of the example.
+    labels : dict of str to int array
+        The clusters, group by group.
+    inside : str
+        The submodule that was folded; empty for the whole network.
+    """
 
     residual: str
     input_shape: tuple[int, ...]
     labels: Labels
+    inside: str = ""
 
 
 def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> nn.Module:
@@ -37,14 +50,19 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
 
     Parameters
     ----------
-    model : a network whose clusters are tied (the last thing done to it was `reconstruct_` at strength 1). Not changed.
-    graph : its trace.
-    labels : {group name: int array (n,)}; groups that are absent keep all their filters.
+    model : nn.Module
+        A network whose clusters are tied (the last thing done to it was `reconstruct_` at strength 1). Not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array, shape (n,)
+        The cluster of every filter, group by group; groups that are absent keep all their filters.
 
     Returns
     -------
-    A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
-    torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`).
+    nn.Module
+        A new module. It has the class of `model` where the forward pass can stay as it is, else it is a
+        torch.fx.GraphModule (literal sizes changed, or index expansions added under `gather`). With a graph of one
+        submodule, the whole network with that submodule replaced.
 
     Raises
     ------
@@ -153,20 +171,28 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     merged = _merged(labels)
     layers = {layer.name: layer for layer in graph.layers}
     leaves: dict[str, list[IntArray]] = {}  # module -> output channels that leave
+    parts: dict[str, Slice] = {}  # module -> a part of it, which says where its tensors are
     takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
     for group in (g for g in graph.groups if g.name in merged):
         stays = _firsts(merged[group.name])[merged[group.name]]
         gone = np.flatnonzero(stays != np.arange(group.size))
         for part in (*group.producers, *group.norms):
             leaves.setdefault(part.module, []).append(part.channels[gone])
+            parts[part.module] = part
         for part in group.readers:
             target = takes_over.setdefault(part.module, np.arange(layers[part.module].in_channels))
             target[part.channels] = part.channels[stays]
-    for name in {**leaves, **takes_over}:
+            parts[part.module] = part
+    for name, part in parts.items():
         gone = np.concatenate(leaves.get(name, [np.zeros(0, np.int64)]))
-        _narrow_module_(model.get_submodule(name), gone, takes_over.get(name))
-    small = rewrite(model, graph, _survivors(graph, merged))
-    small.folds = (*getattr(model, "folds", ()), Folding(graph.residual, graph.input_shape, labels))  # type: ignore[assignment]
+        _narrow_layer_(model, part, gone, takes_over.get(name))
+    small = rewrite(model.get_submodule(graph.inside), graph, _survivors(graph, merged))
+    if graph.inside:
+        parent, _, name = graph.inside.rpartition(".")
+        model.get_submodule(parent).add_module(name, small)
+        small = model
+    folding = Folding(graph.residual, graph.input_shape, labels, graph.inside)
+    small.folds = (*getattr(model, "folds", ()), folding)  # type: ignore[assignment]
     if hasattr(model, "card"):
         small.card = model.card
     return small
@@ -175,29 +201,60 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
 _WIDTHS = ("out_features", "out_channels", "num_features", "num_parameters")
 
 
-def _narrow_module_(module: nn.Module, leaves: IntArray, target: IntArray | None) -> None:
+def _narrow_layer_(model: nn.Module, part: Slice, leaves: IntArray, target: IntArray | None) -> None:
     """Drop output channels of a layer or channels of a norm, and add up the inputs that a layer reads.
 
-    target[i] is the input position that takes over position i, None where no input changes.
+    target[i] is the input position that takes over position i, None where no input changes. Tensors are replaced in
+    the modules that hold them; numbers there that were the old width become the new one.
     """
-    width = next(name for name in _WIDTHS if name in module.__dict__)
-    stay = np.delete(np.arange(getattr(module, width)), leaves)
+    module = layer_of(model, part)
+    held = owners(model, part)
+    if not held:
+        return
+    before, after = _narrow_module_(module, leaves, target)
+    if part.tensors is None:
+        return
+    for role, (owner, name) in held.items():
+        table = owner._parameters if isinstance(getattr(owner, name), nn.Parameter) else owner._buffers
+        table[name] = getattr(module, role)
+    for owner in {id(owner): owner for owner, _ in held.values()}.values():
+        for old, new, names in zip(before, after, (_OUT, _IN, ("groups", *_OUT)), strict=True):
+            for name in names:
+                if old != new and owner.__dict__.get(name) == old:
+                    setattr(owner, name, new)
+
+
+_OUT = (*_WIDTHS, "channels", "num_channels", "dim")
+_IN = ("in_features", "in_channels")
+
+
+def _narrow_module_(
+    module: nn.Module, leaves: IntArray, target: IntArray | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Narrow one module of torch's; return its widths (out, in, groups) before and after."""
+    width = next((name for name in _WIDTHS if name in module.__dict__), "")
+    axes = output_axes(module)
+    out = getattr(module, width) if width else getattr(module, next(iter(axes))).shape[next(iter(axes.values()))]
+    stay = np.delete(np.arange(out), leaves)
     groups = getattr(module, "groups", 1)
+    into = "in_features" if isinstance(module, nn.Linear) else "in_channels"
+    before = out, getattr(module, into, 0), groups
     if groups > 1 and groups == module.in_channels == module.out_channels:  # depthwise
         module.groups = module.in_channels = len(stay)  # type: ignore[assignment]
-    for name, axis in output_axes(module).items():
+    for name, axis in axes.items():
         old = getattr(module, name)
         if name == "weight" and target is not None:
             new = _added(old.detach(), stay, target, axis, groups)
-            reads = "in_features" if isinstance(module, nn.Linear) else "in_channels"
-            setattr(module, reads, new.shape[input_axis(module)] * groups)
+            setattr(module, into, new.shape[input_axis(module)] * groups)
         else:
             new = old.detach().index_select(axis, torch.from_numpy(stay).to(old.device))
         if isinstance(old, nn.Parameter):
             module._parameters[name] = nn.Parameter(new, old.requires_grad)
         else:
             module._buffers[name] = new
-    setattr(module, width, len(stay))
+    if width:
+        setattr(module, width, len(stay))
+    return before, (len(stay), getattr(module, into, 0), getattr(module, "groups", 1))
 
 
 def _added(v: Tensor, rows: IntArray, target: IntArray, axis: int, groups: int = 1) -> Tensor:

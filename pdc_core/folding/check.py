@@ -41,9 +41,22 @@ class Check:
 
 @torch.no_grad()
 def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) -> Check:
-    """Compare two networks on inputs x (b, c, h, w), in their own precision. Neither is changed.
+    """Compare two networks on inputs, in their own precision. Neither is changed.
 
-    Networks may return tensors in tuples, lists and dicts: all are compared, each relative to its own largest number.
+    Parameters
+    ----------
+    a, b : nn.Module
+        The networks. Where they return a dict, list or tuple of tensors, these are compared one by one, each relative
+        to its own largest number.
+    x : Tensor, shape (b, c, h, w)
+        Inputs.
+    batch_size : int, default 512
+        How many are given at once.
+
+    Returns
+    -------
+    Check
+        The differences.
 
     Examples
     --------

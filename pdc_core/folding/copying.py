@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pdc_core.graph import ChannelGroup
-from pdc_core.graph.tensors import output_axes
+from pdc_core.graph.tensors import layer_of, output_axes
 
 _PLAIN = (bool, int, float, str, type(None), type)
 
@@ -23,9 +23,9 @@ def copy_network(model: nn.Module, groups: Iterable[ChannelGroup]) -> nn.Module:
     owners = Counter(id(t) for _, t in model.named_parameters(remove_duplicate=False))
     shared: dict[int, Any] = {}
     for group in groups:
-        written = [model.get_submodule(part.module) for part in (*group.producers, *group.norms)]
+        written = [layer_of(model, part) for part in (*group.producers, *group.norms)]
         tensors: list[Tensor] = [getattr(module, name) for module in written for name in output_axes(module)]
-        tensors += [model.get_submodule(part.module).get_parameter("weight") for part in group.readers]
+        tensors += [getattr(layer_of(model, part), "weight") for part in group.readers]  # noqa: B009
         shared |= {id(t): t for t in tensors if owners[id(t)] <= 1}
     return _copied(model, shared)
 

@@ -7,7 +7,7 @@ taken on trust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from pdc_core.errors import PDCError
+from pdc_core.folding.again import still_computes
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.ids import Ids
+from pdc_core.graph.ids import Ids, Weight
+from pdc_core.graph.layers import FUNCTIONS
 from pdc_core.graph.operations import SHAPE, operation
 from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
 from pdc_core.graph.structure import Program
+from pdc_core.graph.tensors import tensor_at
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Gather(nn.Module):
 def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.Module:
     """Return the network itself, or a GraphModule of it where its forward pass has to change."""
     program = graph.program
-    changes = _changes(program, survivors)
+    changes = _changes(model, program, survivors)
     expansions = {
         (node, operand): index
         for node in program.graph.nodes
@@ -75,7 +78,8 @@ def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.M
         for operand in node.all_input_nodes
         if (index := _expansion(program.values[operand], program.classes, survivors)) is not None
     }
-    if not changes and not expansions:
+    careful = program.functional or program.sizes is not None
+    if not changes and not expansions and not careful:
         return model
     new = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
@@ -85,6 +89,10 @@ def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.M
             target, args, kwargs = changes[node]
             made.target = target
             made.args, made.kwargs = fx.node.map_arg((args, kwargs), copied.__getitem__)
+    if careful and not expansions and still_computes(model, new, program, graph):
+        return model
+    if program.sizes is not None:
+        _fix_size(model, new, program.sizes)
     earlier = sum(isinstance(m, Gather) for m in model.children())  # of a network that was folded before
     for number, ((node, operand), index) in enumerate(expansions.items(), start=earlier):
         name = f"gather_{number}"
@@ -92,13 +100,52 @@ def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.M
         with new.inserting_before(copied[node]):
             expanded = new.call_module(name, (copied[operand],))
         copied[node].replace_input_with(copied[operand], expanded)
+    for name, value in program.constants.items():
+        model.register_buffer(name, value, persistent=False)
     new.lint()
     rewritten = fx.GraphModule(model, new, type(model).__name__)
     for name, child in model.named_children():  # also what this forward pass does not use, such as auxiliary heads
         rewritten.add_module(name, child)
     for name, parameter in model.named_parameters(recurse=False):
         rewritten.register_parameter(name, parameter)
+    for name, buffer in model.named_buffers(recurse=False):
+        rewritten.register_buffer(name, buffer, persistent=name not in model._non_persistent_buffers_set)
     return rewritten.train(model.training)
+
+
+class FixedSize(nn.Module):
+    """Let inputs of one size pass: a forward pass that could only be traced at that size holds for no other.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        (c, h, w) of an input.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.sizes:
+            raise PDCError(
+                f"This folded network takes inputs of shape {self.sizes}, not {tuple(x.shape[1:])}: its forward pass "
+                "depends on the size. Trace and fold it again at the other size."
+            )
+        return x
+
+    def extra_repr(self) -> str:
+        return " x ".join(map(str, self.sizes))
+
+
+def _fix_size(model: nn.Module, program: fx.Graph, sizes: tuple[int, ...]) -> None:
+    if any(isinstance(m, FixedSize) for m in model.children()):
+        return
+    model.add_module("fixed_size", FixedSize(sizes))
+    entry = next(node for node in program.nodes if node.op == "placeholder")
+    with program.inserting_after(entry):
+        checked = program.call_module("fixed_size", (entry,))
+    entry.replace_all_uses_with(checked, delete_user_cb=lambda user: user is not checked)
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -124,24 +171,27 @@ def _expansion(ids: Any, classes: np.ndarray, survivors: Survivors) -> np.ndarra
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]  # target, args, kwargs
 
 
-def _changes(program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
+def _changes(model: nn.Module, program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
     """Execute the program's shape operations on the ids that stay; return new calls for those that no longer fit."""
+    values = {node: program.rows.get(v.path, v) if isinstance(v, Weight) else v for node, v in program.values.items()}
 
     def narrowed(value: Any) -> Any:
+        if isinstance(value, Weight):
+            return replace(value, shape=tuple(tensor_at(model, value.path).shape))
         if not isinstance(value, Ids):
             return value
         stay = _stays(value, program.classes, survivors)
-        if value.at(0) is not None or stay.all():  # constant along every axis, or nothing goes
+        if (value.dim and value.at(0) is not None) or stay.all():  # constant along every axis, or nothing goes
             shape, channels = list(value.shape), value.channels
         else:
             shape, channels = list(value.shape), value.channels[stay]
         shape[value.dim] = len(channels)
-        return Ids(channels, value.dim, tuple(shape))
+        return replace(value, channels=channels, shape=tuple(shape))
 
     changes: dict[fx.Node, Call] = {}
     now: dict[fx.Node, Any] = {}
     for node in program.graph.nodes:
-        value = program.values[node]
+        value = values[node]
         expected = pytree.tree_map(narrowed, value, is_leaf=is_ids)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), now.__getitem__)
         if node.op in ("call_function", "call_method") and not ids_in(expected) and ids_in((args, kwargs)):
@@ -151,14 +201,23 @@ def _changes(program: Program, survivors: Survivors) -> dict[fx.Node, Call]:
             now[node] = apply(node, args, kwargs)  # arithmetic on sizes
             continue
         now[node] = expected
-        before = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
+        if node in program.kernels:  # of a blur, expanded to as many channels as there are: see its convolution
+            continue
+        before = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        if node.op == "call_function" and node.target in FUNCTIONS:
+            if (call := _regrouped(node, args, kwargs, before[0][0], expected)) is not None:
+                changes[node] = call
+            for kernel in node.all_input_nodes:
+                if kernel in program.kernels and (wider := _expanded(kernel, now, len(expected.channels))):
+                    changes[kernel] = wider
+            continue
         if node.op not in ("call_function", "call_method") or operation(node) not in SHAPE | {"pad"}:
             continue  # a module may be called «pad» or «split» too
         picks_a_part = operation(node) == "getitem" and not isinstance(args[0], Ids)
         if picks_a_part or _untouched((args, kwargs, expected), (*before, value)):
             continue
-        if not _gives(node, node.target, args, kwargs, expected):
-            changes[node] = _changed(node, args, kwargs, expected, now)
+        if not _gives(node, node.target, args, kwargs, expected, program.classes):
+            changes[node] = _changed(node, args, kwargs, expected, now, program, survivors)
     return changes
 
 
@@ -169,7 +228,34 @@ def _untouched(now: Any, before: Any) -> bool:
     return leaves[0] == leaves[1]
 
 
-def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any) -> bool:
+def _regrouped(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], before: Any, expected: Any) -> Call | None:
+    """Return a depthwise convolution's call with its number of groups replaced, None where that need not be."""
+    kind, names = FUNCTIONS[node.target]
+    if kind != "conv" or not isinstance(before, Ids) or not isinstance(expected, Ids):
+        return None
+    place = names.index("groups")
+    groups = args[place] if len(args) > place else kwargs.get("groups", 1)
+    width = len(expected.channels)
+    if groups == 1 or before.shape[expected.dim] == expected.shape[expected.dim]:
+        return None
+    if groups != before.shape[expected.dim] or groups == width:  # no depthwise convolution, or it fits already
+        return None
+    if len(args) > place:
+        return node.target, (*node.args[:place], width, *node.args[place + 1 :]), dict(node.kwargs)
+    return node.target, node.args, {**node.kwargs, "groups": width}
+
+
+def _expanded(kernel: fx.Node, now: dict[fx.Node, Any], width: int) -> Call | None:
+    """Return the call that expands a kernel to `width` channels, None where it does."""
+    first, *sizes = kernel.args
+    nested = len(sizes) == 1 and isinstance(sizes[0], list | tuple)
+    inner = list(sizes[0] if nested else sizes)  # type: ignore[arg-type]
+    if fx.node.map_arg(inner[0], now.__getitem__) == width:
+        return None
+    return kernel.target, (first, (width, *inner[1:])) if nested else (first, width, *inner[1:]), {}
+
+
+def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any, classes: np.ndarray) -> bool:
     """Return whether the call makes exactly the expected channels out of those that stay."""
     literal_args, literal_kwargs = pytree.tree_map(
         lambda v: v.literal().contiguous() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids
@@ -187,8 +273,9 @@ def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any) ->
     except (RuntimeError, IndexError, TypeError):
         return False
     made_leaves, wanted = pytree.tree_leaves(made), pytree.tree_leaves(expected, is_leaf=is_ids)
+    of = torch.from_numpy(classes)
     return len(made_leaves) == len(wanted) and all(
-        m.shape == w.shape and bool((m == w.literal()).all()) for m, w in zip(made_leaves, wanted, strict=True)
+        m.shape == w.shape and bool((of[m] == of[w.literal()]).all()) for m, w in zip(made_leaves, wanted, strict=True)
     )
 
 
@@ -196,6 +283,9 @@ def _pads(
     ids: Tensor, pad: Any, mode: str = "constant", value: float | None = None, *, expected: Ids, inner: Ids
 ) -> bool:
     """Return whether padding gives the expected channels, with -1 for those that it fills in."""
+    if mode != "constant":  # which never pads channels (see interpreter.py)
+        place = 2 * (ids.dim() - 1 - inner.dim)
+        return not any(pad[place : place + 2]) and np.array_equal(expected.channels, inner.channels)
     made = F.pad(ids, pad, mode, -1)
     known = np.where(np.isin(expected.channels, inner.channels), expected.channels, -1)
     return made.shape == expected.shape and bool((made.amax(dim=_others(made, expected.dim)).numpy() == known).all())
@@ -206,13 +296,23 @@ def _others(t: Tensor, dim: int) -> tuple[int, ...]:
 
 
 def _changed(
-    node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], expected: Any, now: dict[fx.Node, Any]
+    node: fx.Node,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    expected: Any,
+    now: dict[fx.Node, Any],
+    program: Program,
+    survivors: Survivors,
 ) -> Call:
     """Return the call with its literal numbers replaced so that it makes the expected channels."""
     name, x = operation(node), args[0]
     first = node.args[0]
     target, new_args, new_kwargs = node.target, node.args, dict(node.kwargs)
-    if name in ("view", "reshape", "expand"):
+    if name == "unflatten":
+        target, name = "reshape" if node.op == "call_method" else torch.reshape, "reshape"
+        sizes = [s if d else -1 for d, s in enumerate(expected.shape)]
+        new_args, new_kwargs = (first, tuple(sizes)), {}
+    elif name in ("view", "reshape", "expand"):
         nested = len(node.args) == 2 and isinstance(node.args[1], list | tuple)
         sizes = list(node.args[1] if nested else node.args[1:])  # type: ignore[arg-type]
         fitted = [
@@ -231,18 +331,18 @@ def _changed(
         target = "split" if node.op == "call_method" else torch.split
         new_args, new_kwargs = (first, sizes, x.dim), {}
     elif name == "narrow":
-        start, length = _interval(x, expected)
+        start, length = _interval(node, program, survivors)
         new_args, new_kwargs = (first, x.dim, start, length), {}
     elif name == "getitem":
         picks = list(node.args[1]) if isinstance(node.args[1], tuple) else [node.args[1]]
         place = _place_of_axis(picks, x.dim, len(x.shape))
-        start, length = _interval(x, expected)
+        start, length = _interval(node, program, survivors)
         picks[place] = slice(start, start + length)
         new_args = (first, tuple(picks))
     elif name == "squeeze" and len(node.args) == 1:
         new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d != x.dim))
     called, named = fx.node.map_arg((new_args, new_kwargs), now.__getitem__)
-    if _gives(node, target, called, named, expected):
+    if _gives(node, target, called, named, expected, program.classes):
         return target, new_args, new_kwargs
     raise PDCError(
         f"The forward pass cannot be narrowed at {node.name} ({name}): leave the groups that pass through it whole, "
@@ -250,10 +350,14 @@ def _changed(
     )
 
 
-def _interval(x: Ids, part: Ids) -> tuple[int, int]:
-    """Return (start, length) of a part's channels within those of x."""
-    where = np.flatnonzero(np.isin(x.channels, part.channels))
-    return int(where[0]), len(where)
+def _interval(node: fx.Node, program: Program, survivors: Survivors) -> tuple[int, int]:
+    """Return (start, length) of a part's channels within those that stay of the whole."""
+    whole, part = program.values[node.all_input_nodes[0]], program.values[node]
+    if isinstance(whole, Weight):
+        whole = program.rows[whole.path]
+    where = np.flatnonzero(np.isin(whole.channels, part.channels))
+    stays = _stays(whole, program.classes, survivors)
+    return int(stays[: where[0]].sum()), int(stays[where].sum())
 
 
 def _place_of_axis(picks: list[Any], axis: int, dims: int) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdc_core.graph.ids import IntArray, TraceRecord
+from pdc_core.graph.ids import WAY, IntArray, TraceRecord
 from pdc_core.graph.structure import ChannelGroup, Slice
 
-_TWICE = "two channels of one layer meet in it"
+_MIXED = "its weights are used in another way, too"
 _UNEVEN = "its channels are read unevenly by one layer"
 
 
@@ -24,9 +24,12 @@ class Grouping:
 
     Attributes
     ----------
-    groups : in the order of the forward pass.
-    classes : id -> class.
-    group, position : class -> index of its group (-1: none), and its place in that group.
+    groups : tuple of ChannelGroup
+        In the order of the forward pass.
+    classes : int array
+        The class of each id.
+    group, position : int array
+        For each class the index of its group (-1: none), and its place in that group.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -36,11 +39,12 @@ class Grouping:
 
 
 def build_groups(notes: TraceRecord) -> Grouping:
-    """Turn the notes of a walk into channel groups."""
+    """Turn the record of a trace into channel groups."""
+    _settle_tensors_(notes)
     classes = _classes(notes)
     count = int(classes.max()) + 1
     producers = [classes[ids] for ids in notes.producers.values()]
-    reasons, reason = _reasons(notes, classes, count, producers)
+    reasons, reason = _reasons(notes, classes, count)
 
     partition = reason.copy()
     for written in producers:
@@ -49,7 +53,7 @@ def build_groups(notes: TraceRecord) -> Grouping:
     for ids in notes.constants:
         _refine_(partition, np.unique(classes[ids]))
     for ids, part in notes.parts:
-        _refine_(partition, classes[ids], part)
+        _refine_(partition, *_marks(classes[ids], ids, part))
 
     first_producer, first_channel = np.full(count, -1), np.full(count, -1)
     for t in reversed(range(len(producers))):
@@ -63,7 +67,7 @@ def build_groups(notes: TraceRecord) -> Grouping:
     blocks = _blocks(notes, classes, group, position, sizes)
     some_class = np.zeros(len(sizes), dtype=np.int64)
     some_class[group[group >= 0]] = np.flatnonzero(group >= 0)
-    groups, taken = [], set()
+    groups, taken, tensors = [], set(), notes.tensors
     for g, size in enumerate(sizes):
         block, uneven_block = blocks[g]
         uneven = _UNEVEN if any(slots is None for _, slots in read_by[g] + normed_by[g]) else None
@@ -75,9 +79,9 @@ def build_groups(notes: TraceRecord) -> Grouping:
             ChannelGroup(
                 name,
                 int(size),
-                producers=tuple(Slice(m, column) for m, slots in written_by[g] for column in _columns(slots)),
-                norms=tuple(Slice(m, column) for m, slots in normed_by[g] for column in _columns(slots)),
-                readers=tuple(Slice(m, slots) for m, slots in read_by[g] if slots is not None),
+                producers=tuple(Slice(m, c, tensors.get(m)) for m, slots in written_by[g] for c in _columns(slots)),
+                norms=tuple(Slice(m, c, tensors.get(m)) for m, slots in normed_by[g] for c in _columns(slots)),
+                readers=tuple(Slice(m, slots, tensors.get(m)) for m, slots in read_by[g] if slots is not None),
                 frozen=reasons[reason[some_class[g]]] or uneven or uneven_block,
                 block=block,
             )
@@ -96,26 +100,48 @@ def _classes(notes: TraceRecord) -> IntArray:
     return connected_components(ties, directed=False)[1].astype(np.int64)
 
 
-def _reasons(
-    notes: TraceRecord, classes: IntArray, count: int, producers: list[IntArray]
-) -> tuple[list[str | None], IntArray]:
+def _settle_tensors_(notes: TraceRecord) -> None:
+    """Note parameters outside of layers as norms; freeze what uses a tensor in two ways that differ."""
+    for path, ids in notes.rows.items():
+        if path not in notes.consumed:
+            notes.norms[path] = ids
+    tables = (notes.producers, notes.norms, notes.readers)
+    users: dict[str, set[str]] = defaultdict(set)  # tensor, or module, -> names of layers that use it
+    for name in {name for table in tables for name in table}:
+        tensors = notes.tensors.get(name)
+        for path in [path for _, path in tensors.paths] if tensors else [f"{name}.weight"]:
+            users[path].add(name)
+    mixed = {name for names in users.values() if len(names) > 1 for name in names}
+    mixed |= {name for name in notes.tensors if name.endswith(WAY)}
+    mixed |= {name.removesuffix(WAY) for name in mixed}
+    mixed |= notes.computed & notes.readers.keys()  # once as it is, once computed with
+    for table in tables:
+        for name in mixed & table.keys():
+            notes.freeze(table[name], _MIXED)
+
+
+def _marks(c: IntArray, ids: IntArray, part: IntArray) -> tuple[IntArray, IntArray]:
+    """Return classes and the part that each went to; where a class occurs several times, what parts these went to."""
+    order = np.lexsort((ids, c))
+    classes, starts, counts = np.unique(c[order], return_index=True, return_counts=True)
+    if (counts == 1).all():
+        return c, part
+    several = [tuple(part[order][i : i + n]) for i, n in zip(starts, counts, strict=True)]
+    numbers = {marks: number for number, marks in enumerate(dict.fromkeys(several))}
+    return classes, np.array([numbers[marks] for marks in several], dtype=np.int64)
+
+
+def _reasons(notes: TraceRecord, classes: IntArray, count: int) -> tuple[list[str | None], IntArray]:
     """Return the reasons why something is frozen, and for every class the index of its first one (0: none)."""
     reasons: list[str | None] = [None]
     numbers: dict[str, int] = {}
     reason = np.zeros(count, dtype=np.int64)
-
-    def freeze(some: IntArray, why: str) -> None:
+    for ids, why in notes.frozen:
         if why not in numbers:
             numbers[why] = len(reasons)
             reasons.append(why)
+        some = classes[ids]
         reason[some[reason[some] == 0]] = numbers[why]
-
-    for ids, why in notes.frozen:
-        freeze(classes[ids], why)
-    for written in producers:
-        twice = np.bincount(written, minlength=1)[written] > 1
-        if twice.any():
-            freeze(written[twice], _TWICE)
     return reasons, reason
 
 
@@ -189,13 +215,15 @@ def _blocks(
     for name, ids, block in notes.blocks:
         c = classes[ids]
         for g, here in _by_group(group[c]):
-            per_block = np.bincount(block[here], minlength=int(block.max()) + 1)
-            if (per_block != per_block[0]).any() or len(here) != sizes[g]:
+            table = np.zeros((sizes[g], int(block.max()) + 1), dtype=np.int64)  # how often a channel is in a block
+            np.add.at(table, (position[c[here]], block[here]), 1)
+            if (table == table[0]).all():
+                continue  # every channel is equally often in every block, as behind a channel shuffle
+            total = table.sum(axis=0)
+            if (total != total[0]).any() or ((table > 0).sum(axis=1) != 1).any() or len(set(table.sum(axis=1))) != 1:
                 uneven.setdefault(g, f"its channels are spread unevenly over the groups of convolution {name}")
                 continue
-            key = np.empty(sizes[g], dtype=np.int64)
-            key[position[c[here]]] = block[here]
-            keys[g].append(key)
+            keys[g].append(table.argmax(axis=1))
     result: list[tuple[IntArray, str | None]] = [
         (np.zeros(size, dtype=np.int64), uneven.get(g)) for g, size in enumerate(sizes)
     ]

@@ -6,23 +6,42 @@ sums and products tie ids; whatever cannot be followed freezes them, with a reas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pdc_core.graph.structure import LayerTensors
+
 IntArray = NDArray[np.int64]
+WAY = " (used in another way)"  # a second layer that uses the tensors of a first one differently
 
 
 @dataclass(frozen=True, eq=False)
 class Ids:
-    """An activation of `shape` whose entries along `dim` carry the ids `channels`, constant along all other dims."""
+    """An activation whose entries along `dim` carry the ids `channels`, constant along all other dims.
 
-    channels: IntArray  # (shape[dim],)
+    Parameters
+    ----------
+    channels : int array, shape (shape[dim],)
+        The id of each channel.
+    dim : int
+        The axis of the channels.
+    shape : tuple of int
+        Shape of the activation for one example.
+    of_weight : bool, default False
+        Whether this was computed from parameters alone; then `dim` is the axis of a layer's filters, usually 0.
+    dtype : torch.dtype, optional
+        Set where it is not a floating type, as for an index.
+    """
+
+    channels: IntArray
     dim: int
     shape: tuple[int, ...]
+    of_weight: bool = False
+    dtype: torch.dtype | None = None
 
     def literal(self) -> Tensor:
         """Return the ids as a tensor of the full shape (expanded, so that it takes no memory)."""
@@ -40,22 +59,66 @@ class Ids:
 
     def reshaped(self, shape: tuple[int, ...]) -> Ids:
         """Return the same channels on an activation whose other dims changed (pooling, padding of pixels)."""
-        return Ids(self.channels, self.dim, shape)
+        return replace(self, shape=shape)
 
 
-def compact(literal: Tensor) -> Ids | None:
-    """Return literal ids as `Ids`, or None when they vary along more than one dim, or along the batch."""
-    varying = [
+@dataclass(frozen=True)
+class Weight:
+    """A parameter or buffer of some module as the forward pass reaches it, before anything is computed with it.
+
+    Parameters
+    ----------
+    path : str
+        Its dotted name in the network.
+    shape : tuple of int
+        Its shape.
+    dtype : torch.dtype
+        Its type.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def varying(literal: Tensor) -> list[int]:
+    """Return the dims along which literal ids differ."""
+    return [
         d
         for d in range(literal.dim())
         if literal.shape[d] > 1 and literal.stride(d) != 0 and not (literal.narrow(d, 0, 1) == literal).all()
     ]
-    if literal.dim() == 0 or len(varying) > 1 or (varying == [0] and literal.dim() > 1):
+
+
+def compact(literal: Tensor, of_weight: bool = False) -> Ids | None:
+    """Return literal ids as `Ids`, or None when they vary along more than one dim, or along the batch."""
+    along = varying(literal)
+    if literal.dim() == 0 or len(along) > 1 or (along == [0] and literal.dim() > 1 and not of_weight):
         return None
-    dim = varying[0] if varying else min(1, literal.dim() - 1)
-    index = [0] * literal.dim()
-    index[dim] = slice(None)  # type: ignore[call-overload]
-    return Ids(literal[tuple(index)].numpy().copy(), dim, tuple(literal.shape))
+    dim = along[0] if along else min(1, literal.dim() - 1)
+    return Ids(_line(literal, dim), dim, tuple(literal.shape), of_weight)
+
+
+def widest(literal: Tensor) -> tuple[Ids, tuple[IntArray, IntArray]]:
+    """Return ids that vary along several dims as those of the widest dim, and the ties that make this right.
+
+    A channel shuffle views c channels as (g, c/g): with channel (i, j) tied over all i, what is left varies along one
+    dim, and every later operation can be followed.
+    """
+    along = varying(literal)
+    dim = max(along, key=lambda d: (literal.shape[d], d))
+    channels = _line(literal, dim)
+    view = [1] * literal.dim()
+    view[dim] = -1
+    other = torch.from_numpy(channels).view(view).expand(literal.shape)
+    index = tuple(slice(None) if d in along else 0 for d in range(literal.dim()))
+    ties = literal[index].reshape(-1).numpy().copy(), other[index].reshape(-1).numpy().copy()
+    return Ids(channels, dim, tuple(literal.shape)), ties
+
+
+def _line(literal: Tensor, dim: int) -> IntArray:
+    """Return the ids along one dim, at place 0 of all others."""
+    return literal[tuple(slice(None) if d == dim else 0 for d in range(literal.dim()))].numpy().copy()
 
 
 @dataclass
@@ -64,12 +127,36 @@ class TraceRecord:
 
     Attributes
     ----------
-    ties : pairs of id arrays that must share labels.
-    frozen : (ids, reason).
-    producers, norms, readers : module name -> ids of its output channels / its channels / its input positions.
-    constants : (ids) of channels that a padding made; each padding is one source.
-    parts : (ids, part) -- channels that a split separates are never merged across parts.
-    blocks : (ids, block) -- the same for grouped convolutions, which also need equal counts.
+    ties : list of (int array, int array)
+        Ids that must share labels, pair by pair.
+    frozen : list of (int array, str)
+        Ids that may not be merged, and the reason.
+    producers, norms, readers : dict of str to int array
+        For each layer or norm, the ids of its output channels, its channels, its input positions.
+    sizes : dict of str to tuple
+        For each layer its kind, input and output channels, groups and kernel.
+    tensors : dict of str to LayerTensors or None
+        For each layer and norm where its tensors live; None: in the module of its name.
+    computed : set of str
+        Layers whose weight is computed from a parameter, filter by filter.
+    consumed : set of str
+        Parameters that such weights are computed from.
+    rows : dict of str to int array
+        For each parameter that the forward pass computes with outside of any layer, the ids along its channels.
+    constants : list of int array
+        Channels that a padding made; each padding is one source.
+    parts : list of (int array, int array)
+        Ids and the part of a split that each went to; channels of different parts are never merged.
+    blocks : list of (str, int array, int array)
+        The same for the groups of a grouped convolution, which also keep equally many channels.
+    calls : dict of str to list of tuple
+        For each layer the output shapes of its calls.
+    pixels : dict of str to int
+        For each layer how often its kernel is applied, over its calls.
+    fixed : dict of str to (int, tuple)
+        Operations outside of layers that multiply (attention, matrix products): MACs and output shape.
+    whole : dict of str to str
+        Modules and parameters that cannot be followed, and why.
     """
 
     size: int = 0
@@ -81,8 +168,15 @@ class TraceRecord:
     constants: list[IntArray] = field(default_factory=list)
     parts: list[tuple[IntArray, IntArray]] = field(default_factory=list)
     blocks: list[tuple[str, IntArray, IntArray]] = field(default_factory=list)
-    calls: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)  # layer -> output shapes of its calls
-    pixels: dict[str, int] = field(default_factory=dict)  # layer -> how often its kernel is applied, over its calls
+    calls: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    pixels: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, tuple[str, int, int, int, tuple[int, ...]]] = field(default_factory=dict)
+    tensors: dict[str, LayerTensors | None] = field(default_factory=dict)
+    computed: set[str] = field(default_factory=set)
+    consumed: set[str] = field(default_factory=set)
+    rows: dict[str, IntArray] = field(default_factory=dict)
+    fixed: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    whole: dict[str, str] = field(default_factory=dict)
 
     def fresh(self, count: int) -> IntArray:
         """Return `count` ids that nobody has yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 SUM = {"add", "add_", "iadd", "sub", "sub_", "isub", "maximum", "minimum", "where"}
-PRODUCT = {"mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow"}
+PRODUCT = {"mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow", "pow_", "divide"}
 ELEMENTWISE = {
     "relu",
     "relu_",
@@ -103,12 +103,13 @@ SHAPE = {
     "expand",
     "expand_as",
     "unbind",
-    "size",
-    "dim",
-    "ndimension",
-    "getattr",
+    "reshape_as",
+    "view_as",
+    "unflatten",
 }
-REDUCTIONS = {"mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm"}
+SIZES = {"size", "dim", "ndimension", "getattr", "numel", "is_floating_point", "stride"}
+UNCHANGED = {"contiguous", "clone", "detach", "float", "double", "half", "to", "type", "type_as"}  # of a parameter
+REDUCTIONS = {"mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm", "std_mean", "var_mean", "prod"}
 MODULES_ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU,
     nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity,

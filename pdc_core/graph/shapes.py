@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils import _pytree as pytree
 
-from pdc_core.graph.ids import Ids
+from pdc_core.graph.ids import Ids, Weight
 
 
 def is_ids(value: Any) -> bool:
@@ -22,7 +22,40 @@ def is_ids(value: Any) -> bool:
 
 def on_meta(value: Any) -> Any:
     """Return `value` with every `Ids` as an empty tensor of its shape on the meta device."""
-    return pytree.tree_map(lambda v: torch.empty(v.shape, device="meta") if is_ids(v) else v, value, is_leaf=is_ids)
+    return pytree.tree_map(_empty, value, is_leaf=is_ids)
+
+
+def _empty(value: Any) -> Any:
+    if isinstance(value, Ids | Weight):
+        return torch.empty(value.shape, device="meta", dtype=value.dtype if not is_floating(value.dtype) else None)
+    return value
+
+
+def is_floating(dtype: torch.dtype | None) -> bool:
+    """Return whether a type is floating; None stands for one that is."""
+    return dtype is None or dtype.is_floating_point
+
+
+def wider(value: Any) -> Any:
+    """Return `value` as `on_meta` does, with one channel more in every activation: sizes that differ are widths."""
+
+    def one_more(v: Any) -> Any:
+        if isinstance(v, Weight):
+            return torch.empty([size + (size > 1) for size in v.shape], device="meta")
+        if not is_ids(v):
+            return v
+        return torch.empty([size + (d == v.dim) for d, size in enumerate(v.shape)], device="meta")
+
+    return pytree.tree_map(one_more, value, is_leaf=is_ids)
+
+
+def counted(run: Callable[[], Any]) -> tuple[Any, int]:
+    """Return what a function on the meta device gives, and the MACs that torch's counter sees in it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        value = run()
+    return value, counter.get_total_flops() // 2
 
 
 def ids_in(value: Any) -> list[Ids]:

@@ -13,11 +13,34 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx
+from torch import Tensor, fx
 
 from pdc_core.errors import PDCError
 
 RESIDUALS = ("internal", "shared", "gather")
+_OUTPUT = "is the network's output"
+
+
+@dataclass(frozen=True)
+class LayerTensors:
+    """Where the tensors of a layer live that is called as a function, such as ``F.conv2d(x, self.w)``.
+
+    Attributes
+    ----------
+    kind : {"conv", "transposed", "linear", "norm", "prelu", "scale"}
+        What is done with them; "scale" is a tensor that the forward pass itself computes with, entry by entry.
+    paths : tuple of (str, str)
+        The role of each tensor ("weight", "bias", "running_mean", "running_var") and its dotted name.
+    groups : int, default 1
+        Groups of a convolution.
+    axis : int, default 0
+        For "scale": the axis of the channels.
+    """
+
+    kind: str
+    paths: tuple[tuple[str, str], ...]
+    groups: int = 1
+    axis: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +49,20 @@ class Slice:
 
     Attributes
     ----------
-    module : dotted name of the module inside the network.
-    channels : for producers and norms int array (n,): channel i of the group is channel ``channels[i]`` of the module.
-        For readers int array (n, m): channel i is read at the m input positions ``channels[i]`` (m = h*w for a
-        linear layer after a flatten, else usually 1).
+    module : str
+        Dotted name of the module inside the network, or, for a layer that is called as a function with tensors of its
+        own, of its weight.
+    channels : int array, shape (n,) or (n, m)
+        For producers and norms (n,): channel i of the group is channel ``channels[i]`` of the module. For readers
+        (n, m): channel i is read at the m input positions ``channels[i]`` (m = h*w for a linear layer after a flatten,
+        else usually 1).
+    tensors : LayerTensors, optional
+        Where the tensors live, for a layer that no module of torch stands for.
     """
 
     module: str
     channels: NDArray[np.int64]
+    tensors: LayerTensors | None = None
 
     def __repr__(self) -> str:
         c = self.channels.reshape(-1)
@@ -47,12 +76,17 @@ class ChannelGroup:
 
     Attributes
     ----------
-    name : the first producer's module name (with a suffix where one layer is split over groups).
-    size : n, the number of channels.
-    producers, norms, readers : who writes these channels, normalises them, reads them.
-    frozen : None, or the reason why no channel of this group may be merged.
-    block : int array (n,): filters are merged only within a block and every block keeps equally many
-        (the groups of a grouped convolution); all zero where there is one block.
+    name : str
+        Name of the first producer, with a suffix where one layer is split over groups.
+    size : int
+        n, the number of channels.
+    producers, norms, readers : tuple of Slice
+        What writes these channels, normalises them, reads them.
+    frozen : str or None
+        Why no channel of this group may be merged; None where they may be.
+    block : int array, shape (n,)
+        Filters are merged only within a block, and every block keeps equally many (the groups of a grouped
+        convolution); all zero where there is one block.
     """
 
     name: str
@@ -111,12 +145,28 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear layer, and what narrows it.
+    """One convolution or linear layer, and what narrows it; or another operation that multiplies, at a fixed price.
 
     Attributes
     ----------
-    positions : output pixels of one example, summed over the calls of the layer.
-    narrows_out, narrows_in : pairs (index of a group, channels of this layer per channel of that group).
+    name : str
+        Dotted name of the layer.
+    kind : {"conv", "linear", "fixed"}
+        "fixed" stands for matrix products and attention: their cost does not change with a plan.
+    in_channels, out_channels, groups : int
+        Its widths.
+    kernel : tuple of int
+        Size of its kernel; (1,) for linear layers.
+    positions : int
+        Output pixels of one example, summed over the calls of the layer. For "fixed" the MACs.
+    bias : bool
+        Whether it has a bias that is a parameter of its own.
+    output : tuple of int
+        Shape of its first output for one example, channels first.
+    narrows_out, narrows_in : tuple of (int, int)
+        Index of a group, and channels of this layer per channel of that group.
+    learned : bool
+        Whether its weight is a parameter; the kernel of a blur is not.
     """
 
     name: str
@@ -130,15 +180,19 @@ class Layer:
     output: tuple[int, ...]
     narrows_out: tuple[tuple[int, int], ...] = ()
     narrows_in: tuple[tuple[int, int], ...] = ()
+    learned: bool = True
 
     @property
     def depthwise(self) -> bool:
         return self.groups > 1 and self.groups == self.in_channels == self.out_channels
 
     def size(self, out_channels: int, in_channels: int) -> tuple[int, int]:
-        """MACs of one example and parameters of this layer at other widths."""
+        """Return the MACs of one example and the parameters of this layer at other widths."""
+        if self.kind == "fixed":
+            return self.positions, 0
         per_filter = math.prod(self.kernel) * (1 if self.depthwise else in_channels // self.groups)
-        return self.positions * out_channels * per_filter, out_channels * (per_filter + int(self.bias))
+        params = out_channels * (per_filter * int(self.learned) + int(self.bias))
+        return self.positions * out_channels * per_filter, params
 
     @cached_property
     def macs(self) -> int:
@@ -165,6 +219,19 @@ class Program:
         For each class the index of its group (-1: none) and its place in that group.
     expanded : frozenset of fx.Node
         Sums whose operands `gather` expands to full width.
+    functional : bool
+        Whether it computes with parameters outside of torch's own modules; then the network's forward pass may name
+        widths that no module holds, and is traced again after a fold to see whether it still fits.
+    sizes : tuple of int, optional
+        (c, h, w) of the example, where the forward pass could only be followed at that size.
+    constants : dict of str to Tensor
+        Tensors that the forward pass makes from nothing.
+    inputs : tuple
+        What the traced module was given, with tensors on the meta device.
+    rows : dict of str to Ids
+        Channels of the parameters that the forward pass computes with outside of layers.
+    kernels : frozenset of fx.Node
+        Expansions of one kernel to all channels, as in a blur.
     """
 
     graph: fx.Graph
@@ -173,6 +240,64 @@ class Program:
     group: NDArray[np.int64]
     position: NDArray[np.int64]
     expanded: frozenset[fx.Node]
+    functional: bool = False
+    sizes: tuple[int, ...] | None = None
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    inputs: tuple[Any, ...] = ()
+    rows: dict[str, Any] = field(default_factory=dict)
+    kernels: frozenset[fx.Node] = frozenset()
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """Filters that cannot be merged, for one reason.
+
+    Attributes
+    ----------
+    reason : str
+        Why, as `ChannelGroup.frozen` has it.
+    filters : int
+        How many filters.
+    groups : tuple of str
+        Names of their groups.
+    """
+
+    reason: str
+    filters: int
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much of a network can be compressed at most, and what blocks the rest. As text: one sentence or two.
+
+    Attributes
+    ----------
+    filters : float
+        Share of the hidden filters (all but the network's output) that can be merged, 0 to 1.
+    macs : float
+        Share of the MACs that a plan can remove, with one filter left per group and block, 0 to 1.
+    blocked : tuple of Blocked
+        What cannot be merged, most filters first.
+    """
+
+    filters: float
+    macs: float
+    blocked: tuple[Blocked, ...]
+
+    def __str__(self) -> str:
+        if self.filters == 0:
+            text = "No filters can be merged."
+        else:
+            text = (
+                f"{self.filters:.0%} of the hidden filters can be merged, and at most {self.macs:.0%} of the MACs cut."
+            )
+        parts = [f"{b.filters:,} filters, because their group {b.reason}" for b in self.blocked[:3]]
+        if len(self.blocked) > 3:
+            parts.append(
+                f"{sum(b.filters for b in self.blocked[3:]):,} filters for {len(self.blocked) - 3} other reasons"
+            )
+        return f"{text} Blocked: {'; '.join(parts)}." if parts else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +306,24 @@ class ChannelGraph:
 
     Attributes
     ----------
-    groups : every group with at least one producer, in the order of the forward pass, frozen ones included.
-    residual : "internal", "shared" or "gather": what happens where channels are summed.
-    layers : convolutions and linear layers in the order of the forward pass.
-    params : parameters of the whole network.
-    norm_params : per group, learnable norm parameters per channel.
-    input_shape : (c, h, w) of the example.
+    groups : tuple of ChannelGroup
+        Every group with at least one producer, in the order of the forward pass, frozen ones included.
+    residual : {"internal", "shared", "gather"}
+        What happens where channels are summed.
+    layers : tuple of Layer
+        Convolutions, linear layers and whatever else multiplies, in the order of the forward pass.
+    params : int
+        Parameters of the whole network.
+    norm_params : tuple of int
+        For each group, learnable norm parameters per channel.
+    input_shape : tuple of int
+        (c, h, w) of the example.
+    program : Program
+        The traced forward pass.
+    whole : dict of str to str
+        Modules and parameters that cannot be followed, and why; their neighbours are frozen.
+    inside : str, optional
+        The submodule within which channels are clustered, where that is not the whole network.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -196,6 +333,8 @@ class ChannelGraph:
     norm_params: tuple[int, ...]
     input_shape: tuple[int, ...]
     program: Program = field(repr=False)
+    whole: dict[str, str] = field(default_factory=dict)
+    inside: str = ""
 
     @cached_property
     def clusterable(self) -> tuple[ChannelGroup, ...]:
@@ -209,6 +348,33 @@ class ChannelGraph:
                 return g
         known = ", ".join(g.name for g in self.clusterable[:6])
         raise PDCError(f"There is no channel group {name!r} in this network. Groups that can be clustered: {known} ...")
+
+    def reach(self) -> Reach:
+        """Return how much of the network a plan can reach at most, and what blocks the rest.
+
+        Examples
+        --------
+        >>> import torch, pdc_core as pdc
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.GroupNorm(2, 8), torch.nn.Conv2d(8, 4, 3))
+        >>> print(pdc.trace(net.eval(), torch.zeros(1, 1, 8, 8)).reach())
+        No filters can be merged. Blocked: 8 filters, because their group enters 1 (GroupNorm mixes channels).
+        """
+        hidden = [g for g in self.groups if g.frozen != _OUTPUT]
+        free = sum(g.size for g in hidden if g.frozen is None)
+        gone = [0 if g.frozen else g.size - g.blocks for g in self.groups]
+        total = least = 0
+        for layer in self.layers:
+            out = layer.out_channels - sum(m * gone[g] for g, m in layer.narrows_out)
+            into = layer.in_channels - sum(m * gone[g] for g, m in layer.narrows_in)
+            total, least = total + layer.macs, least + layer.size(out, into)[0]
+        reasons: dict[str, list[ChannelGroup]] = {}
+        for g in hidden:
+            if g.frozen:
+                reasons.setdefault(g.frozen, []).append(g)
+        blocked = [Blocked(why, sum(g.size for g in own), tuple(g.name for g in own)) for why, own in reasons.items()]
+        blocked.sort(key=lambda b: -b.filters)
+        filters = sum(g.size for g in hidden)
+        return Reach(free / filters if filters else 0.0, 1 - least / total if total else 0.0, tuple(blocked))
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

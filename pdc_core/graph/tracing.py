@@ -5,57 +5,24 @@ The last module of the folder: `ids` says what flows, `rules` what operations do
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.grouping import build_groups
-from pdc_core.graph.ids import Ids
+from pdc_core.graph.ids import WAY
+from pdc_core.graph.inside import inputs_of, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
-from pdc_core.graph.shapes import ids_in
-from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program
-
-# While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
-# the other threads of a server, which run networks meanwhile, are handed through to what they asked for.
-_TRACING = threading.Lock()
+from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program, Slice
+from pdc_core.graph.tensors import layer_of, output_axes, owners
+from pdc_core.graph.tracer import trace_program
 
 
-class _Tracer(fx.Tracer):
-    """Symbolic tracing with torch's own layers as leaves, also where a user subclassed them without changing them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.get_ident()
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if threading.get_ident() != self._thread:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        if threading.get_ident() != self._thread:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, nn.Sequential | nn.ModuleList):
-            return False
-        kinds = [base for base in type(m).__mro__ if base.__module__.startswith("torch.nn")]
-        own = kinds[0] if kinds else nn.Module
-        if own is nn.Module:
-            return False
-        methods = ("forward", "_conv_forward")
-        return all(getattr(type(m), name, None) is getattr(own, name, None) for name in methods)
-
-
-def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> ChannelGraph:
+def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside: str = "") -> ChannelGraph:
     """Find the channel groups of a network: which filters may be merged, who ties them, who reads them.
 
     The forward pass is traced symbolically and run on channel ids in place of activations, so it costs no arithmetic.
@@ -63,16 +30,27 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
 
     Parameters
     ----------
-    model : a network in eval mode, on any device, in any floating precision. It is not changed.
-    example : tensor (1, c, h, w); only its shape is used.
-    residual : what happens where channels are added. "internal" leaves every summed channel whole; "shared" gives all
+    model : nn.Module
+        A network in eval mode, on any device, in any floating precision. It is not changed.
+    example : Tensor, shape (1, c, h, w)
+        One input; only its shape is used, unless `inside` is given.
+    residual : {"internal", "shared", "gather"}, default "internal"
+        What happens where channels are added. "internal" leaves every summed channel whole; "shared" gives all
         producers of a sum one labelling; "gather" merges each producer alone and expands it by an index before the sum.
+    inside : str, default ""
+        Dotted name of a submodule. Only channels within it are clustered; its inputs and outputs stay whole, and the
+        rest of the network need not be traceable: the network is run once on the example to see what enters.
+
+    Returns
+    -------
+    ChannelGraph
+        The groups, and all that plan, cluster and fold need.
 
     Raises
     ------
     PDCError
-        The network cannot be traced, or a part of it is in train mode, it carries hooks or
-        parametrisations, or it refuses the example.
+        The network cannot be traced because its forward pass depends on values, or a part of it is in train mode or
+        carries hooks, or it refuses the example.
 
     Examples
     --------
@@ -84,18 +62,50 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal") -> Chan
     Source: our choice (DESIGN.md section 4).
     """
     _check(model, example, residual)
-    walk = ChannelInterpreter(model, residual)
-    program, values = _walk(walk, model, example)
+    if not inside:
+        return trace_on(model, (example,), residual)
+    given, outside = inputs_of(model, inside, example)
+    return renamed(trace_on(submodule(model, inside), given, residual), model, inside, example, outside)
+
+
+def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> ChannelGraph:
+    """Trace a checked network on what it is given, positional arguments one by one."""
+    example = next(x for x in inputs if isinstance(x, Tensor))
+    program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
+    if sum(n.op == "placeholder" for n in program.nodes if not n.args) > len(inputs):
+        raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
     found = build_groups(walk.notes)
     return ChannelGraph(
         groups=found.groups,
         residual=residual,
         layers=_layers(walk, found.groups),
         params=sum(p.numel() for p in model.parameters()),
-        norm_params=tuple(_norm_params(walk.modules, g) for g in found.groups),
+        norm_params=tuple(_norm_params(model, g) for g in found.groups),
         input_shape=tuple(example.shape[1:]),
-        program=Program(program, values, found.classes, found.group, found.position, frozenset(walk.expanded)),
+        program=Program(
+            program,
+            walk.values,
+            found.classes,
+            found.group,
+            found.position,
+            frozenset(walk.expanded),
+            walk.functional,
+            tuple(example.shape[1:]) if sized else None,
+            walk.constants,
+            tuple(torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs),
+            walk.row_ids,
+            frozenset(walk.kernels),
+        ),
+        whole=_whole(walk, found.groups),
     )
+
+
+def _whole(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> dict[str, str]:
+    """Return what cannot be followed, with all parameters that meet no channel of any group."""
+    seen = {part.module for g in groups for part in (*g.producers, *g.norms, *g.readers)}
+    notes = walk.notes
+    alone = {name for table in (notes.producers, notes.norms, notes.readers, notes.calls) for name in table} - seen
+    return dict.fromkeys(sorted(alone), "meets no channels that can be followed") | notes.whole
 
 
 def _check(model: nn.Module, example: Tensor, residual: str) -> None:
@@ -118,75 +128,11 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
             raise PDCError(
                 f"{where} is a lazy module without weights yet; run the network once on an example before tracing it."
             )
-        if hasattr(module, "parametrizations"):
-            raise PDCError(
-                f"{where} has parametrisations; make them permanent with "
-                "torch.nn.utils.parametrize.remove_parametrizations."
-            )
         if module._forward_hooks or module._forward_pre_hooks:
             raise PDCError(
                 f"{where} has forward hooks, which may change what it computes; remove them before tracing (what "
                 "torch.nn.utils.prune, weight_norm or spectral_norm put there, their remove functions make permanent)."
             )
-
-
-def _walk(walk: ChannelInterpreter, model: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[fx.Node, Any]]:
-    """Trace the forward pass and let ids flow through it."""
-    try:
-        with _TRACING:
-            program = _Tracer().trace(model)
-    except Exception as error:  # a user's own forward may raise anything at all
-        hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
-        raise PDCError(
-            f"{type(model).__name__} cannot be traced: {hint} ({type(error).__name__}: {_first_line(error)})."
-        ) from error
-    values: dict[fx.Node, Any] = {}
-    for node in program.nodes:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-        try:
-            values[node] = _value(walk, model, example, node, args, kwargs)
-        except PDCError:
-            raise
-        except Exception as error:
-            given = f"an example of shape {tuple(example.shape)}"
-            raise PDCError(
-                f"{type(model).__name__} does not accept {given}: {node.name} says «{_first_line(error)}»."
-            ) from error
-    return program, values
-
-
-def _value(
-    walk: ChannelInterpreter,
-    model: nn.Module,
-    example: Tensor,
-    node: fx.Node,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    if node.op == "placeholder":
-        if sum(n.op == "placeholder" for n in node.graph.nodes if not n.args) > 1:
-            raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
-        if node.args:
-            return node.args[0]
-        return Ids(walk.notes.fresh_frozen(example.shape[1], "is the network's input"), 1, tuple(example.shape))
-    if node.op == "get_attr":
-        tensor: Any = model
-        for part in str(node.target).split("."):
-            tensor = getattr(tensor, part)
-        return (
-            walk.notes.opaque(tuple(tensor.shape), "meets a learned tensor outside any layer")
-            if tensor.numel() > 1
-            else 1.0
-        )
-    if node.op == "output":
-        for ids in ids_in(args):
-            walk.notes.freeze(ids, "is the network's output")
-        return args
-    return walk.run_node(node, args, kwargs)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _layers(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> tuple[Layer, ...]:
@@ -199,33 +145,45 @@ def _layers(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> tuple
             into[r.module].append((g, r.channels.shape[1]))
     layers = []
     for name, shapes in walk.notes.calls.items():
-        module = walk.modules[name]
-        bias = module.bias is not None
-        pixels = walk.notes.pixels[name]
-        if isinstance(module, _ConvNd):
-            row = (
+        kind, reads, writes, blocks, kernel = walk.notes.sizes[name]
+        learned = [role for role, (owner, t) in _held(walk, name).items() if owner._parameters.get(t) is not None]
+        narrowed = tuple(out[name]) if blocks > 1 and blocks == reads == writes else tuple(into[name])
+        layers.append(
+            Layer(
                 name,
-                "conv",
-                module.in_channels,
-                module.out_channels,
-                module.groups,
-                tuple(module.kernel_size),
-                pixels,
+                "linear" if kind == "linear" else "conv",
+                reads,
+                writes,
+                blocks,
+                kernel,
+                walk.notes.pixels[name],
+                "bias" in learned,
+                tuple(shapes[0][1:]),
+                tuple(out[name]),
+                narrowed,
+                "weight" in learned,
             )
-        else:
-            assert isinstance(module, nn.Linear)
-            row = (name, "linear", module.in_features, module.out_features, 1, (1,), pixels)
-        narrowed = tuple(into[name])
-        if isinstance(module, _ConvNd) and module.groups == module.in_channels == module.out_channels > 1:
-            narrowed = tuple(out[name])
-        layers.append(Layer(*row, bias, tuple(shapes[0][1:]), tuple(out[name]), narrowed))
+        )
+    for name, (macs, shape) in walk.notes.fixed.items():
+        width = shape[1] if len(shape) > 1 else 1
+        layers.append(Layer(name, "fixed", width, width, 1, (1,), macs, False, tuple(shape[1:]), learned=False))
     return tuple(layers)
 
 
-def _norm_params(modules: dict[str, nn.Module], group: ChannelGroup) -> int:
+def _held(walk: ChannelInterpreter, name: str) -> dict[str, tuple[nn.Module, str]]:
+    """Return the module that holds each tensor of a layer, and its name there."""
+    part = Slice(name, np.zeros(0, dtype=np.int64), walk.notes.tensors.get(name))
+    return {} if name.endswith(WAY) else owners(walk.root, part)
+
+
+def _norm_params(model: nn.Module, group: ChannelGroup) -> int:
     """Return how many learnable norm parameters one channel of the group carries."""
     total = 0
     for norm in group.norms:
-        module = modules[norm.module]
-        total += sum(p.dim() == 1 for p in module.parameters(recurse=False))
+        if norm.module.endswith(WAY):
+            continue
+        module = layer_of(model, norm)
+        for name, axis in output_axes(module).items():
+            t = getattr(module, name)
+            total += t.numel() // t.shape[axis] if isinstance(t, nn.Parameter) else 0
     return total

@@ -17,7 +17,7 @@ from pdc_core.graph import ChannelGraph
 def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> tuple[str, ...]:
     """Return the blocks whose output channels a folding leaves unchanged, in the order of the network.
 
-    A block is a module with layers inside that stands in an nn.Sequential: the residual blocks of the ResNets and
+    A block is an element of an nn.Sequential that has layers inside: the residual blocks of the ResNets and
     MobileNets here and in torchvision. If its last layer's channels are merged, its output no longer matches the
     teacher's channel by channel, and it is left out. A chain has no blocks.
 

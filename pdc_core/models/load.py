@@ -33,7 +33,7 @@ class ModelInfo:
     shape : tuple of int
         Channels, height and width of one image, (c, h, w).
     classes : tuple of str
-        What each output stands for.
+        The class of each output.
     mean, std : tuple of float
         Per channel, of images scaled to 0..1.
     """

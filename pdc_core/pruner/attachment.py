@@ -11,7 +11,7 @@ from torch import nn
 from pdc_core.clustering import Labels
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import output_axes
+from pdc_core.graph.tensors import layer_of, paths_of
 from pdc_core.reconstruct.optimizers import base_optimizer, other_state, state_after_a_step
 
 
@@ -31,10 +31,10 @@ def tied_parameters(model: nn.Module, graph: ChannelGraph, labels: Labels) -> di
     for name, a in labels.items():
         group = graph.group(name)
         for part in (*group.producers, *group.norms) if a.max() + 1 < len(a) else ():
-            module = model.get_submodule(part.module)
-            for key in output_axes(module):
-                if isinstance(p := getattr(module, key), nn.Parameter):
-                    found[f"{part.module}.{key}"] = p
+            module = layer_of(model, part)
+            for role, path in paths_of(module, part).items():
+                if isinstance(p := getattr(module, role), nn.Parameter):
+                    found[path] = p
     return found
 
 

@@ -36,5 +36,7 @@ def unwrapped(model: nn.Module, graph: ChannelGraph | None = None) -> nn.Module:
 
 
 def _has_layers(model: nn.Module, graph: ChannelGraph) -> bool:
-    names = {name for name, _ in model.named_modules()}
-    return all(layer.name in names for layer in graph.layers)
+    names = {name for name, _ in model.named_parameters()}
+    parts = [part for group in graph.groups for part in group.producers]
+    paths = [dict(part.tensors.paths)["weight"] if part.tensors else f"{part.module}.weight" for part in parts]
+    return names.issuperset(paths)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, check_labels
 from pdc_core.clustering.labels import cluster_count, merged_groups
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.graph.tensors import input_axis, output_axes
+from pdc_core.graph.tensors import input_axis, layer_of, output_axes
 
 
 class SummedGradients:
@@ -38,7 +38,7 @@ class SummedGradients:
     def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray) -> None:
         self.writers: list[tuple[Tensor, int, Tensor]] = []  # parameter, axis of channels, channels
         for part in (*group.producers, *group.norms):
-            module = model.get_submodule(part.module)
+            module = layer_of(model, part)
             for name, axis in output_axes(module).items():
                 t = getattr(module, name)
                 if isinstance(t, nn.Parameter):
@@ -46,7 +46,7 @@ class SummedGradients:
         sizes = np.bincount(labels)[labels]  # m, for every channel
         self.readers: list[tuple[Tensor, Tensor]] = []  # weight, 1/m
         for part in group.readers:
-            module = model.get_submodule(part.module)
+            module = layer_of(model, part)
             assert isinstance(module.weight, Tensor)
             self.readers.append((module.weight, _scale(module, part.channels, sizes)))
         self.a = torch.as_tensor(labels, device=self.writers[0][0].device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.graph import ChannelGroup
-from pdc_core.graph.tensors import ChannelTensor, output_axes
+from pdc_core.graph.tensors import ChannelTensor, layer_of, output_axes
 
 
 def base_optimizer(optimizer: Any) -> torch.optim.Optimizer:
@@ -94,7 +94,7 @@ def optimizer_slots(
     """
     found = []
     for part in (*group.producers, *group.norms):
-        module = model.get_submodule(part.module)
+        module = layer_of(model, part)
         for name, axis in output_axes(module).items():
             p = getattr(module, name)
             for optimizer in optimizers:

@@ -24,7 +24,7 @@ def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
     """Return a D by which one filter per cluster counts: 1 for the medoid of every cluster, 0 for its other members.
 
     The medoid minimises sum_j d_j ||t_i - t_j||^2 over its cluster; equivalently, it is the member nearest to the
-    weighted mean. Of equals the first counts.
+    weighted mean. Among equals the first one counts.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from pdc_core.clustering.algorithms import assign_to_representatives, eliminatio
 from pdc_core.clustering.labels import cluster_count, first_members
 from pdc_core.clustering.vectors import reader_kernels
 from pdc_core.graph import ChannelGroup
-from pdc_core.graph.tensors import channel_tensors, input_axis
+from pdc_core.graph.tensors import channel_tensors, input_axis, layer_of
 
 
 def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def merge_filters_(
     joins = assign_to_representatives(c[0].numpy(), stays, labels[first])
     for part, own in zip(group.readers, c, strict=True):
         solution = _within_blocks(own, stays, _block(group)[first])
-        _solve_reader_(model.get_submodule(part.module), part.channels, now, joins[now], solution)
+        _solve_reader_(layer_of(model, part), part.channels, now, joins[now], solution)
     merged = joins[now]
     copy_filters_(model, group, first[stays][merged])
     labels_now = canonical(merged)

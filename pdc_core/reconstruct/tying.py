@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, Labels
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import output_axes
+from pdc_core.graph.tensors import owners
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
 from pdc_core.reconstruct.optimizers import optimizer_slots, per_weight_state
 from pdc_core.reconstruct.projection import GroupProjection, Weights, deviation_of_bound, tie
@@ -217,8 +217,7 @@ class Tying:
         self._homes = []
         for each in self.ties:
             for part in (*each.group.producers, *each.group.norms):
-                module = self.model.get_submodule(part.module)
-                for name in output_axes(module):
+                for module, name in owners(self.model, part).values():
                     home = module._parameters if module._parameters.get(name) is not None else module._buffers
                     self._homes.append((home, name, getattr(module, name)))
             each.extend(optimizer_slots(self.model, each.group, self.optimizers))

@@ -23,12 +23,21 @@ class Run:
 
     Attributes
     ----------
-    state : "queued", "running", "paused", "done", "stopped", "failed", or "interrupted" (its worker is gone). All but
-        the first two and "done" go on from their last checkpoint when they are resumed.
-    status : the last status.json: step, steps, epoch, epochs, heartbeat, pid, eta_seconds, message.
-    alive : whether a worker holds the run right now.
-    report : None until the run is done.
-    events : the history so far, read when it is first asked for.
+    folder : Path
+        The folder.
+    spec : RunSpec
+        Its run.yaml.
+    state : {"queued", "running", "paused", "done", "stopped", "failed", "interrupted"}
+        "interrupted" if its worker is gone. Paused, stopped, failed and interrupted runs can be resumed from their last
+        checkpoint.
+    status : dict
+        The last status.json: step, steps, epoch, epochs, heartbeat, pid, eta_seconds, message.
+    alive : bool
+        Whether a worker holds the run right now.
+    report : dict or None
+        report.json, once the run is done; `Report.of` gives it with types.
+    events : list of dict
+        The history so far, read on first use.
     """
 
     folder: Path
@@ -50,6 +59,11 @@ class Run:
 def read_run(folder: str | Path) -> Run:
     """Read a run folder as it is now, also while its worker writes.
 
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+
     Raises
     ------
     PDCError
@@ -64,13 +78,19 @@ def read_run(folder: str | Path) -> Run:
         state = "failed"
     if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
         state = "interrupted"
-    if state == "done" and report is None:  # what came out is damaged; the last checkpoint makes it again
+    if state == "done" and report is None:  # the report is damaged; the last checkpoint restores it
         state = "interrupted"
     return Run(folder, spec, state, status, alive, report)
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:
-    """Return all runs under the root that can be read, newest first."""
+    """Return all runs under the root that can be read, newest first.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        Folder of all runs, see `runs_root`.
+    """
     found = []
     for path in sorted(runs_root(root).glob("*/run.yaml"), key=lambda p: p.parent.name, reverse=True):
         try:
@@ -81,14 +101,20 @@ def list_runs(root: str | Path | None = None) -> list[Run]:
 
 
 def unreadable_runs(root: str | Path | None = None) -> list[str]:
-    """Return, in a sentence each, why folders under the root with a run.yaml are not among the runs."""
-    said = []
+    """Return a sentence for each folder under the root whose run.yaml cannot be read.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        Folder of all runs, see `runs_root`.
+    """
+    reasons = []
     for path in sorted(runs_root(root).glob("*/run.yaml")):
         try:
             read_spec(path.parent)
         except PDCError as error:
-            said.append(str(error))
-    return said
+            reasons.append(str(error))
+    return reasons
 
 
 def _starting(status: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Writes what the loop tells into a run folder, and reads requests from it."""
+"""Writes what the loop reports into a run folder, and reads requests from it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ _REQUESTS: dict[str, Request] = {"stop": "stop", "pause": "pause", "finish": "fi
 
 
 class FolderRecorder(Recorder):
-    """Writes what the loop tells into a run folder, and reads requests from it.
+    """Writes what the loop reports into a run folder, and reads requests from it.
 
     Parameters
     ----------
-    checkpoint_seconds : a checkpoint is due when the last one is older.
-    show : called with (step, steps).
-    tensorboard : whether event files for TensorBoard are written too.
+    folder : Path
+        The run folder.
+    show : callable, optional
+        Called with (step, steps).
+    checkpoint_seconds : float, default 60.0
+        A checkpoint is due when the last one is older.
+    tensorboard : bool, default False
+        Whether event files for TensorBoard are written as well.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a run was asked to do: run.yaml, made by `create_run` and read by `read_spec`."""
+"""The description of a run: run.yaml, made by `create_run` and read by `read_spec`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _END = "# end\n"  # a file that begins with our first line and does not end with
 
 
 class RunSpec(BaseModel):
-    """What a run was asked to do: the content of run.yaml and of recipes. People may write it by hand.
+    """The description of a run: the content of run.yaml and of recipes. It may be written by hand.
 
     Attributes
     ----------
@@ -132,7 +132,13 @@ class RunSpec(BaseModel):
 
 
 def runs_root(root: str | Path | None = None) -> Path:
-    """Return the folder of all runs: the argument, else the environment variable PDC_RUNS, else ./runs."""
+    """Return the folder of all runs: the argument, else the environment variable PDC_RUNS, else ./runs.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        The folder, if it is known.
+    """
     return Path(root or os.environ.get("PDC_RUNS") or "runs")
 
 
@@ -209,7 +215,7 @@ def read_spec(path: str | Path) -> RunSpec:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PDCError(f"{kind} cannot be read ({str(error).splitlines()[0]}).") from error
     if text.startswith(_HEADS) and not text.endswith(_END):
-        raise PDCError(f"{path} is cut off, so what was asked is not known; write it again, or start a new run.")
+        raise PDCError(f"{path} is cut off, so the run is not known; write the file again, or start a new run.")
     if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
         raise PDCError(
             f"{path} was written by a newer version of PDC (format {raw['format']}, this one reads {FORMAT}); upgrade "

@@ -1,4 +1,4 @@
-"""Doing what a run folder asks: launch a worker or work in this process, wait for a turn, ask a worker to leave."""
+"""Running a run folder: launch a worker or train in this process, wait for a turn, send requests to a worker."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
@@ -32,8 +33,13 @@ Show = Callable[[int, int], None]
 def launch(folder: str | Path) -> int:
     """Start a worker process for a run folder, independent of this process, and return its process id.
 
-    It waits for its turn while another run of the same root is at work, and goes on from the last checkpoint, if there
-    is one. Requests that were made before are forgotten.
+    It waits for its turn while another run of the same root trains, and resumes from the last checkpoint, if there is
+    one. Earlier requests are forgotten.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
     """
     folder = Path(folder)
     clear_request(folder)
@@ -54,7 +60,12 @@ def launch(folder: str | Path) -> int:
 
 
 def resume(folder: str | Path) -> int:
-    """Launch a worker that goes on with a run that was paused, stopped, interrupted or failed; return its process id.
+    """Launch a worker that resumes a paused, stopped, interrupted or failed run; return its process id.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
 
     Raises
     ------
@@ -65,22 +76,40 @@ def resume(folder: str | Path) -> int:
     if run.state == "done":
         raise PDCError(f"The run {run.id} is done; there is nothing left to do.")
     if run.alive:
-        raise PDCError(f"A worker is at work on the run {run.id} already.")
+        raise PDCError(f"A worker trains the run {run.id} already.")
     return launch(folder)
 
 
 def request_stop(folder: str | Path) -> None:
-    """Ask the worker of a run to stop after its current step; `resume` would go on with it."""
+    """Ask the worker of a run to stop after its current step; `resume` can go on with it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    """
     _request(folder, "stop")
 
 
 def request_pause(folder: str | Path) -> None:
-    """Ask the worker of a run to write a checkpoint after its current step and to leave; `resume` goes on with it."""
+    """Ask the worker of a run to write a checkpoint after its current step and to end; `resume` goes on with it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    """
     _request(folder, "pause")
 
 
 def request_finish(folder: str | Path) -> None:
-    """Ask the worker of a run to end after its current step: tie the filters as they are, fold and report."""
+    """Ask the worker of a run to end after its current step: tie the filters as they are, fold and report.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    """
     _request(folder, "finish")
 
 
@@ -89,12 +118,23 @@ def _request(folder: str | Path, what: Request) -> None:
 
 
 def clear_request(folder: str | Path) -> None:
-    """Forget what was asked of the worker."""
+    """Forget the requests to the worker of a run.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    """
     (Path(folder) / "request").unlink(missing_ok=True)
 
 
 def remove_run(folder: str | Path) -> None:
     """Delete a run folder and everything in it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
 
     Raises
     ------
@@ -103,7 +143,7 @@ def remove_run(folder: str | Path) -> None:
     """
     folder = Path(folder)
     if read_run(folder).alive:
-        raise PDCError(f"A worker is at work on {folder}; stop it first: pdc stop {folder}")
+        raise PDCError(f"A worker trains {folder}; stop it first: pdc stop {folder}")
     try:
         shutil.rmtree(folder)
     except OSError as error:
@@ -113,15 +153,20 @@ def remove_run(folder: str | Path) -> None:
 def run_worker(
     folder: str | Path, *, queue: bool = False, show: Show | None = None, tensorboard: bool = False
 ) -> Result:
-    """Do what a run folder asks, in this process: train, fold, write the report.
+    """Run a run folder in this process: train, fold, write the report.
 
     Under torchrun every process calls this; the first writes the folder.
 
     Parameters
     ----------
-    queue : wait until no other queued run of the same root is at work.
-    show : called with (step, steps).
-    tensorboard : whether event files for TensorBoard are written too.
+    folder : str or Path
+        The run folder.
+    queue : bool, default False
+        Whether to wait until no other queued run of the same root trains.
+    show : callable, optional
+        Called with (step, steps).
+    tensorboard : bool, default False
+        Whether event files for TensorBoard are written as well.
 
     Raises
     ------
@@ -143,11 +188,11 @@ def run_worker(
     try:
         lock.acquire()
     except Timeout as error:
-        raise PDCError(f"Another process works on {folder}; wait for it or stop it first.") from error
+        raise PDCError(f"Another process trains {folder}; wait for it or stop it first.") from error
     except OSError as error:
         raise PDCError(
-            f"The run folder {folder} cannot be written: {error.strerror}. Copy it to where you may write, and resume "
-            "it there."
+            f"The run folder {folder} cannot be written: {error.strerror}. Copy it to a place that you can write "
+            "to, and resume it there."
         ) from error
     recorder = FolderRecorder(
         folder, show, checkpoint_seconds=spec.training.checkpoint_seconds, tensorboard=tensorboard
@@ -196,23 +241,28 @@ def _finished(folder: Path) -> bool:
 
 
 def repair_run(folder: str | Path) -> list[str]:
-    """Write those files of a finished run again that a power cut tore; return their names.
+    """Restore the files of a finished run that a power cut tore; return their names.
 
     The history comes from the last whole checkpoint, the labels from the header of the folded network.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
     """
     from pdc_core.export import header
 
-    folder, mended = Path(folder), []
+    folder, repaired = Path(folder), []
     found = newest_checkpoint(folder)
     if found is not None and len(read_events(folder / "events.jsonl")) < len(found[1]["history"]):
         write_history(folder, found[1]["history"])
-        mended += ["events.jsonl", "history.csv"]
+        repaired += ["events.jsonl", "history.csv"]
     if (folder / "labels.npz").exists() and not _whole(folder / "labels.npz"):
         folds = header(folder / "folded.safetensors")["folds"]
         labels = {name: np.asarray(a) for name, a in folds[-1]["labels"].items()} if folds else {}
         write_labels(folder, labels)
-        mended.append("labels.npz")
-    return mended
+        repaired.append("labels.npz")
+    return repaired
 
 
 def _whole(archive: Path) -> bool:
@@ -283,8 +333,6 @@ def _train(spec: RunSpec, recorder: Recorder) -> Result:
     plan = spec.with_plan().plan
     assert plan is not None
     if spec.method != "pdc":
-        from pdc_core.baselines import train_baseline
-
         settings = spec.training
         return train_baseline(spec.method, model, plan, data, seed=spec.seed, settings=settings, recorder=recorder)
     return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)

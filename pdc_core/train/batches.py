@@ -1,4 +1,4 @@
-"""The images of every step: a function of (seed, epoch, step) and process, so that any step can be made again."""
+"""The images of every step: a function of (seed, epoch, step) and process, so that any step can be repeated."""
 
 from __future__ import annotations
 
@@ -20,11 +20,23 @@ class Batches:
 
     Parameters
     ----------
-    rank, world : which of how many processes this is; a step's images are dealt out to them one by one.
+    data : Data
+        Its training split is read.
+    settings : Training
+        batch_size, augment, workers and channels_last are read.
+    seed : int
+        Seed of order and augmentation, 0 or more.
+    device : device
+        Where the images are wanted.
+    rank : int, default 0
+        Number of this process; a step's images are dealt out to all processes one by one.
+    world : int, default 1
+        Number of processes.
 
     Attributes
     ----------
-    per_epoch : steps of an epoch. A last batch with fewer than two images a process is left out: batch norm needs two.
+    per_epoch : int
+        Steps per epoch. A last batch with fewer than two images per process is left out: batch norm needs two.
     """
 
     def __init__(

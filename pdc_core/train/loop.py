@@ -1,7 +1,7 @@
 """The loop: epochs of gradient steps with the task's hooks around each, resumable from any step.
 
-Writes nothing itself: it tells a `Recorder` what happens and asks it what is wanted. Batch order, augmentation and
-dropout derive from (seed, epoch, step), so a run that goes on from a checkpoint makes the steps it would have made.
+Writes nothing itself: it reports to a `Recorder` and asks it for requests. Batch order, augmentation and
+dropout derive from (seed, epoch, step), so a run that resumes from a checkpoint makes the steps it would have made.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from pdc_core.errors import PDCError
 from pdc_core.seeds import seed_of
 from pdc_core.train.batches import Batches
 from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.fabric import make_optimizer, open_fabric
 from pdc_core.train.rates import rate
 from pdc_core.train.recorder import Recorder, Request, Stopped
 from pdc_core.train.settings import Training
@@ -37,16 +37,29 @@ class Loop:
 
     Parameters
     ----------
-    data, settings, seed : what to train on, and how.
-    recorder : told what happens, by the first process only.
+    data : Data
+        Training and validation images.
+    settings : Training
+        All settings.
+    seed : int
+        Seed of batch order, augmentation and dropout, 0 or more.
+    recorder : Recorder
+        Called by the first process only.
 
     Attributes
     ----------
-    fabric : Lightning Fabric, already set up for the processes that torchrun started, if it did.
-    history : one dict per recorded step and per evaluation, in order.
-    best : {"epoch", "val_accuracy", "model"} of the best epoch whose network could be the result, or None.
-    done : steps that were made; fewer than `steps` where somebody asked to end early and keep what there was.
-    teacher : the teacher's predicted classes of the validation images, for the agreement; set before `run`.
+    fabric : Fabric
+        Lightning Fabric, set up for the processes that torchrun started, if it did.
+    task : TrainingTask
+        What is trained; set by `run`.
+    history : list of dict
+        One per recorded step and per evaluation, in order.
+    best : dict or None
+        "epoch", "val_accuracy" and "model" of the best epoch whose network could be the result.
+    done : int
+        Steps made; fewer than `steps` if the run was asked to finish early.
+    teacher : Tensor, shape (n,), or None
+        The teacher's predicted classes of the validation images, for the agreement; set before `run`.
     """
 
     def __init__(self, data: Data, settings: Training, seed: int, recorder: Recorder) -> None:
@@ -70,6 +83,11 @@ class Loop:
 
     def run(self, task: TrainingTask) -> None:
         """Train for all epochs, from the recorder's checkpoint if it has one.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            What to train, and by which rule.
 
         Raises
         ------
@@ -98,7 +116,14 @@ class Loop:
     def trial(self, task: TrainingTask, steps: int) -> Iterator[float]:
         """Make the first steps of a run and yield the seconds that each takes, reading its images included.
 
-        Nothing is recorded. Two trials can be interleaved, so that they meet the same machine.
+        Nothing is recorded. Two trials can be interleaved, so that they run on the machine in the same state.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            What to train; it is changed.
+        steps : int
+            Steps to make, at most those of the whole run.
         """
         self.task = task
         self._set_up(None)
@@ -114,7 +139,7 @@ class Loop:
                 yield time.perf_counter() - began
 
     def _own_randomness(self) -> AbstractContextManager[None]:
-        """Leave torch's global random state as it was; every step seeds it anew."""
+        """Leave torch's global random state as it was; every step seeds it again."""
         return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def _set_up(self, momentum: dict[nn.Parameter, Tensor] | None) -> None:
@@ -226,10 +251,10 @@ class Loop:
         self.history.append(record)
         self.recorder.event(record)
 
-    # -- what somebody wants, and what is kept ------------------------------------------------------------
+    # -- requests and checkpoints ------------------------------------------------------------------------
 
     def _asked(self) -> Request | None:
-        """Return what the recorder wants, the same in all processes; raise where that is to leave."""
+        """Return what the recorder asks, the same in all processes; raise if that is to stop or to pause."""
         asked = self.recorder.requested()
         if self.fabric.world_size > 1:
             asked = REQUESTS[int(self._common(torch.tensor(REQUESTS.index(asked))))]
@@ -240,7 +265,7 @@ class Loop:
         return asked
 
     def _common(self, value: Any) -> Any:
-        """Return what the first process has."""
+        """Return the first process's value, in all processes."""
         return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
 
     def _checkpoint_due(self) -> bool:
@@ -257,7 +282,7 @@ class Loop:
     def _not_finite(self, what: str, step: int) -> PDCError:
         return PDCError(
             f"{what} at step {step} of {self.steps} with learning rate {self._rate(step - 1):.2g}; start again with a "
-            f"smaller learning rate, or with clip. Last good checkpoint: {self.recorder.last_checkpoint()}."
+            f"smaller learning rate, or set clip_grad_norm. Last good checkpoint: {self.recorder.last_checkpoint()}."
         )
 
     def _state(self) -> dict[str, Any]:
@@ -280,7 +305,7 @@ class Loop:
         if state["steps"] != self.steps:
             raise PDCError(
                 f"The checkpoint is of a run of {state['steps']} steps, but the settings now say {self.steps}; a run "
-                "goes on with the settings it began with. Set them back, or start a new run."
+                "can only resume with the settings it began with. Set them back, or start a new run."
             )
         self.task.student.load_state_dict(state["model"])
         self.task.optimizer.load_state_dict(state["optimizer"])
@@ -288,50 +313,3 @@ class Loop:
         self.done, self.sum, self.seconds = int(state["step"]), float(state["sum"]), float(state["seconds"])
         self.earlier = float(state.get("elapsed", 0.0))
         self.best, self.history = state["best"], list(state["history"])
-
-
-def open_fabric(settings: Training) -> Any:
-    """Return Lightning Fabric for the device, precision and processes of a run; torchrun's environment is followed.
-
-    Raises
-    ------
-    PDCError
-        There is no such accelerator or number of devices here, or it cannot compute in that precision.
-    """
-    from lightning_fabric import Fabric
-
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=local,
-            num_nodes=world // local,
-            strategy="ddp" if world > 1 else "auto",
-            precision="32-true" if settings.precision == "32" else settings.precision,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise PDCError(
-            f"accelerator {settings.accelerator!r} with {local} device(s) and precision {settings.precision} does not "
-            f"work here: {str(error).splitlines()[0]}"
-        ) from error
-    if fabric.device.type == "cpu" and "16" in (settings.precision.removesuffix("-mixed"), settings.teacher_precision):
-        raise PDCError("Precision 16 needs a GPU; on a CPU choose bf16-mixed (teacher: bf16), or 32.")
-    if world > 1:
-        fabric.launch()
-    return fabric
-
-
-def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW."""
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        weight_decay=settings.weight_decay,
-    )

@@ -1,4 +1,4 @@
-"""A teacher's guidance as the settings ask for it: cross entropy, logits and block outputs, in one weighted sum."""
+"""The loss of distillation as the settings describe it: labels, logits and block outputs in one weighted sum."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from pdc_core.train.settings import Training
 
 
 class DistillationLoss:
-    """The loss of a student under a teacher, the same for PDC and for everything that it is compared with.
+    """The loss of a student under a teacher, the same for PDC and for the baselines.
 
     (1-alpha) CE + alpha KD + (1-p)^d sum_f w_f mean over blocks of f(student's block, teacher's block), with p the
-    progress of the run, d `feature_decay`, and f matching and attention transfer with their weights.
+    progress of the run, d `feature_decay`, f the losses in `losses.FEATURES` and w_f their weights.
 
     Parameters
     ----------
-    teacher : gives logits z_t; where it wraps a network, this is its attribute `network`.
-    blocks : names of modules whose outputs are compared (`distil.comparable_blocks`); may be empty.
-    settings : temperature, alpha, label_smoothing, logits, matching, attention and feature_decay are read.
+    teacher : Module
+        Gives logits z_t (b, classes); if it wraps a network, that is its attribute `network`.
+    blocks : tuple of str
+        Names of the modules whose outputs are compared (`losses.comparable_blocks`); may be empty.
+    settings : Training
+        temperature, alpha, label_smoothing, kd_form, feature_decay and the weights of the losses on features are read.
     """
 
     def __init__(self, teacher: nn.Module, blocks: tuple[str, ...], settings: Training) -> None:
@@ -35,7 +38,19 @@ class DistillationLoss:
         self.ours = Recording(student, self.blocks)
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor, progress: float) -> dict[str, Tensor]:
-        """Return "loss" and its parts for a batch; `network` is the student that is watched, as the loop wraps it."""
+        """Return "loss" and its parts for a batch, scalars.
+
+        Parameters
+        ----------
+        network : Module
+            The student that is watched, as the loop wraps it.
+        x : Tensor, shape (b, c, h, w)
+            Prepared images.
+        y : Tensor, shape (b,)
+            Labels.
+        progress : float
+            Progress of the run, 0 to 1.
+        """
         s = self.settings
         with torch.no_grad():
             z_t = self.teacher(x)

@@ -15,9 +15,12 @@ def rate(settings: Training, step: int, steps: int) -> float:
 
     Parameters
     ----------
-    settings : lr, lr_schedule, milestones, decay, warmup and epochs are read.
-    step : 0 to steps - 1.
-    steps : of the whole run.
+    settings : Training
+        lr, lr_schedule, milestones, lr_gamma, warmup and epochs are read.
+    step : int
+        0 to steps - 1.
+    steps : int
+        Steps of the whole run.
 
     Examples
     --------

@@ -30,17 +30,23 @@ COMPARED = 2048  # images on which the logits of the folded network are compared
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves behind.
+    """The results of a run.
 
     Attributes
     ----------
-    folded : the small network, eval mode. After `teach`, the taught one.
-    reconstructed : the same function at full width, its filters tied.
-    labels : {group name: int array (n,)}.
-    history : one dict per recorded step and per evaluation, in order.
-    report : accuracies, MACs, parameters and latency before, reconstructed and folded, how the last two agree, and
-        accuracies of the best epoch by validation.
-    best : the small network of that epoch, None where it is the last one. `folded` is always the last.
+    folded : Module
+        The small network, in eval mode. After `teach`, the trained one.
+    reconstructed : Module
+        The same function at full width, its filters tied.
+    labels : dict of str to int array, shape (n,)
+        The cluster of every filter, by group.
+    history : list of dict
+        One per recorded step and per evaluation, in order.
+    report : dict
+        Accuracies, MACs, parameters and latency before, reconstructed and folded, how the last two agree, and the
+        accuracies of the best epoch by validation. `runs.Report` describes its keys.
+    best : Module or None
+        The small network of the best epoch; None if that is the last one. `folded` is always the last.
     """
 
     folded: nn.Module
@@ -61,17 +67,29 @@ def distil(
     settings: Training | None = None,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Run PDC's single stage: cluster, train under the teacher while filters are pulled together, fold. No fine-tuning.
+    """Run PDC's single stage: cluster, train under the teacher while filters are merged, fold. No fine-tuning.
 
     Parameters
     ----------
-    model : the trained network, in eval mode. It is the teacher and the student's start, and is not changed.
-    plan : clusters kept per group.
-    data : training, validation and test images. The test split is looked at once, at the end.
-    epochs : passes over the training images; ignored when `settings` are given.
-    seed : of the clustering, the batch order and the augmentation.
-    settings : everything, see `Training`; by default those for the data set.
-    recorder : told what happens; by default nobody is.
+    model : Module
+        The trained network, in eval mode. It is the teacher and the student's start, and is not changed.
+    plan : Plan
+        Clusters kept per group.
+    data : Data
+        Training, validation and test images. The test split is read once, at the end.
+    epochs : int, default 8
+        Passes over the training images; ignored when `settings` are given.
+    seed : int, default 0
+        Seed of the clustering, the batch order and the augmentation, 0 or more.
+    settings : Training, optional
+        All settings; by default those for the data set.
+    recorder : Recorder, optional
+        Called with what happens, and asked for requests.
+
+    Returns
+    -------
+    Result
+        The folded network, its report and history.
 
     Raises
     ------
@@ -103,9 +121,32 @@ def teach(
     settings: Training | None = None,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Train a network from its present weights on labels alone; `model` itself is not changed.
+    """Train a network from its present weights on labels alone.
 
-    Parameters and errors are those of `distil`, without a plan and a teacher.
+    Parameters
+    ----------
+    model : Module
+        The network; not changed.
+    data : Data
+        Training, validation and test images. The test split is read once, at the end.
+    epochs : int, default 30
+        Passes over the training images; ignored when `settings` are given.
+    seed : int, default 0
+        Seed of the batch order and the augmentation, 0 or more.
+    settings : Training, optional
+        All settings; by default those for teaching.
+    recorder : Recorder, optional
+        Called with what happens, and asked for requests.
+
+    Returns
+    -------
+    Result
+        The trained network as `folded`, its report and history.
+
+    Raises
+    ------
+    PDCError
+        The data is empty or has other classes, or the loss stops being finite.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
     task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
@@ -123,18 +164,31 @@ def run_task(
     graph: ChannelGraph | None = None,
     plan: Plan | None = None,
 ) -> Result:
-    """Run the loop over a task, finish it and report: what `distil`, `teach` and every other method have in common.
+    """Run the loop over a task, finish it and report: what `distil`, `teach` and every baseline have in common.
 
     Parameters
     ----------
-    task : what to train, and by which rule.
-    model : the network as it was before, for the report; not changed.
-    graph, plan : of a network that got smaller; the report then names its widths. None where nothing was folded.
+    task : TrainingTask
+        What to train, and by which rule.
+    model : Module
+        The network as it was before, for the report; not changed.
+    data : Data
+        Training, validation and test images. The test split is read here, at the end, and nowhere else.
+    settings : Training
+        All settings.
+    seed : int, default 0
+        Seed of the batch order and the augmentation, 0 or more.
+    recorder : Recorder, optional
+        Called with what happens, and asked for requests.
+    graph : ChannelGraph, optional
+        The trace of a network that gets smaller; None if nothing is folded.
+    plan : Plan, optional
+        Its plan; the report then names the widths.
 
     Returns
     -------
-    With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught". The
-    test split is looked at here, at the end, and nowhere else.
+    Result
+        With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught".
     """
     example = torch.zeros(1, *data.shape)
     loop = Loop(data, settings, seed, recorder or Recorder())
@@ -179,9 +233,9 @@ def run_task(
 
 
 def _finished(task: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:
-    """Return the task's networks; norm statistics are estimated anew where that is asked for, or the run ended early.
+    """Return the task's networks; norm statistics are re-estimated if the settings say so or the run ended early.
 
-    What a run that ended before its clusters were tied still has to merge changes what every norm sees.
+    A run that ended before its clusters were tied still merges filters here, which changes the input of every norm.
     """
     images = loop.settings.recalibrate or (0 if task.settled else RECALIBRATED)
     if images:
@@ -192,7 +246,7 @@ def _finished(task: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the report says of a network, its predictions, and its share of predictions like another's."""
+    """The report's numbers of a network, its predictions, and how many of them are another network's as well."""
 
     record: dict[str, Any]
     test: Evaluation
@@ -234,7 +288,7 @@ class _Measure:
 
 
 def _comparison(full: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, data: Data) -> dict[str, Any]:
-    """Return how two networks that ought to be one function agree, and the widths before and after."""
+    """Return how well two networks that should be one function agree, and the widths before and after."""
     images, _ = next(iter(data.test.batches(COMPARED)))
     check = check_equal(full, small, data.prepare(images))
     return {

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, check_labels
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import input_axis, output_axes
+from pdc_core.graph.tensors import input_axis, layer_of, output_axes, paths_of
 from pdc_core.reconstruct import tie
 
 
@@ -32,7 +32,12 @@ def gradient_scales(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, 
 
     Parameters
     ----------
-    model, graph, labels : the network at full width, its trace and clusters. Only shapes are read.
+    model : Module
+        The network at full width; only shapes are read.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
     """
     ones = copy.deepcopy(model)
     for p in ones.parameters():
@@ -52,47 +57,61 @@ def unfold(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapp
 
     Parameters
     ----------
-    small : the folded network, trained on.
-    model : the network that was folded, at full width; not changed, only its shapes are used.
-    graph, labels : its trace and clusters.
+    small : Module
+        The folded network, trained on.
+    model : Module
+        The network that was folded, at full width; not changed, only its shapes are used.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
     """
     full, folded = copy.deepcopy(model), dict(small.named_parameters()) | dict(small.named_buffers())
     rows, columns = _places(full, graph, check_labels(graph, labels))
-    for name, module in full.named_modules():
-        own = output_axes(module) if name in rows else {}
-        for key in {*own, *dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}:
-            t, target = folded.get(f"{name}.{key}" if name else key), getattr(module, key)
-            if t is None:
-                continue
-            if key in own:
-                t = t.index_select(own[key], torch.as_tensor(rows[name], device=t.device))
-            if key == "weight" and name in columns:
-                t = _spread_columns(t, columns[name], input_axis(module), int(getattr(module, "groups", 1)))
-            target.data = t.detach().clone()
+    for path, target in [*full.named_parameters(), *full.named_buffers()]:
+        t = folded.get(path)
+        if t is None:
+            continue
+        if path in rows:
+            axis, index = rows[path]
+            t = t.index_select(axis, torch.as_tensor(index, device=t.device))
+        if path in columns:
+            t = _spread_columns(t, *columns[path])
+        target.data = t.detach().clone()
     return full
 
 
 def _places(
     model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]
-) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
-    """Return, per module, which full output channel came from which folded one, and which input stays for which."""
-    stays_out: dict[str, IntArray] = {}
-    stays_in: dict[str, IntArray] = {}
+) -> tuple[dict[str, tuple[int, IntArray]], dict[str, tuple[IntArray, int, int]]]:
+    """Return, per tensor, which full output channel came from which folded one, and which input stays for which.
+
+    The first with the axis of outputs, the second with the axis of inputs and the number of groups.
+    """
+    stays_out: dict[str, tuple[int, IntArray]] = {}
+    stays_in: dict[str, tuple[IntArray, int, int]] = {}
     widths = {layer.name: layer.in_channels for layer in graph.layers}
     for name, a in labels.items():
         if a.max() + 1 == len(a):
             continue
         group, stays = graph.group(name), np.unique(a, return_index=True)[1][a]
         for part in (*group.producers, *group.norms):
-            module = model.get_submodule(part.module)
-            axis = output_axes(module)
-            width = getattr(module, next(iter(axis))).shape[next(iter(axis.values()))]
-            target = stays_out.setdefault(part.module, np.arange(width))
-            target[part.channels] = part.channels[stays]
+            module = layer_of(model, part)
+            paths = paths_of(module, part)
+            for role, axis in output_axes(module).items():
+                width = getattr(module, role).shape[axis]
+                _, target = stays_out.setdefault(paths[role], (axis, np.arange(width)))
+                target[part.channels] = part.channels[stays]
         for part in group.readers:
-            target = stays_in.setdefault(part.module, np.arange(widths[part.module]))
+            module = layer_of(model, part)
+            groups = int(getattr(module, "groups", 1))
+            entry = np.arange(widths[part.module]), input_axis(module), groups
+            target = stays_in.setdefault(paths_of(module, part)["weight"], entry)[0]
             target[part.channels] = part.channels[stays]
-    rows = {name: np.unique(target, return_inverse=True)[1].reshape(-1) for name, target in stays_out.items()}
+    rows = {
+        path: (axis, np.unique(target, return_inverse=True)[1].reshape(-1))
+        for path, (axis, target) in stays_out.items()
+    }
     return rows, stays_in
 
 

@@ -29,8 +29,10 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
 
     Parameters
     ----------
-    model : in eval mode; not changed.
-    example : (b, c, h, w), on the network's device, on which the two are compared.
+    model : Module
+        The network, in eval mode; not changed.
+    example : Tensor, shape (b, c, h, w)
+        Images on the network's device, on which the two are compared.
 
     Examples
     --------
@@ -60,18 +62,22 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 class Teacher(nn.Module):
-    """A frozen network that is asked for its logits z_t, in a precision of its own.
+    """A frozen network that gives its logits z_t, in a precision of its own.
 
     Parameters
     ----------
-    model : the uncompressed network, in eval mode; not changed.
-    example : (b, c, h, w) for the comparison in `fuse_norms`; on the CPU.
-    precision : "same" as the student's, or "32", "bf16", "16".
+    model : Module
+        The uncompressed network, in eval mode; not changed.
+    example : Tensor, shape (b, c, h, w)
+        Images for the comparison in `fuse_norms`; on the CPU.
+    precision : {"same", "32", "bf16", "16"}
+        "same" as the student's.
 
     Attributes
     ----------
-    network : the copy that is asked, its submodules under their names, for hooks. What a hook sees is an inference
-        tensor: clone it before it meets the student's graph.
+    network : Module
+        The copy that computes, its submodules under their names, for hooks. A hook sees inference tensors: clone them
+        before they meet the student's graph.
     """
 
     def __init__(

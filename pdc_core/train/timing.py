@@ -1,4 +1,4 @@
-"""What a run would do and cost, from ten of its steps that are timed and thrown away."""
+"""A forecast of a run, from ten of its steps that are timed and thrown away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pdc_core.clustering.assignment import deal
+from pdc_core.clustering.assignment import deal_out
 from pdc_core.costs import cost, plan_cost
 from pdc_core.data import Data
 from pdc_core.graph import trace
@@ -28,17 +28,32 @@ TIMED = 10  # steps, after two that warm up
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do.
+    """What a run would do and take.
 
     Attributes
     ----------
-    epochs, steps, images : steps in all and training images, of all processes together.
-    macs_before, macs_after : MACs of one image; the same where nothing is folded.
-    params_before, params_after : numbers of the network.
-    step_seconds : median of the timed steps on this machine, of one process with its share of the images.
-    seconds : of the whole run on this machine, evaluations included, without loading, clustering and folding.
-    memory : most bytes in use at once: of the GPU where there is one, else of this process.
-    device : where the steps were timed.
+    epochs : int
+        Passes over the training images.
+    steps : int
+        Steps of the whole run.
+    images : int
+        Training images, of all processes together.
+    macs_before : int
+        MACs of one image before.
+    macs_after : int
+        MACs of one image of the folded network; the same if nothing is folded.
+    params_before : int
+        Parameters before.
+    params_after : int
+        Parameters of the folded network; the same if nothing is folded.
+    step_seconds : float
+        Median of the timed steps on this machine, of one process with its share of the images.
+    seconds : float
+        Of the whole run on this machine, evaluations included, without loading, clustering and folding.
+    memory : int
+        Most bytes in use at once: of the GPU if there is one, else of this process.
+    device : str
+        Where the steps were timed.
     """
 
     epochs: int
@@ -55,10 +70,22 @@ class Forecast:
 
 
 def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None = None, seed: int = 0) -> Forecast:
-    """Time ten steps of `distil` (with a plan) or `teach` (without) and say what the whole run would take.
+    """Time ten steps of `distil` (with a plan) or `teach` (without) and estimate the whole run.
 
-    Nothing is written, and `model` is not changed. Filters are dealt out to clusters in turn rather than clustered,
-    which costs a step the same.
+    Nothing is written. Filters are dealt out to clusters in turn rather than clustered; a step costs the same.
+
+    Parameters
+    ----------
+    model : Module
+        The network; not changed.
+    data : Data
+        What it would be trained on.
+    settings : Training
+        All settings.
+    plan : Plan, optional
+        Clusters kept per group.
+    seed : int, default 0
+        Seed of the timed steps, 0 or more.
 
     Raises
     ------
@@ -75,7 +102,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
-        task = PDCTask(teacher, graph, deal(graph, plan), tied)
+        task = PDCTask(teacher, graph, deal_out(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
     timed = list(loop.trial(task, TIMED + 2))

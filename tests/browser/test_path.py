@@ -1,6 +1,7 @@
 """The whole path in a real browser on a real server: open, choose, distil, fold, compare, download.
 
-Screenshots of every page are left in build/screens for a person to look at.
+Every test opens a session of its own and needs no other test. Screenshots of every page are left in build/screens for a
+person to look at.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
 import pdc_core as pdc
+from pdc_core.runs import Run, RunSpec, create_run, run_worker
+from pdc_core.train import Training
 from ui.drawing import percent, short
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,6 +41,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+FIVE = "5-4-4-8-8-8-16-16-16"  # a plan with five clusters in the first layer
 SLOW = 120_000  # milliseconds; a limit against hanging, not a measurement
 
 
@@ -88,9 +93,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
         log.seek(0)
-        said = log.read()
+        output = log.read()
         log.close()
-    assert "Traceback" not in said, said
+    assert "Traceback" not in output, output
 
 
 def _end_workers(runs: Path) -> None:
@@ -111,14 +116,40 @@ def _wait_for(address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
-        context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-        context.set_default_timeout(SLOW)
         expect.set_options(timeout=SLOW)
-        yield context.new_page()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A new tab of a new visitor."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(SLOW)
+    yield context.new_page()
+    context.close()
+    _end_workers(server.runs)
+
+
+@pytest.fixture(scope="module")
+def finished(server: Server) -> Run:
+    """A finished run of the digits network on the server."""
+    model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
+    plan = pdc.Plan.uniform(pdc.trace(model, data.prepare(data.test.images[:1])), keep=0.25)
+    folder = create_run(RunSpec(plan=plan, training=Training(epochs=1)), root=server.runs)
+    run_worker(folder)
+    return pdc.read_run(folder)
+
+
+def _open(page: Page, server: Server, address: str) -> None:
+    """Open a page of the app by its address and wait until it has settled."""
+    page.goto(f"{server.address}/{address}")
+    title = address.partition("?")[0].capitalize()
+    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    _settled(page)
 
 
 def _go(page: Page, title: str) -> None:
@@ -155,9 +186,8 @@ def _metric(page: Page, label: str) -> Locator:
     return metric.get_by_test_id("stMetricValue")
 
 
-def _report(runs: Path) -> dict[str, dict[str, float]]:
-    (path,) = runs.glob("*/report.json")
-    report: dict[str, dict[str, float]] = json.loads(path.read_text())
+def _report(run: Run) -> dict[str, dict[str, float]]:
+    report: dict[str, dict[str, float]] = json.loads((run.folder / "report.json").read_text())
     return report
 
 
@@ -170,13 +200,15 @@ def test_open(page: Page, server: Server) -> None:
 
 
 def test_look_at_filters_and_choose_a_count(page: Page, server: Server) -> None:
-    _go(page, "Filters")
+    _open(page, server, "filters")
     expect(page.get_by_text("12 filters folded away")).to_be_visible()
     expect(page.get_by_text("distances are not to scale")).to_be_visible()
     page.get_by_role("slider", name="Clusters kept").press("ArrowRight")
     expect(page.get_by_text("11 filters folded away")).to_be_visible()
     expect(page.get_by_text("layer1.0.conv1: 16 filters in 5 clusters, PCA")).to_be_visible()
     _done(page, "filters")
+    _go(page, "Plan")
+    page.wait_for_url(f"**plan={FIVE}*")
 
 
 def test_filters_circled_on_the_map_become_a_cluster_and_undo_takes_it_back(page: Page, server: Server) -> None:
@@ -185,45 +217,47 @@ def test_filters_circled_on_the_map_become_a_cluster_and_undo_takes_it_back(page
         assert box is not None
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
+    _open(page, server, f"filters?plan={FIVE}")
+    expect(page.locator(".point[data-filter='5'] path")).to_be_visible()
+    page.wait_for_timeout(700)  # points glide to their places
     x, y = spot(5)
     page.mouse.move(x - 12, y - 12)
     page.mouse.down()
     for right, below in ((12, -12), (12, 12), (-12, 12)):
         page.mouse.move(x + right, y + below, steps=3)
     page.mouse.up()
-    expect(page.get_by_text("Chosen: filter 5")).to_be_visible()
+    expect(page.get_by_text("Selected: filter 5")).to_be_visible()
     page.locator(".tile[data-filter='8']").click(modifiers=["Shift"])
-    expect(page.get_by_text("Chosen: filters 5, 8")).to_be_visible()
+    expect(page.get_by_text("Selected: filters 5, 8")).to_be_visible()
     expect(page.locator(".point.chosen")).to_have_count(2)
     page.get_by_role("button", name="New cluster", exact=True).click()
-    expect(page.get_by_text("This layer has clusters by hand.")).to_be_visible()
+    expect(page.get_by_text("This layer has manual clusters.")).to_be_visible()
     expect(page.locator(".legend").get_by_role("button")).to_have_count(6)
     _done(page, "by_hand")
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("11 filters folded away")).to_be_visible()
-    expect(page.get_by_text("This layer has clusters by hand.")).to_have_count(0)
+    expect(page.get_by_text("This layer has manual clusters.")).to_have_count(0)
 
 
 def test_the_map_is_walked_by_keys_and_follows_the_table(page: Page, server: Server) -> None:
-    page.get_by_role("button", name="Clear", exact=True).click()
-    expect(page.get_by_text("Choose filters:")).to_be_visible()
+    _open(page, server, f"filters?plan={FIVE}")
+    expect(page.get_by_text("Select filters:")).to_be_visible()
     page.locator(".point[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     at = page.locator(".point:focus").get_attribute("data-filter")
     page.keyboard.press("Space")
-    expect(page.get_by_text(f"Chosen: filter {at} ")).to_be_visible()
+    expect(page.get_by_text(f"Selected: filter {at} ")).to_be_visible()
     expect(page.locator(".tile.chosen")).to_have_attribute("data-filter", str(at))
     page.keyboard.press("Escape")
-    expect(page.get_by_text("Choose filters:")).to_be_visible()
+    expect(page.get_by_text("Select filters:")).to_be_visible()
     box = _canvas(page)
     page.mouse.click(box["x"] + 15, box["y"] + 55)  # the box of the first row
-    expect(page.get_by_text("Chosen: filter 0 ")).to_be_visible()
+    expect(page.get_by_text("Selected: filter 0 ")).to_be_visible()
     expect(page.locator(".point.chosen")).to_have_attribute("data-filter", "0")
 
 
 def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, server: Server) -> None:
-    _go(page, "Plan")
-    page.wait_for_url("**plan=5-4-4-8-8-8-16-16-16*")
+    _open(page, server, f"plan?plan={FIVE}")
     before = _metric(page, "MACs").inner_text()
 
     def type_count(count: int) -> None:
@@ -237,9 +271,8 @@ def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, se
     type_count(2)
     expect(_metric(page, "MACs")).not_to_have_text(before)
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_url("**plan=5-4-4-8-8-8-16-16-16*")
+    page.wait_for_url(f"**plan={FIVE}*")
     expect(_metric(page, "MACs")).to_have_text(before)
-    type_count(2)
     _done(page, "plan")
 
 
@@ -250,6 +283,7 @@ def test_a_bad_plan_is_refused_in_a_sentence_and_a_good_one_taken(page: Page, se
             {"name": "mine.json", "mimeType": "application/json", "buffer": content.encode()}
         )
 
+    _open(page, server, "plan?plan=2-4-4-8-8-8-16-16-16")
     upload('{"counts": {"layer1.0.conv1": 99}}')
     expect(page.get_by_role("alert").filter(has_text="mine.json was not loaded")).to_contain_text("1 to 16")
     page.wait_for_url("**plan=2-4-4-8-8-8-16-16-16*")
@@ -261,7 +295,7 @@ def test_a_bad_plan_is_refused_in_a_sentence_and_a_good_one_taken(page: Page, se
 
 
 def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Server) -> None:
-    _go(page, "Distil")
+    _open(page, server, "distil")
     epochs = page.get_by_role("spinbutton", name="Epochs")
     epochs.fill("2")
     epochs.press("Tab")
@@ -269,17 +303,18 @@ def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Se
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     page.reload()
     expect(page.get_by_text("Training loss and its parts")).to_be_visible()
-    expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
+    done = page.get_by_test_id("stAlert").filter(has_text="Done. Folded network")
+    expect(done).to_be_visible()
     page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
-    folded = _report(server.runs)["folded"]
-    done = page.get_by_test_id("stAlert").filter(has_text="Done: the folded network")
+    (name,) = parse_qs(urlsplit(page.url).query)["run"]
+    folded = _report(pdc.read_run(server.runs / name))["folded"]
     expect(done).to_contain_text(percent(folded["test_accuracy"]))
     _done(page, "distil")
 
 
-def test_compare_and_download_the_folded_network(page: Page, server: Server, tmp_path: Path) -> None:
-    _go(page, "Compare")
-    report = _report(server.runs)
+def test_compare_and_download_the_folded_network(page: Page, server: Server, finished: Run, tmp_path: Path) -> None:
+    _open(page, server, f"compare?run={finished.id}")
+    report = _report(finished)
     expect(_metric(page, "Test accuracy, folded")).to_have_text(percent(report["folded"]["test_accuracy"]))
     expect(_metric(page, "MACs, folded")).to_have_text(short(report["folded"]["macs"]))
     _done(page, "compare")
@@ -293,21 +328,20 @@ def test_compare_and_download_the_folded_network(page: Page, server: Server, tmp
 
 
 def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
-    page: Page, server: Server, tmp_path: Path
+    page: Page, server: Server, finished: Run
 ) -> None:
-    refusal = page.get_by_role("alert").filter(has_text="Not loaded, the network stays as it was.")
+    refusal = page.get_by_role("alert").filter(has_text="Not loaded; the network is unchanged.")
 
     def upload(name: str, content: bytes) -> None:
         page.locator('input[type="file"]').set_input_files(
             {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         )
         expect(page.get_by_text(name)).to_be_visible()
-        expect(refusal).to_have_count(0)  # what was said of the last file goes when this one has arrived
+        expect(refusal).to_have_count(0)  # the message about the last file goes when this one has arrived
         page.get_by_role("button", name="Load", exact=True).click()
 
-    (small,) = server.runs.glob("*/folded.safetensors")
-    _go(page, "Model")
-    page.get_by_text("Choose another network, other weights or other data").click()
+    _open(page, server, "model")
+    page.get_by_text("Change network, data or weights").click()
     _done(page, "choosing")
     page.wait_for_timeout(1000)  # the charts further down arrive late and draw the form once more
     page.get_by_role("combobox", name="Weights").click()
@@ -317,45 +351,45 @@ def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
     expect(refusal).to_be_visible()
     expect(_metric(page, "MACs")).to_have_text("2.52 M")
     _done(page, "malicious")
-    upload("folded.safetensors", small.read_bytes())
-    expect(_metric(page, "MACs")).to_have_text(short(_report(server.runs)["folded"]["macs"]))
+    upload("folded.safetensors", (finished.folder / "folded.safetensors").read_bytes())
+    expect(_metric(page, "MACs")).to_have_text(short(_report(finished)["folded"]["macs"]))
     _done(page, "again")
     page.goto(server.address)  # a new session: the digits network again
     expect(_metric(page, "MACs")).to_have_text("2.52 M")
 
 
-def test_a_run_is_paused_killed_continued_and_kept(page: Page, server: Server) -> None:
-    def asked(name: str) -> None:
+def test_a_run_is_paused_killed_continued_and_finished_early(page: Page, server: Server, finished: Run) -> None:
+    def press(name: str) -> None:
         page.get_by_role("button", name=name, exact=True).click()
 
-    _go(page, "Distil")
+    _open(page, server, "distil")
     epochs = page.get_by_role("spinbutton", name="Epochs")
     epochs.fill("500")
     epochs.press("Tab")
-    asked("Start")
+    press("Start")
     expect(page.get_by_text("Epoch 0.")).to_be_visible()
     _go(page, "Compare")  # shows the run that is done
     expect(_metric(page, "MACs, folded")).to_be_visible()
     _go(page, "Distil")  # and this one still the one under way
     expect(page.get_by_text("images/s")).to_be_visible()
-    asked("Pause")
+    press("Pause")
     expect(page.get_by_text("This run is paused.")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))
-    asked("Continue")
+    press("Continue")
     expect(page.get_by_text("images/s")).to_be_visible()
     (run,) = [run for run in pdc.list_runs(server.runs) if run.alive]
     os.kill(int(run.status["pid"]), signal.SIGKILL)
     expect(page.get_by_text("This run is interrupted.")).to_be_visible()
-    asked("Continue")
+    press("Continue")
     expect(page.get_by_text("images/s")).to_be_visible()
-    asked("Finish now")
-    expect(page.get_by_text("Done: the folded network is right on")).to_be_visible()
-    expect(page.get_by_text("Filters on their way into clusters")).to_be_visible()
+    press("Finish now")
+    expect(page.get_by_text("Done. Folded network")).to_be_visible()
+    expect(page.get_by_text("Filters moving into clusters")).to_be_visible()
     assert not any(run.alive for run in pdc.list_runs(server.runs))
-    kept = pdc.read_run(run.folder).report
-    assert kept is not None
-    assert kept["folded"]["test_accuracy"] > 0.5  # long before its clusters were tied
-    _done(page, "kept")
+    report = pdc.read_run(run.folder).report
+    assert report is not None
+    assert report["folded"]["test_accuracy"] > 0.5  # long before its clusters were tied
+    _done(page, "finished")
 
 
 def test_the_lesson_checks_an_answer(page: Page, server: Server) -> None:
@@ -374,6 +408,13 @@ def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: S
         expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
         expect(page.get_by_text("Page not found")).to_have_count(0)
         expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)
+
+
+def test_an_address_of_an_earlier_version_opens_the_view_that_it_named(page: Page, server: Server) -> None:
+    page.goto(f"{server.address}/filters?layer=layer2.0.conv1&view=What+the+filter+sees")
+    expect(page.get_by_text("Activation maps as the next layer reads them")).to_be_visible()
+    expect(page.get_by_text("layer2.0.conv1: 32 filters in 8 clusters, PCA")).to_be_visible()
+    page.wait_for_url("**view=Activation*")
 
 
 @pytest.mark.parametrize(("title", "name"), [("Filters", "pdc-map-layer1.0.conv1.png"), ("Learn", "pdc-filters.png")])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pdc_core as pdc
-from pdc_core.cli.app import app_command
+from pdc_core.cli.app_command import app_command
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, create_run, read_spec
+from pdc_core.runs import FolderRecorder, RunSpec, create_run, read_spec
 
 
 def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(pdc_command, tmp_path: Path) -> None:
@@ -85,6 +86,9 @@ def test_layers_prints_groups_macs_and_reasons_without_the_data(
     assert code == 0
     assert "residual sum" in " ".join(out.split())
     assert "27 of" in out
+    reach = content["reach"]
+    assert 0 < reach["filters"] < reach["macs"] < 1  # only the trunk of the residual blocks stays
+    assert f"{reach['filters']:.0%} of the hidden filters can be merged, and at most {reach['macs']:.0%}" in out
 
 
 def test_list_shows_runs_in_words_and_json(pdc_command, tmp_path: Path) -> None:
@@ -159,9 +163,10 @@ def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:
     assert pdc_command("distil", "--sed", 1)[0] == 2
 
 
-@pytest.mark.parametrize(
-    "command", ["layers", "teach", "distil", "run", "resume", "status", "pause", "stop", "list", "show", "rm"]
-)
+COMMANDS = "app distil finish layers list pause plan report resume rm run sensitivity show status stop teach"
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_explains_itself_with_an_example(pdc_command, command: str) -> None:
     code, out, _ = pdc_command(command, "--help")
     assert code == 0
@@ -209,10 +214,37 @@ def test_the_life_of_a_run_on_the_command_line(pdc_command, tmp_path: Path) -> N
     assert "not the default: epochs 2, batch_size 512" in out
     code, out, err = pdc_command("pause", folder)
     assert code == 1
-    assert "No worker is at work" in err
+    assert "No worker trains" in err
     code, out, _ = pdc_command("rm", folder)
     assert code == 0
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "request_file", "asked"),
+    [
+        (("finish",), "finish", "finish"),
+        (("stop", "--keep"), "finish", "finish"),
+        (("stop",), "stop", "stop"),
+        (("pause",), "pause", "pause"),
+    ],
+)
+def test_requests_reach_the_worker(
+    words: tuple[str, ...], request_file: str, asked: str, pdc_command, tmp_path: Path
+) -> None:
+    folder = create_run(RunSpec(keep=0.5), root=tmp_path)
+    with FileLock(folder / "worker.lock"):  # as its worker would hold it
+        code, out, _ = pdc_command(words[0], folder, *words[1:], "--json")
+    assert (code, json.loads(out)["requested"]) == (0, asked)
+    assert (folder / "request").read_text() == request_file
+    assert FolderRecorder(folder).requested() == asked
+
+
+def test_a_request_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "request").write_text("keep\n")
+    assert FolderRecorder(tmp_path).requested() == "finish"
+    (tmp_path / "request").write_text("something else")
+    assert FolderRecorder(tmp_path).requested() is None
 
 
 def test_any_setting_can_be_given_and_a_wrong_one_is_named(pdc_command, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_weights_that_are_not_finite_are_refused(file: Path, folded: nn.Module) 
     [
         ({"format": 99}, "format 99"),
         ({"card": None}, "class that PDC does not have"),
-        ({"card": {"model": "os.system"}}, "does not say"),
+        ({"card": {"model": "os.system"}}, "does not describe the network"),
         ({"folds": "all"}, "damaged"),
         (
             {"folds": [{"residual": "internal", "input": [1, 8, 8], "labels": {"layer1.0.conv1": [0, 0]}}]},

@@ -11,6 +11,7 @@ from scipy.signal import correlate2d
 
 import pdc_core as pdc
 from pdc_core import lesson
+from pdc_core.lesson.removing import _add_channels
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_every_tensor_left_untied_makes_an_error_and_none_makes_none(image: torc
 def test_the_hand_made_fold_is_the_real_one_where_both_are_allowed(image: torch.Tensor) -> None:
     tied = lesson.pull(lesson.small_network(), 1.0)
     graph = pdc.trace(tied, image.double())
-    real, by_hand = pdc.fold(tied, graph, {"filters": lesson.LABELS}), lesson._add_channels(tied)
+    real, by_hand = pdc.fold(tied, graph, {"filters": lesson.LABELS}), _add_channels(tied)
     torch.testing.assert_close(real(image.double()), by_hand(image.double()), atol=1e-12, rtol=0)
 
 

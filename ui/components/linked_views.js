@@ -86,7 +86,7 @@ class Views {
 
   colour(cluster) { return this.data.colours[cluster % this.data.colours.length]; }
   shape(cluster) { return SHAPES[this.data.symbols[cluster % this.data.symbols.length]]; }
-  said(i) { return `filter ${i}, cluster ${this.data.labels[i]}`; }
+  describe(i) { return `filter ${i}, cluster ${this.data.labels[i]}`; }
 
   /** Make the points and tiles of another group; nothing of them moves yet. */
   build() {
@@ -163,8 +163,8 @@ class Views {
       const path = this.points[i].firstChild;
       path.setAttribute("d", this.shape(c));
       path.setAttribute("fill", this.colour(c));
-      this.points[i].setAttribute("aria-label", this.said(i));
-      this.tiles[i].setAttribute("aria-label", this.said(i));
+      this.points[i].setAttribute("aria-label", this.describe(i));
+      this.tiles[i].setAttribute("aria-label", this.describe(i));
       this.tiles[i].style.setProperty("--colour", this.colour(c));
       this.tiles[i].lastChild.replaceChildren(...(this.captioned ? [this.glyph(c), `${i}`] : []));
       this.tiles[i].classList.toggle("barred", !this.captioned);
@@ -172,7 +172,7 @@ class Views {
     if (order.some((i, t) => this.grid.children[t] !== this.tiles[i]) || this.grid.children.length !== order.length)
       this.grid.replaceChildren(...order.map(i => this.tiles[i]));
     const keys = sizes.length > LEGEND ? [] : sizes.map((size, c) => this.key(c, size));
-    const many = `${sizes.length} clusters: point at a filter to see those of its cluster.`;
+    const many = `${sizes.length} clusters: point at a filter to highlight its cluster.`;
     this.legend.replaceChildren(...(keys.length ? keys : [many]));
   }
 
@@ -187,7 +187,7 @@ class Views {
     const filters = `filter${size > 1 ? "s" : ""}`;
     name.textContent = cluster;
     key.append(this.glyph(cluster), name, `: ${size} ${filters}`);
-    key.title = `Choose the ${size} ${filters} of cluster ${cluster}`;
+    key.title = `Select the ${size} ${filters} of cluster ${cluster}`;
     for (const [event, shown] of [["pointerenter", cluster], ["focus", cluster], ["pointerleave", null], ["blur", null]])
       key.addEventListener(event, () => this.single(shown));
     key.addEventListener("click", event => {
@@ -252,11 +252,11 @@ class Views {
 
   /** Mark what is chosen, pointed at, or of another cluster than the one looked at. */
   mark() {
-    const own = this.looked ?? this.data.highlight ?? null;
+    const focused = this.looked ?? this.data.highlight ?? null;
     this.data.labels.forEach((c, i) => {
       for (const node of [this.points[i], this.tiles[i]]) {
         node.classList.toggle("chosen", this.chosen.has(i));
-        node.classList.toggle("faded", own !== null && c !== own);
+        node.classList.toggle("faded", focused !== null && c !== focused);
         node.classList.toggle("pointed", i === this.pointed);
         node.setAttribute("aria-selected", this.chosen.has(i));
       }
@@ -264,8 +264,8 @@ class Views {
     });
     this.data.order.forEach((i, t) => { this.tiles[i].tabIndex = t === this.at.grid ? 0 : -1; });
     for (const cross of this.crosses.children) {
-      const other = Number(cross.dataset.cluster) !== own;
-      cross.classList.toggle("faded", own !== null && other);
+      const other = Number(cross.dataset.cluster) !== focused;
+      cross.classList.toggle("faded", focused !== null && other);
       cross.toggleAttribute("hidden", this.crosses.children.length > CROSSES && other);
     }
   }
@@ -290,7 +290,7 @@ class Views {
     if (i === null) return;
     const note = document.createElement("small");
     note.textContent = this.data.whole.words;
-    this.tip.replaceChildren(this.whole(i), document.createTextNode(this.said(i)), note);
+    this.tip.replaceChildren(this.whole(i), document.createTextNode(this.describe(i)), note);
     const box = node.getBoundingClientRect(), frame = this.frame.getBoundingClientRect();
     const left = box.right - frame.left + 10, wide = this.tip.offsetWidth;
     this.tip.style.left = `${left + wide > frame.width ? box.left - frame.left - wide - 10 : left}px`;
@@ -354,7 +354,7 @@ class Views {
     });
   }
 
-  /** Hear of pointing and of keys in one view: arrows go on, space and enter choose, escape chooses none. */
+  /** Listen to pointing and keys in one view: arrows move, space and enter choose, escape chooses none. */
   listen(view, nodes, name) {
     const over = event => {
       const i = this.filterOf(event.target);

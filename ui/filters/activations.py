@@ -1,4 +1,4 @@
-"""What a filter sees: its activation maps on real images beside those of its cluster's centroid."""
+"""Activation maps of filters on real images, beside those of their clusters' centroids."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def draw_activation_maps(shown: GroupView) -> None:
     """Draw a row of images, and for each chosen filter its maps above those of its centroid."""
     data = shown.network.data
     if len(data.val) == 0:
-        st.info("There are no images of this data to show to the filters; load some on the page Model.")
+        st.info("This data has no images to run the filters on. Load images on the page Model.")
         return
     if not shown.network.graph.group(shown.name).readers:
-        st.info("No layer reads these filters, so there is nothing to show.")
+        st.info("No layer reads these filters, so they have no activation maps to show.")
         return
     picked = chosen(shown)[:FILTERS] or [int(np.argmax(np.bincount(shown.labels)[shown.labels] > 1))]
     count = min(IMAGES, len(data.val))
     images = data.val.images[:count].numpy()
-    own = maps_of(shown.network, shown.key, shown.name, tuple(picked), None, count)
+    before = maps_of(shown.network, shown.key, shown.name, tuple(picked), None, count)
     tied = maps_of(shown.network, shown.key, shown.name, tuple(picked), shown.labels.tobytes(), count)
     rows = [_row("image", [picture_of(image) for image in images])]
-    for i, one, centroid in zip(picked, own, tied, strict=True):
+    for i, one, centroid in zip(picked, before, tied, strict=True):
         top = max(float(np.abs(one).max()), float(np.abs(centroid).max())) or 1.0
         rows.append(_row(f"filter {i}", [_heat(m, top) for m in one]))
         away = float(np.linalg.norm(one - centroid) / (np.linalg.norm(one) or 1.0))
@@ -42,9 +42,9 @@ def draw_activation_maps(shown: GroupView) -> None:
         )
     st.html(f'<div style="overflow-x:auto"><table style="border-spacing:.5rem .35rem">{"".join(rows)}</table></div>')
     st.caption(
-        "Activation maps where the next layer reads them, on validation images: " + charts.SIGNED + "; one scale "
-        "for a filter and its centroid. The centroid's map is what every filter of the cluster gives once it is tied. "
-        + ("Choose up to four filters on the map to see others." if not chosen(shown) else "")
+        f"Activation maps as the next layer reads them, on validation images: {charts.SIGNED}; a filter and its "
+        "centroid share one scale. Once the cluster is tied, each of its filters produces the centroid's map. "
+        + ("Select up to four filters on the map to see others." if not chosen(shown) else "")
     )
 
 

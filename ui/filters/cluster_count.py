@@ -1,4 +1,4 @@
-"""How many clusters? The curve of every k, the dendrogram with its cut, a suggestion; a click chooses k."""
+"""How many clusters? The curve over every k, the dendrogram with its cut, and a suggestion; a click sets k."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAVES = 64
 
 
 def set_count(network: Network, name: str, k: int) -> None:
-    """Make k the count of a group in the plan, or the nearest that is allowed; say so where it is another."""
+    """Set the count of a group in the plan to k, or to the nearest allowed count, and then say so."""
     try:
         nearest = current_plan().nearest(network.graph.group(name), k)
         set_plan(current_plan().replace({name: nearest}), network, f"{name}: {nearest} clusters")
@@ -27,15 +27,15 @@ def set_count(network: Network, name: str, k: int) -> None:
         refuse(f"Nothing was changed. {error}")
         return
     if nearest != k:
-        st.toast(f"{k} clusters are not allowed here; {nearest} is the nearest count that is.")
+        st.toast(f"{k} clusters are not allowed here. Using the nearest allowed count, {nearest}.")
 
 
-def draw_how_many(shown: GroupView) -> None:
+def draw_cluster_count(shown: GroupView) -> None:
     """Draw the curve beside the tree."""
     found = curve_of(shown.network, shown.key, shown.name, shown.vectors)
     suggestion = suggest(found)
-    said, button = st.columns([5, 1.3], vertical_alignment="center")
-    said.markdown(f"**Suggested: {suggestion.k} clusters.** {suggestion.reason}")
+    text, button = st.columns([5, 1.3], vertical_alignment="center")
+    text.markdown(f"**Suggested: {suggestion.k} clusters.** {suggestion.reason}")
     button.button(
         f"Use {suggestion.k}",
         disabled=suggestion.k == shown.k,
@@ -53,10 +53,10 @@ def draw_how_many(shown: GroupView) -> None:
         chart = charts.tree_lines(drawn.joints, drawn.members, shown.k)
         figure(chart, f"tree_{shown.name}", on_select=lambda: _take(shown, f"tree_{shown.name}"))
     st.caption(
-        "From one Ward linkage of the vectors that are compared, weighted by the filters' squared norms. Spread lost: "
-        "the share of the filters' distances to their mean that centroids do not hold (0 % with all filters kept). "
-        "Silhouette: -100 to 100, above 25 the clusters are clear. Click a point of the curve, or a joint of the tree "
-        "to cut below it."
+        "From one Ward linkage of the compared vectors, weighted by the filters' squared norms. Spread lost: share of "
+        "the filters' total squared distance to their mean that the centroids do not explain (0 % if every filter is "
+        "kept). Silhouette: −100 to 100; above 25 the clusters are clear. Click a point of the curve or a joint of the "
+        "tree to set that count."
     )
 
 

@@ -1,4 +1,4 @@
-"""Clusters by hand: what can be done with the chosen filters. Every edit goes into the plan and can be undone."""
+"""Clusters by hand: edits of the selected filters. Every edit goes into the plan and can be undone."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ REFUSED = "hand_refused"
 
 
 def draw_edit_bar(shown: GroupView) -> None:
-    """Draw the row of edits for the chosen filters."""
+    """Draw the row of edits for the selected filters."""
     plan, name, labels, picked = current_plan(), shown.name, shown.labels.tolist(), chosen(shown)
     pinned = set(plan.pinned.get(name, ()))
     clusters = sorted({labels[i] for i in picked})
-    said = ", ".join(map(str, picked[:10])) + (f" and {len(picked) - 10} more" if len(picked) > 10 else "")
+    listed = ", ".join(map(str, picked[:10])) + (f" and {len(picked) - 10} more" if len(picked) > 10 else "")
     state = []
     if name in plan.hand:
-        state.append("clusters by hand")
+        state.append("manual clusters")
     if pinned:
-        state.append(f"{len(pinned)} pinned")
+        state.append(f"{len(pinned)} pinned filter{'s' if len(pinned) > 1 else ''}")
     st.markdown(
-        (f"**Chosen: filter{'s' if len(picked) > 1 else ''} {said}** of cluster {', '.join(map(str, clusters[:10]))}. "
-         if picked else "**Choose filters: circle them on the map, click points, kernels (shift: more) or rows.** ")
+        (f"**Selected: filter{'s' if len(picked) > 1 else ''} {listed}** of cluster "
+         f"{', '.join(map(str, clusters[:10]))}. "
+         if picked else
+         "**Select filters: draw around points on the map, or click points, kernels or rows (Shift adds).** ")
         + (f"This layer has {' and '.join(state)}." if state else "")
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -39,21 +41,21 @@ def draw_edit_bar(shown: GroupView) -> None:
         )
         _button("Move", not picked or clusters == [target], shown, f"{name}: moved to cluster {target}",
                 lambda: move(plan, name, labels, picked, int(target)),
-                "The chosen filters join this cluster.")  # fmt: skip
+                "Moves the selected filters to this cluster.")  # fmt: skip
         _button("New cluster", not picked or shown.k == len(labels), shown, f"{name}: split",
                 lambda: split(plan, name, labels, picked),
-                "The chosen filters leave their clusters and form one.")  # fmt: skip
+                "Makes the selected filters a cluster of their own.")  # fmt: skip
         _button("Merge", len(clusters) < 2, shown, f"{name}: merged clusters",
                 lambda: merge(plan, name, labels, clusters),
-                "All filters of these clusters become one cluster.")  # fmt: skip
-        _button("Pin", not set(picked) - pinned, shown, f"{name}: pinned {said}",
+                "Merges the clusters of the selected filters into one.")  # fmt: skip
+        _button("Pin", not set(picked) - pinned, shown, f"{name}: pinned {listed}",
                 lambda: pin(plan, name, picked),
-                "Each chosen filter is a cluster of its own, and stays one when the count changes.")  # fmt: skip
-        _button("Unpin", not set(picked) & pinned, shown, f"{name}: unpinned {said}",
-                lambda: unpin(plan, name, picked), "The chosen filters may share a cluster again.")  # fmt: skip
-        _button("Reset", not state, shown, f"{name}: hand edits forgotten",
-                lambda: _forget(plan, name), "This layer is clustered by the algorithm again.")  # fmt: skip
-        st.button("Clear", disabled=not picked, on_click=choose, args=(shown, [], "bar"), help="Choose no filter.")
+                "Gives each selected filter a cluster of its own, also when the count changes.")  # fmt: skip
+        _button("Unpin", not set(picked) & pinned, shown, f"{name}: unpinned {listed}",
+                lambda: unpin(plan, name, picked), "Lets the selected filters share a cluster again.")  # fmt: skip
+        _button("Reset", not state, shown, f"{name}: manual edits reset",
+                lambda: _forget(plan, name), "Discards manual clusters and pins of this layer.")  # fmt: skip
+        st.button("Clear", disabled=not picked, on_click=choose, args=(shown, [], "bar"), help="Clears the selection.")
     if refusal := st.session_state.pop(REFUSED, None):
         st.error(refusal)
 

@@ -1,4 +1,4 @@
-"""What the Filters page shows of one group, computed once per content: labels, curve, pictures, activations."""
+"""What the page Filters shows of a group, computed once for each content: labels, curve, pictures, activations."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from ui.network import FilterMap, Network, group_kernels, network_cost
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-# Honest names: what is compared, and how. The activations on images need training images and are for the library.
-VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "weights in and out"}
+# Clustering by activations needs training images; only the library offers it.
+VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "input and output weights"}
 ALGORITHMS = {"kmeans": "k-means", "kmedoids": "k-medoids", "ward": "Ward linkage"}
 _RATE_IMAGES, _RATE_MACS = 200, 4e9
 _ROOMY = 30  # pixels of a cell that has room for a wide gap
@@ -87,7 +87,7 @@ def vectors_of(_network: Network, key: str, name: str, kind: str) -> FloatArray:
     return filter_vectors(_network.module, _network.graph.group(name), kind)
 
 
-@st.cache_data(show_spinner="Rating every number of clusters", max_entries=256)
+@st.cache_data(show_spinner="Rating every cluster count", max_entries=256)
 def curve_of(_network: Network, key: str, name: str, kind: str) -> Curve:
     """Rate every k by one Ward tree."""
     return curve(vectors_of(_network, key, name, kind), filter_weights(_network.module, _network.graph.group(name)))
@@ -167,7 +167,7 @@ def _scale(kernels: NDArray[np.float32], pixels: float, gap: int) -> int:
     return max(1, round(pixels / (across * (kw + seam) - seam + gap)))
 
 
-@st.cache_data(show_spinner="Looking at validation images", max_entries=16)
+@st.cache_data(show_spinner="Running validation images", max_entries=16)
 def rates(_network: Network, key: str) -> dict[str, FloatArray]:
     """Return how often each filter is active on validation images; nothing where there are none."""
     macs = network_cost(_network, _network.digest).macs
@@ -192,8 +192,8 @@ def filter_table(shown: GroupView) -> pd.DataFrame:
             "distance": np.linalg.norm(w - centroids[labels], axis=1),
         }
     )
-    own_rates = rates(network, shown.key).get(shown.name)
-    return table if own_rates is None else table.assign(rate=100 * own_rates)
+    active = rates(network, shown.key).get(shown.name)
+    return table if active is None else table.assign(rate=100 * active)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -1,6 +1,6 @@
-"""What the process that lays filters out with UMAP runs: `python -m ui.filters.layout_worker`; see `maps`.
+"""The process that computes UMAP layouts: `python -m ui.filters.layout_worker`, started by `layouts`.
 
-It reads pickled questions from its input and ends with the server, when that closes. Both ends are this program.
+It reads pickled questions from its input and ends with the server, which closes it. Both ends are this program.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _NICE = 15  # a page comes first where both want the same core
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answer (vectors, seed) with (points, trustworthiness) or with the error, until nobody asks any more."""
-    from pdc_core.analysis.maps import (  # here: importing takes seconds, and is to be nice as well
+    """Answer (vectors, seed) with (points, trustworthiness) or with an error, until the input ends."""
+    from pdc_core.analysis.maps import (  # here: importing takes seconds and should run with low priority as well
         trustworthiness,
         umap_map,
     )

@@ -1,7 +1,7 @@
 """UMAP in the background: pages ask, one process computes, nobody waits.
 
 The first fit of a process compiles for 10 to 35 seconds, in Python: in a thread of the server it would hold up every
-page. Two fits at once can abort a process, hence one after another.
+page. Two fits at once can abort a process, so the jobs have a lane of their own.
 """
 
 from __future__ import annotations
@@ -9,43 +9,38 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from pdc_core.errors import PDCError
+from ui.jobs import Job, Key, jobs, request, this_session
 from ui.network import FilterMap
 
-_REMEMBERED = 512
+LANE = "umap"
+_LATEST = "latest_layout"
 _ROOT = Path(__file__).resolve().parents[2]
 _AXES = ("UMAP, first axis (no unit)", "UMAP, second axis (no unit)")
 
 
-class BackgroundMaps:
-    """UMAP layouts by key, computed one after another."""
+class LayoutProcess:
+    """The process that computes UMAP layouts, one at a time; one that died is replaced at the next request."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="umap")
-        self._futures: OrderedDict[tuple[str, ...], Future[FilterMap]] = OrderedDict()
-        self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def request(self, key: tuple[str, ...], vectors: NDArray[np.float64], seed: int) -> Future[FilterMap]:
-        """Return the layout's future, started at the first request for `key`."""
-        with self._lock:
-            if key not in self._futures:
-                self._futures[key] = self._thread.submit(self._lay_out, vectors, seed)
-                while len(self._futures) > _REMEMBERED:
-                    self._futures.popitem(last=False)[1].cancel()
-            self._futures.move_to_end(key)
-            return self._futures[key]
+    def lay_out(self, vectors: NDArray[np.float64], seed: int) -> FilterMap:
+        """Return the layout of vectors, (n, d); called from one thread only.
 
-    def _lay_out(self, vectors: NDArray[np.float64], seed: int) -> FilterMap:
-        """Have the process compute a layout; one that died is replaced at the next request."""
+        Raises
+        ------
+        PDCError
+            The process has ended.
+        Exception
+            Whatever UMAP raised there.
+        """
         if self._process is None or self._process.poll() is not None:
             # Not multiprocessing: it would run app.py once more in the new process, which is `__main__` here.
             command = [sys.executable, "-m", "ui.filters.layout_worker"]
@@ -57,7 +52,7 @@ class BackgroundMaps:
             self._process.stdin.flush()
             answer = pickle.load(self._process.stdout)
         except (EOFError, OSError) as error:
-            raise RuntimeError("the process that computes UMAP has ended") from error
+            raise PDCError("The process that computes UMAP has ended.") from error
         if isinstance(answer, Exception):
             raise answer
         points, quality = answer
@@ -65,6 +60,17 @@ class BackgroundMaps:
 
 
 @st.cache_resource(show_spinner=False)
-def background_maps() -> BackgroundMaps:
-    """Return the one queue of this server."""
-    return BackgroundMaps()
+def layout_process() -> LayoutProcess:
+    """Return the one process of this server."""
+    return LayoutProcess()
+
+
+def request_layout(key: Key, vectors: NDArray[np.float64], seed: int) -> Job[FilterMap]:
+    """Ask for a UMAP layout; the one that this session asked for before is cancelled if it has not begun."""
+    key = ("umap", *key, str(seed))
+    latest = st.session_state.get(_LATEST)
+    if latest is not None and latest != key and (old := jobs().known(latest)) is not None and old.queued:
+        old.leave(this_session())
+    st.session_state[_LATEST] = key
+    job = request(key, lambda _: layout_process().lay_out(vectors, seed), lane=LANE)
+    return jobs().restart(job, this_session()) if job.left_by(this_session()) else job

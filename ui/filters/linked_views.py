@@ -34,8 +34,8 @@ def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int 
     return {
         "group": shown.name,
         "title": title,
-        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys go from "
-        "filter to filter, space chooses.",
+        "alt": f"{title}. Clusters differ in colour and shape; a cross marks each centroid. Arrow keys move "
+        "between filters, space selects.",
         "axes": drawn.axes,
         "x": drawn.points[:, 0].tolist(),
         "y": drawn.points[:, 1].tolist(),
@@ -72,17 +72,17 @@ def draw_table(shown: GroupView) -> None:
         selection_mode="multi-row",
         selection_default={"selection": {"rows": chosen(shown)}},
         column_config={
-            "filter": "filter [index]",
-            "cluster": "cluster [label]",
-            "members": "filters in its cluster",
-            "norm": st.column_config.NumberColumn("norm of its weights", format="%.3f"),
+            "filter": "filter",
+            "cluster": "cluster",
+            "members": "cluster size",
+            "norm": st.column_config.NumberColumn("norm of weights", format="%.3f"),
             "distance": st.column_config.NumberColumn(
-                "distance to its centroid", format="%.3f", help="Between the vectors that are compared."
+                "distance to centroid", format="%.3f", help="Distance between the compared vectors."
             ),
             "rate": st.column_config.NumberColumn(
                 "active [% of pixels]",
                 format="%.0f %%",
-                help="How often its output is above 0 where the next layer reads it, on validation images.",
+                help="Share of pixels above 0 where the next layer reads the output, on validation images.",
             ),
         },
         alt=f"One row for each of the {len(table)} filters of {shown.name}.",

@@ -1,4 +1,4 @@
-"""The chosen filters of a group: one list for map, kernels and table, whoever of them was clicked last."""
+"""The selected filters of a group: one list for map, kernels and table, whichever was clicked last."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import streamlit as st
 from ui.filters.group_view import GroupView
 
 VIEWS = "linked_views"
-_CHOSEN, _TABLE, _HEARD = "chosen_filters", "chosen_table", "chosen_heard"
+_CHOSEN, _TABLE, _TURN = "chosen_filters", "chosen_table", "chosen_turn"
 
 
 def chosen(shown: GroupView) -> list[int]:
     """Return the chosen filters of the group on screen, ascending; empty when another group is opened."""
-    kept = st.session_state.get(_CHOSEN)
-    if kept is None or kept[0] != (shown.key, shown.name):
+    stored = st.session_state.get(_CHOSEN)
+    if stored is None or stored[0] != (shown.key, shown.name):
         return []
-    return [i for i in kept[1] if i < len(shown.labels)]
+    return [i for i in stored[1] if i < len(shown.labels)]
 
 
 def choose(shown: GroupView, filters: list[int], by: str) -> None:
-    """Make these the chosen filters; the table is drawn anew unless they were ticked there."""
+    """Make these the chosen filters; the table is drawn again unless they were ticked there."""
     filters = sorted({i for i in filters if 0 <= i < len(shown.labels)})
     if filters == chosen(shown):
         return
@@ -36,17 +36,17 @@ def widget_key(shown: GroupView) -> str:
 
 
 def last_turn() -> int:
-    """Return the last turn of the linked views that was heard of."""
-    return int(st.session_state.get(_HEARD, 0))
+    """Return the last turn that the linked views have sent."""
+    return int(st.session_state.get(_TURN, 0))
 
 
 def take_views(shown: GroupView) -> None:
-    """Choose what was clicked or circled on the map or among the kernels."""
+    """Choose the filters that were clicked or circled on the map or among the kernels."""
     state: Any = st.session_state[VIEWS]
     picked = state.get("picked")
     if not picked:
         return
-    st.session_state[_HEARD] = int(picked["turn"])
+    st.session_state[_TURN] = int(picked["turn"])
     if picked["group"] == shown.name:  # a click may arrive after another layer was opened
         choose(shown, [int(i) for i in picked["filters"]], "views")
 

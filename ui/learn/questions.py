@@ -1,4 +1,4 @@
-"""What the steps of the lesson share: their frame, and questions whose answers the page checks."""
+"""Questions of the lesson, whose answers the page checks, and the image that all its steps use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ANSWERED = "answered"
 
 @dataclass(frozen=True)
 class Choice:
-    """A question with one right option; `why` is said once it is found, `hint` until then."""
+    """A question with one right option; `why` is shown once it is found, `hint` until then."""
 
     text: str
     options: Sequence[str]
@@ -48,7 +48,7 @@ def answered() -> set[str]:
 
 
 def ask(step: str, question: Choice | Number) -> None:
-    """Put a question, and say whether the answer is right."""
+    """Ask a question, and say whether the answer is right."""
     with st.container(border=True):
         st.markdown(f"**Question.** {question.text}")
         right = _choose(step, question) if isinstance(question, Choice) else _type(step, question)
@@ -63,7 +63,7 @@ def ask(step: str, question: Choice | Number) -> None:
 
 def _choose(step: str, question: Choice) -> bool | None:
     """Return whether the chosen option is right, None while there is none."""
-    said = st.radio(
+    answer = st.radio(
         "Your answer",
         question.options,
         index=None,
@@ -71,12 +71,12 @@ def _choose(step: str, question: Choice) -> bool | None:
         persist_state="session",
         label_visibility="collapsed",
     )
-    return None if said is None else said == question.right
+    return None if answer is None else answer == question.right
 
 
 def _type(step: str, question: Number) -> bool | None:
     """Return whether the typed number is right, None while there is none."""
-    said = st.number_input(
+    answer = st.number_input(
         "Your answer", value=None, step=0.1, format="%.2f", key=f"answer_{step}", persist_state="session", width=220
     )
-    return None if said is None else abs(said - question.right) <= question.tolerance
+    return None if answer is None else abs(answer - question.right) <= question.tolerance

@@ -1,4 +1,4 @@
-"""The six steps of the lesson, each with one picture, one sentence, its formula and a question."""
+"""The six steps of the lesson, each with a picture, a sentence, its formula and a question."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pdc_core import charts, lesson
-from ui.drawing import drawn, figure
+from ui.drawing import draw_picture, figure
 from ui.learn.questions import Choice, Number, ask, lesson_image
 
 NETWORK = lesson.small_network()  # shared by all sessions, never changed
@@ -17,7 +17,7 @@ GRID = tuple(i / 20 for i in range(21))
 
 @st.cache_data(show_spinner=False)
 def _curves() -> tuple[list[float], list[float]]:
-    """Return how far filters 0 and 1 are apart, and how far the output has moved, at every strength of the grid."""
+    """Return the distance of filters 0 and 1, and the change of the output, at every strength of the grid."""
     pulled, image = [lesson.pull(NETWORK, s) for s in GRID], lesson_image()
     return [lesson.distance(p, image) for p in pulled], [lesson.change(NETWORK, p, image) for p in pulled]
 
@@ -33,15 +33,15 @@ def _draw(model: lesson.SmallNetwork, title: str) -> None:
     """Draw what a network's filters and output look like on the lesson's digit."""
     seen = lesson.look(model, lesson_image())
     image = lesson_image()[0, 0].numpy()
-    drawn(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
+    draw_picture(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
 
 
 def _alike() -> None:
     """Two filters that do nearly the same."""
     st.markdown(
-        "Filters 0 and 1 look for nearly the same thing, light to the right of dark, so they answer nearly alike."
+        "Filters 0 and 1 detect nearly the same thing, light to the right of dark, so their outputs are nearly equal."
     )
-    _draw(NETWORK, "Three filters on a handwritten digit, and what the next layer makes of them")
+    _draw(NETWORK, "Three filters on a handwritten digit, and the output of the next layer")
     with st.expander("The formula"):
         st.latex(
             r"a_i = \mathrm{ReLU}"
@@ -55,7 +55,7 @@ def _alike() -> None:
             "Which two filters have the smallest distance between their weights?",
             ["0 and 1", "0 and 2", "1 and 2"],
             f"{first} and {second}",
-            "Clustering puts them together; filter 2 stays alone.",
+            "Clustering puts them together; filter 2 is a cluster of its own.",
             "Compare the nine numbers of each filter, one by one.",
         ),
     )
@@ -63,7 +63,7 @@ def _alike() -> None:
 
 def _pull() -> None:
     """Move them together."""
-    st.markdown("Pulled to their mean, the two become one function, and the output hardly moves.")
+    st.markdown("Pulled to their mean, the two become one function, and the output hardly changes.")
     s = _strength(0.5)
     _draw(lesson.pull(NETWORK, s), f"The same network at strength {s:.2f}")
     apart, moved = _curves()
@@ -79,7 +79,7 @@ def _pull() -> None:
             "At s = 1, how far apart are the outputs of filters 0 and 1?",
             apart[-1],
             0.001,
-            "Identical filters answer identically, on this image and on every other.",
+            "Identical filters have identical outputs, on this image and on every other.",
             "Move the slider to 1.",
         ),
     )
@@ -87,11 +87,11 @@ def _pull() -> None:
 
 def _remove() -> None:
     """Delete, zero or merge one."""
-    st.markdown("Lose filter 1 in three ways: only merging keeps what it contributed.")
+    st.markdown("Three ways to remove filter 1: only merging keeps its contribution.")
     errors = lesson.removal_errors(lesson.pull(NETWORK, _strength(0.5)), lesson_image())
     names = {"delete": "delete it", "zero": "set its weights to 0", "merge": "merge it into filter 0"}
     figure(
-        charts.error_bars({names[k]: e for k, e in errors.items()}, "What losing filter 1 does to the output"),
+        charts.error_bars({names[k]: e for k, e in errors.items()}, "Effect of removing filter 1 on the output"),
         key="removal",
     )
     with st.expander("The formula"):
@@ -100,7 +100,7 @@ def _remove() -> None:
             r"\big(\beta_1 - \gamma_1\mu_1/\sqrt{\sigma_1^2+\varepsilon}\big)\qquad "
             r"\text{merge: } v_0 a_0 + v_1 a_1 \to (v_0 + v_1)\, a_0"
         )
-        st.markdown("A filter of zeros still adds a constant through its norm, unless its β and μ are 0 too.")
+        st.markdown("A filter of zeros still adds a constant through its batch norm, unless β and μ are 0 too.")
     ask(
         "Remove",
         Choice(
@@ -108,7 +108,7 @@ def _remove() -> None:
             list(names.values()),
             names["merge"],
             "PDC therefore trains until s = 1, and only then removes filters.",
-            "Move the slider to 1 and read the bars.",
+            "Move the slider to 1 and compare the bars.",
         ),
     )
 
@@ -116,7 +116,7 @@ def _remove() -> None:
 def _add() -> None:
     """Channel addition in numbers."""
     row, column = PIXEL
-    st.markdown("If two channels are equal, one of them is enough: the layer that reads them adds up its two weights.")
+    st.markdown("If two channels are equal, one is enough: the layer that reads them adds its two weights.")
     found = lesson.addition(lesson.pull(NETWORK, 1.0), lesson_image(), row, column)
     wide = {f"v{i} a{i}": v * a for i, (v, a) in enumerate(zip(found.v, found.a, strict=True))}
     (v, other), (a, third) = found.merged_v, found.merged_a
@@ -136,11 +136,11 @@ def _add() -> None:
     ask(
         "Add",
         Number(
-            f"The reader's weights are {', '.join(f'{v:g}' for v in found.v)}. Which does the merged channel get?",
+            f"The reader's weights are {', '.join(f'{v:g}' for v in found.v)}. What is the merged channel's weight?",
             found.merged_v[0],
             0.005,
-            "The sum of both. Nothing else in the network changes.",
-            "Both copies of the channel were read: what do they get together?",
+            "It gets the sum of both. Nothing else in the network changes.",
+            "Both copies of the channel were read. What is their total weight?",
         ),
     )
 
@@ -148,7 +148,7 @@ def _add() -> None:
 def _norm() -> None:
     """Why batch norm must be tied."""
     st.markdown(
-        "Equal weights are not enough: with one number of the norm left as it was, the two channels differ again."
+        "Equal weights are not enough: if one parameter of the batch norm differs, the two channels differ too."
     )
     names = {
         "nothing": "everything tied",
@@ -171,10 +171,10 @@ def _norm() -> None:
     ask(
         "Norm",
         Choice(
-            "A network's filters were tied but not its norms' running statistics. Is folding exact?",
+            "The filters of a network were tied, but not the running statistics of its batch norms. Is folding exact?",
             ["yes, they only matter in training", "no, the statistics are part of the function"],
             "no, the statistics are part of the function",
-            "In use, a norm scales by its running statistics. PDC ties all five and refuses to fold otherwise.",
+            "At inference, batch norm uses its running statistics. PDC ties all five and refuses to fold otherwise.",
             "Look at the bars of μ and σ².",
         ),
     )
@@ -182,7 +182,7 @@ def _norm() -> None:
 
 def _residual() -> None:
     """Why a residual sum needs care."""
-    st.markdown("Where two layers are added, a channel may go only if both agree, or if the sum is left whole.")
+    st.markdown("Where two layers are added, a channel can go only if it is tied in both; else the sum stays whole.")
     found = lesson.treatments(lesson_image())
     names = {
         "one producer": "one of the two layers alone",
@@ -194,21 +194,21 @@ def _residual() -> None:
     figure(charts.error_bars(bars, "Four ways to fold a layer that feeds a residual sum"), key="residual")
     with st.expander("The formula"):
         st.latex(r"y = V\,\mathrm{ReLU}(a + b),\qquad a_0 = a_1 \not\Rightarrow a_0 + b_0 = a_1 + b_1")
-        st.markdown("The page Plan names the treatment; at equal keep ratios the MACs cut depends on it.")
+        st.markdown("The page Plan shows the treatment. At equal keep ratios, the MACs cut depend on it.")
     ask(
         "Sum",
         Choice(
-            "In a sum the filters of the first layer are tied, those of the second not. May channel 1 of the sum go?",
+            "The filters of the first layer are tied, those of the second are not. Can channel 1 of the sum go?",
             ["yes, one tied layer is enough", "no, b0 and b1 still differ"],
             "no, b0 and b1 still differ",
-            "So the labels of all layers of a sum are shared, or the sum stays whole.",
-            "Read the first bar.",
+            "So all layers of a sum share their labels, or the sum stays whole.",
+            "Look at the first bar.",
         ),
     )
 
 
 STEPS: dict[str, tuple[str, Callable[[], None]]] = {
-    "Alike": ("Nearly alike", _alike),
+    "Alike": ("Nearly equal filters", _alike),
     "Pull": ("Pull together", _pull),
     "Remove": ("Delete, zero, merge", _remove),
     "Add": ("Add channels", _add),

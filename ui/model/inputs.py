@@ -1,4 +1,4 @@
-"""What a network is fed, and whether that fits it: sizes, classes, normalisation, and an accuracy that warns."""
+"""The input of a network: image size, classes, normalisation, and warnings where they do not fit its weights."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import streamlit as st
 
 from pdc_core.data import Data
 from pdc_core.models import model_info
-from ui.choice import RANDOM
-from ui.model.picker import show_fit
+from pdc_core.models.load import RANDOM
+from ui.model.picker import draw_fit
 from ui.network import Network, Predictions
 
 NEAR_CHANCE = 2.0  # times the accuracy of guessing
 
 
-def show_inputs(network: Network, said: Predictions | None) -> None:
-    """Say how images reach the network; warn where its weights were made for other ones."""
+def draw_inputs(network: Network, found: Predictions | None) -> None:
+    """Show how images enter the network; warn where its weights were trained on others."""
     data = network.data
-    with st.expander("What the network is fed"):
+    with st.expander("Input"):
         c, h, w = data.shape
         st.markdown(
-            f"Images of **{h}×{w} pixels**, {c} channel{'s' if c > 1 else ''}, in **{len(data.classes)} classes**: "
-            f"{len(data.train):,} to train, {len(data.val):,} to choose (validation), {len(data.test):,} to report "
-            f"(test). Each channel enters as (value / 255 − mean) / std, mean {_numbers(data.mean)}, "
+            f"Images of **{h}×{w} pixels** with {c} channel{'s' if c > 1 else ''}, in **{len(data.classes)} classes**: "
+            f"{len(data.train):,} for training, {len(data.val):,} for validation, {len(data.test):,} for testing. "
+            f"Channels are normalised as (value / 255 − mean) / std, with mean {_numbers(data.mean)} and "
             f"std {_numbers(data.std)}."
         )
-        show_fit(network.choice)
-    for sentence in fit_warnings(network, said):
+        draw_fit(network.choice)
+    for sentence in fit_warnings(network, found):
         st.warning(sentence)
 
 
-def fit_warnings(network: Network, said: Predictions | None) -> list[str]:
-    """Return in sentences what does not fit between a network and its data, as far as anybody can tell."""
-    found, data, card = [], network.data, model_info(network.module)
-    if card is not None and (card.mean, card.std) != (data.mean, data.std):
-        found.append(
-            f"The weights were made for {card.data}: mean {_numbers(card.mean)}, std {_numbers(card.std)}; these "
-            f"images are normalised with mean {_numbers(data.mean)}, std {_numbers(data.std)}."
+def fit_warnings(network: Network, found: Predictions | None) -> list[str]:
+    """Return in sentences what does not fit between a network and its data, as far as it can be told."""
+    warnings, data, info = [], network.data, model_info(network.module)
+    if info is not None and (info.mean, info.std) != (data.mean, data.std):
+        warnings.append(
+            f"The weights were trained on {info.data} with mean {_numbers(info.mean)} and std {_numbers(info.std)}; "
+            f"these images are normalised with mean {_numbers(data.mean)} and std {_numbers(data.std)}."
         )
-    if card is not None and len(card.classes) != len(data.classes):
-        found.append(f"The weights know {len(card.classes)} classes, the data has {len(data.classes)}.")
-    if said is not None and network.choice.weights != RANDOM and said.accuracy * _classes(data) < NEAR_CHANCE:
-        found.append(
-            f"It is right on {said.accuracy:.1%} of the test images, hardly more than a guess: were its weights "
-            "trained on this data, with this normalisation and this order of classes?"
+    if info is not None and len(info.classes) != len(data.classes):
+        warnings.append(f"The weights are for {len(info.classes)} classes, but the data has {len(data.classes)}.")
+    if found is not None and network.choice.weights != RANDOM and found.accuracy * _classes(data) < NEAR_CHANCE:
+        warnings.append(
+            f"Only {found.accuracy:.1%} of the test images are classified correctly, little better than guessing. Were "
+            "the weights trained on this data, with this normalisation and this order of classes?"
         )
-    return found if network.has_images else []
+    return warnings if network.has_images else []
 
 
 def _classes(data: Data) -> int:

@@ -1,6 +1,6 @@
-"""The form in which a person chooses a network, its weights and its data; used by the page Model.
+"""The form for choosing a network, its weights and its data; used by the page Model.
 
-A choice is taken only when everything loads and fits, else the page says in a sentence what does not, and stays.
+A choice is applied only if everything loads and fits; else the page says what does not, and nothing changes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pdc_core.models import (
     shipped_data,
     torchvision_names,
 )
-from ui.choice import PUBLISHED, RANDOM, SHIPPED, Choice, choose, current_choice
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
+from ui.choice import Choice, choose, current_choice
 from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
 
@@ -29,15 +30,15 @@ _UPLOAD_NPZ, _PATH_NPZ, _FOLDER = "upload an .npz file", "path of an .npz file",
 _UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
 _ROWS, _NAMES = 200, "upload_names"
 _SENTENCES = {
-    SHIPPED: "trained weights that come with PDC",
+    SHIPPED: "trained weights shipped with PDC",
     RANDOM: "random weights",
-    PUBLISHED: "torchvision's weights for ImageNet, downloaded once",
+    PUBLISHED: "torchvision weights for ImageNet (downloaded once)",
 }
 
 
-def model_picker() -> None:
+def draw_model_picker() -> None:
     """Draw the form; a choice that loads becomes the session's and the page runs again."""
-    with st.expander("Choose another network, other weights or other data", icon=":material/tune:"):
+    with st.expander("Change network, data or weights", icon=":material/tune:"):
         network, data, weights = st.columns(3, gap="medium")
         with network:
             model = _model()
@@ -56,7 +57,7 @@ def _model() -> str:
     names = [*MODELS, *torchvision_names()]
     picked: str = st.selectbox(
         "Network", names, index=names.index(now) if now in names else 0, key="choose_model",
-        help="The zoo for small images first, then torchvision's classifiers by torchvision's names.",
+        help="PDC's networks for small images first, then torchvision's classifiers.",
     )  # fmt: skip
     return picked
 
@@ -67,13 +68,13 @@ def _data() -> str | None:
     kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key="choose_data")
     if kind == _UPLOAD_NPZ:
         file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key="choose_npz")
-        return _kept(file.name, file.getvalue(), "npz", "npz:") if file else None
+        return _stored(file.name, file.getvalue(), "npz", "npz:") if file else None
     if kind in (_PATH_NPZ, _FOLDER):
-        path = st.text_input("Path on the machine of this server", key="choose_data_path").strip()
+        path = st.text_input("Path on the server", key="choose_data_path").strip()
         prefix = "npz:" if kind == _PATH_NPZ else "folder:"
         return f"{prefix}{Path(path).expanduser().absolute()}" if path else None
     if kind == DESCRIBED:
-        st.caption("224x224 pixels, 1,000 classes, no images: look and plan, but nothing is measured or trained.")
+        st.caption("224×224 pixels, 1,000 classes, no images: you can inspect and plan, but not measure or train.")
     return kind
 
 
@@ -85,15 +86,15 @@ def _weights(model: str, data_name: str | None) -> str | None:
         kinds.insert(0, PUBLISHED)
     kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
     if kind == _UPLOAD:
-        file = st.file_uploader("A state dict; no code in it is run", type=list(CHECKPOINTS), key="choose_checkpoint")
-        return _kept(file.name, file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
+        file = st.file_uploader("State dict (no code in it is run)", type=list(CHECKPOINTS), key="choose_checkpoint")
+        return _stored(file.name, file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
     if kind == _PATH:
-        path = st.text_input("Path on the machine of this server", key="choose_weights_path").strip()
+        path = st.text_input("Path on the server", key="choose_weights_path").strip()
         return str(Path(path).expanduser().absolute()) if path else None
     return kind
 
 
-def _kept(name: str, content: bytes, kind: str, prefix: str) -> str | None:
+def _stored(name: str, content: bytes, kind: str, prefix: str) -> str | None:
     try:
         path = store_upload(content, kind)
     except PDCError as error:
@@ -104,43 +105,43 @@ def _kept(name: str, content: bytes, kind: str, prefix: str) -> str | None:
 
 
 def _take(choice: Choice) -> None:
-    """Load what was chosen; say what does not fit, or look at it from now on."""
+    """Load what was chosen and open it, or say what does not fit."""
     try:
         load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        said = str(error)
+        message = str(error)
         for path, name in st.session_state.get(_NAMES, {}).items():
-            said = said.replace(path, name)  # a person knows an upload by the name it had
-        st.error(f"Not loaded, the network stays as it was. {said}")
-        show_fit(choice)
+            message = message.replace(path, name)  # a person knows an upload by the name it had
+        st.error(f"Not loaded; the network is unchanged. {message}")
+        draw_fit(choice)
         return
     choose(choice)
     st.rerun()
 
 
-def show_fit(choice: Choice) -> None:
+def draw_fit(choice: Choice) -> None:
     """Show which tensors of a checkpoint fit the network, name by name; nothing where there is no readable file."""
     if choice.weights in _SENTENCES or is_folded(choice.weights):
         return
     try:
         data = load_images(choice.data, stamp_of(choice.data.partition(":")[2]))
-    except PDCError:  # said already, by whoever tried to load it
+    except PDCError:  # shown already by whoever tried to load it
         return
     report = _fit(choice.model, choice.weights, data.shape, len(data.classes), stamp_of(choice.weights))
     if report is None:
         return
     fit, tensors, prefix = report
-    dropped = f" A prefix {prefix!r} before every name was dropped." if prefix else ""
-    st.caption(f"{len(fit.fits)} of the checkpoint's {tensors} tensors fit the network.{dropped}")
+    dropped = f" The prefix {prefix!r} of all names was removed." if prefix else ""
+    st.caption(f"{len(fit.fits)} of the {tensors} tensors in the checkpoint fit the network.{dropped}")
     rows = [
-        *({"tensor": name, "what": f"has shape {given}, needed is {needed}"} for name, given, needed in fit.misshapen),
-        *({"tensor": name, "what": "missing in the file"} for name in fit.missing),
-        *({"tensor": name, "what": "not part of this network"} for name in fit.unexpected),
+        *({"tensor": name, "problem": f"shape {given}, expected {needed}"} for name, given, needed in fit.misshapen),
+        *({"tensor": name, "problem": "missing from the file"} for name in fit.missing),
+        *({"tensor": name, "problem": "not part of this network"} for name in fit.unexpected),
     ]
     if rows:
         st.dataframe(pd.DataFrame(rows[:_ROWS]), hide_index=True, alt="Tensors of the checkpoint that do not fit.")
         if len(rows) > _ROWS:
-            st.caption(f"The first {_ROWS} of {len(rows)} are listed.")
+            st.caption(f"Showing the first {_ROWS} of {len(rows)}.")
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
@@ -150,6 +151,6 @@ def _fit(
     """Return how a checkpoint fits, its number of tensors, and the prefix dropped; None where it cannot be read."""
     try:
         checkpoint, network = inspect_checkpoint(weights), build_model(model, shape[0], classes, shape[1])
-    except PDCError:  # said already, by whoever tried to load it
+    except PDCError:  # shown already by whoever tried to load it
         return None
     return compare_state(network, checkpoint.tensors), len(checkpoint.tensors), checkpoint.prefix

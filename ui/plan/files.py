@@ -1,4 +1,4 @@
-"""Plans to keep and to take away: files, names, the difference between two, the commands, the link."""
+"""Export of plans: files, named plans and their differences, the command, the link."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pdc_core.errors import PDCError
+from pdc_core.models.load import SHIPPED
 from pdc_core.plan import Plan, difference
 from pdc_core.runs import RunSpec, default_training, run_command
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
 from ui.network import Network
 
-NAMED_ONLY = "imagenet"  # described, but not to be had by its name
+NAMED_ONLY = "imagenet"  # only its shape and classes are known
 _FILES, _FOLDER = "plan_files", "IMAGENET"
 NAME_LIMIT = 40
 
@@ -24,11 +25,11 @@ def draw_save(network: Network, plan: Plan) -> None:
     with take:
         with st.container(horizontal=True):
             for text, name, content, mime in (
-                ("Save the plan (JSON)", "plan.json", plan.to_json(), "application/json"),
-                ("Save the plan (YAML)", "plan.yaml", plan.to_yaml(), "application/yaml"),
+                ("Download JSON", "plan.json", plan.to_json(), "application/json"),
+                ("Download YAML", "plan.yaml", plan.to_yaml(), "application/yaml"),
             ):
                 st.download_button(text, content, file_name=name, mime=mime, on_click="ignore")
-        st.markdown("The same without the app, on any machine:")
+        st.markdown("Run this plan without the app:")
         language = st.segmented_control(
             "Language", ["Command line", "Python"], default="Command line", required=True, key="plan_language",
             label_visibility="collapsed",
@@ -38,7 +39,7 @@ def draw_save(network: Network, plan: Plan) -> None:
         else:
             st.code(command(network, plan), language="bash", wrap_lines=True)
         if network.data_name == NAMED_ONLY:
-            st.caption(f"{_FOLDER} stands for the folder that holds train/CLASS and val/CLASS with the images.")
+            st.caption(f"Replace {_FOLDER} with the folder that holds the images in train/CLASS and val/CLASS.")
     with load:
         file_key = f"plan_file_{st.session_state.setdefault(_FILES, 0)}"
         st.file_uploader(
@@ -48,24 +49,24 @@ def draw_save(network: Network, plan: Plan) -> None:
             on_change=_take_file,
             args=(network, file_key),
         )
-        st.markdown("A link that opens this plan:")
+        st.markdown("Link to this plan:")
         st.code(f"{st.context.url or ''}?{urlencode(st.query_params.to_dict())}", language=None, wrap_lines=True)
         if not link_is_whole():
-            st.caption("The clusters made by hand are too long for a link: save the plan to keep them.")
+            st.caption("The manual clusters do not fit in a link. Download the plan to keep them.")
 
 
 def command(network: Network, plan: Plan) -> str:
     """Return the command that distils this network with this plan."""
     data = _data(network)
     settings = default_training("distil", data)
-    weights = network.choice.weights_argument
+    weights = network.choice.weights
     return run_command(RunSpec(model=network.model, data=data, weights=weights, plan=plan, training=settings))
 
 
 def python(network: Network, plan: Plan) -> str:
     """Return the Python that distils this network with this plan, the plan written out."""
-    weights = network.choice.weights_argument
-    given = "" if weights is True else f", weights={weights!r}"
+    weights = network.choice.weights
+    given = "" if weights == SHIPPED else f", weights={weights!r}"
     content = pprint.pformat(plan.model_dump(exclude_defaults=True), width=100, sort_dicts=False)
     return (
         "import pdc_core as pdc\n\n"
@@ -78,12 +79,12 @@ def python(network: Network, plan: Plan) -> str:
 
 
 def _data(network: Network) -> str:
-    """Return the data that a command trains on: a folder for those of which only the shape is known here."""
+    """Return the data that a command trains on: a folder where only the shape of the data is known here."""
     return f"folder:{_FOLDER}" if network.data_name == NAMED_ONLY else network.data_name
 
 
 def _take_file(network: Network, key: str) -> None:
-    """Take a plan file, if it is a plan of this network."""
+    """Load a plan file if it fits this network."""
     file = st.session_state[key]
     st.session_state[_FILES] += 1  # the next file meets a fresh uploader
     if file is None:
@@ -96,30 +97,28 @@ def _take_file(network: Network, key: str) -> None:
 
 
 def draw_named(network: Network, plan: Plan) -> None:
-    """Draw the named plans of this session, and how the present plan differs from one."""
+    """Draw the named plans of this session, and how the current plan differs from one."""
     named = named_plans(network)
-    name_it, keep = st.columns([4, 1.4], vertical_alignment="bottom")
-    name_it.text_input(
-        "Name this plan", max_chars=NAME_LIMIT, key="plan_name", placeholder="for example: half, by hand"
-    )
-    keep.button("Keep it", on_click=_keep, args=(network,), width="stretch", disabled=not st.session_state["plan_name"])
+    naming, saving = st.columns([4, 1.4], vertical_alignment="bottom")
+    naming.text_input("Name of this plan", max_chars=NAME_LIMIT, key="plan_name", placeholder="e.g. half, by hand")
+    saving.button("Save", on_click=_store, args=(network,), width="stretch", disabled=not st.session_state["plan_name"])
     if not named:
-        st.caption("Named plans stay in this session; save a file to keep one for longer.")
+        st.caption("Named plans last for this session. Download a plan to keep it longer.")
         return
     pick, reopen = st.columns([4, 1.4], vertical_alignment="bottom")
     chosen = pick.selectbox("Compare with", list(named), key="plan_compared")
-    reopen.button("Open it", on_click=_open, args=(network, chosen), width="stretch", disabled=named[chosen] == plan)
+    reopen.button("Open", on_click=_open, args=(network, chosen), width="stretch", disabled=named[chosen] == plan)
     changes = difference(named[chosen], plan)
     if changes:
         rows = [{"layer or setting": c.what, chosen: c.before, "this plan": c.after} for c in changes]
         st.dataframe(rows, hide_index=True, alt=f"{len(changes)} differences between {chosen} and this plan.")
     else:
-        st.caption(f"This plan is «{chosen}».")
+        st.caption(f"This plan is the same as “{chosen}”.")
 
 
-def _keep(network: Network) -> None:
+def _store(network: Network) -> None:
     named_plans(network)[st.session_state["plan_name"].strip() or "unnamed"] = current_plan()
 
 
 def _open(network: Network, name: str) -> None:
-    set_plan(named_plans(network)[name], network, f"opened «{name}»")
+    set_plan(named_plans(network)[name], network, f"opened “{name}”")

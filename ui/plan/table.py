@@ -1,4 +1,4 @@
-"""The plan as a table: counts and locks are typed, everything else follows."""
+"""The plan as a table: counts and locks can be edited, everything else follows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def saved_alone(network: Network, name: str, k: int, whole: Cost) -> tuple[int, 
 
 
 def plan_rows(network: Network, plan: Plan, found: Sensitivity | None) -> pd.DataFrame:
-    """Return a row for every group of the plan.
+    """Return one row per group of the plan.
 
-    Columns: group, filters, clusters, keep [%], macs and params (share of the network that this group saves alone, %),
-    drop (change of accuracy alone, points), locked, and edited (what was done by hand).
+    Columns: group, filters, clusters, keep [%], macs and params (share of the network saved by this group alone, %),
+    drop (change of accuracy by this group alone, points), locked, and edited (what was edited by hand).
     """
     whole = plan_cost(network.graph, {})
     rows = []
@@ -54,7 +54,7 @@ def plan_rows(network: Network, plan: Plan, found: Sensitivity | None) -> pd.Dat
                 "drop": None if drop is None else -100 * drop,
                 "locked": is_locked(plan, name),
                 "edited": " ".join(
-                    word for word, there in (("by hand", name in plan.hand), ("pins", name in plan.pinned)) if there
+                    word for word, there in (("clusters", name in plan.hand), ("pins", name in plan.pinned)) if there
                 ),
             }
         )
@@ -62,7 +62,7 @@ def plan_rows(network: Network, plan: Plan, found: Sensitivity | None) -> pd.Dat
 
 
 def is_locked(plan: Plan, name: str) -> bool:
-    """Tell whether sliders and budgets leave a group alone."""
+    """Tell whether sliders and budgets do not change a group."""
     k = plan.counts[name]
     return name in plan.frozen or plan.bounds.get(name) == (k, k)
 
@@ -92,31 +92,36 @@ def draw_table(network: Network, plan: Plan, found: Sensitivity | None) -> None:
                 step=1,
                 required=True,
                 width=104 if lecture() else 80,
-                help="Clusters kept: double-click to change.",
+                help="Clusters kept. Double-click to change.",
             ),
             "keep": st.column_config.NumberColumn("keep", format="%.0f %%", width=54),
             "macs": st.column_config.NumberColumn(
-                "MACs", format="-%.1f %%", width=62, help="Of the whole network, saved by this layer alone."
+                "MACs",
+                format="-%.1f %%",
+                width=62,
+                help="Share of the network's MACs saved by this layer alone.",
             ),
             "params": st.column_config.NumberColumn(
-                "param.", format="-%.1f %%", width=62, help="Parameters of the whole network, saved by it alone."
+                "param.",
+                format="-%.1f %%",
+                width=62,
+                help="Share of the network's parameters saved by it alone.",
             ),
             "drop": st.column_config.NumberColumn(
                 "accuracy",
                 format="%.1f pt",
                 width=72,
-                help="Sensitivity: accuracy that this layer alone costs without training, in points; measure it on the "
-                "right.",
+                help="Sensitivity: change of accuracy in points if only this layer is clustered, without training.",
             ),
-            "locked": st.column_config.CheckboxColumn("locked", width=58, help="Sliders and budgets leave it alone."),
-            "edited": st.column_config.TextColumn("on Filters", width=80),
+            "locked": st.column_config.CheckboxColumn("locked", width=58, help="Sliders and budgets do not change it."),
+            "edited": st.column_config.TextColumn("edits", width=80, help="Edited by hand on the page Filters."),
         },
-        alt="Clusters kept of every layer; the columns clusters kept and locked can be edited.",
+        alt="Clusters kept in each layer. The columns clusters and locked can be edited.",
     )
 
 
 def _take(network: Network, key: str) -> None:
-    """Take what was typed into the table, all of it or nothing."""
+    """Apply what was typed into the table: all of it, or nothing."""
     before = current_plan()
     names, rows = list(before.counts), st.session_state[key]["edited_rows"]
     try:

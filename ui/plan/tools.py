@@ -1,4 +1,4 @@
-"""What changes a whole plan at once: one keep ratio for all, constraints, the residual treatment, a budget."""
+"""Tools that change a whole plan: one keep ratio for all layers, constraints, the residual treatment, a budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ui.plan.sensitivity import measured
 
 SHARE = "plan_share"
 TREATMENTS = {
-    "internal": "internal: summed channels stay whole",
-    "shared": "shared: one labelling for a whole sum",
-    "gather": "gather: an index expands before the sum",
+    "internal": "internal: leave summed channels whole",
+    "shared": "shared: same clusters for all layers of a sum",
+    "gather": "gather: expand by index before the sum",
 }
 
 
 def set_all(network: Network) -> None:
-    """Give every group the share of the slider; locked and hand-made groups stay."""
+    """Give every group the keep ratio of the slider; locked and hand-made groups do not change."""
     share, plan = st.session_state[SHARE] / 100, current_plan()
     counts = {
         g.name: plan.nearest(g, g.blocks * max(1, round(share * g.size / g.blocks)))
@@ -34,21 +34,21 @@ def set_all(network: Network) -> None:
 
 
 def draw_constraints(network: Network) -> None:
-    """Draw what every count has to obey."""
+    """Draw the constraints on all counts."""
     plan = current_plan()
     chosen = current_choice().residual
     st.selectbox(
-        "Where channels are summed (residual connections)",
+        "Residual connections",
         RESIDUALS,
         index=RESIDUALS.index(chosen),
         format_func=TREATMENTS.__getitem__,
         key="residual_choice",
         on_change=lambda: choose(residual=st.session_state["residual_choice"]),
-        help="All three are exact. Each has a plan of its own.",
+        help="What happens to channels that are summed. All three are exact; each has its own plan.",
     )
     for field, label, tip in (
-        ("round_to", "Counts are multiples of", "8 suits most hardware; 1 allows any count."),
-        ("min", "Every layer keeps at least", "Smaller layers stay whole."),
+        ("round_to", "Round counts to multiples of", "8 suits most hardware; 1 allows any count."),
+        ("min", "Minimum clusters per layer", "Smaller layers keep all their filters."),
     ):
         key = f"constraint_{field}"
         st.session_state[key] = getattr(plan, field)
@@ -65,18 +65,22 @@ def _constrain(network: Network, field: str) -> None:
 
 
 def draw_budget(network: Network) -> None:
-    """Draw how much is to be saved, of what, and how the layers share it."""
+    """Draw the budget: how much to save, of what, and how it is distributed over layers."""
     st.slider("Save at least [%]", 0, 95, 50, key="budget_cut", persist_state="session")
-    st.selectbox(
-        "of the", list(QUANTITIES), format_func=QUANTITIES.__getitem__, key="budget_of", persist_state="session"
+    st.selectbox("of", list(QUANTITIES), format_func=QUANTITIES.__getitem__, key="budget_of", persist_state="session")
+    st.radio(
+        "Distribute over layers by",
+        list(RULES),
+        format_func=RULES.__getitem__,
+        key="budget_by",
+        persist_state="session",
     )
-    st.radio("Layers share it by", list(RULES), format_func=RULES.__getitem__, key="budget_by", persist_state="session")
     unknown = st.session_state["budget_by"] == "sensitivity" and measured(network) is None
-    st.button("Make the plan", type="primary", disabled=unknown, on_click=_spend, args=(network,), key="budget_apply")
+    st.button("Apply budget", type="primary", disabled=unknown, on_click=_spend, args=(network,), key="budget_apply")
     st.caption(
-        "Measure the sensitivity first, on the right."
+        "Measure the sensitivity first: choose Sensitivity above the chart."
         if unknown
-        else "Every layer gives up clusters until each alone would do the same damage. Locked layers stay as they are."
+        else "Removes clusters until every layer would do the same damage on its own. Locked layers do not change."
     )
 
 
@@ -87,7 +91,7 @@ def _spend(network: Network) -> None:
     except PDCError as error:
         refuse(f"The plan was not changed. {error}")
         return
-    set_plan(plan, network, f"{cut} % of the {QUANTITIES[of]} saved, by {RULES[by]}")
+    set_plan(plan, network, f"{cut} % of {QUANTITIES[of]} saved, by {RULES[by]}")
 
 
 def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> Plan:
@@ -105,6 +109,6 @@ def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> 
     return plan_from_rule(network.module, network.graph, start, cut, of, by, sensitivity=found, damage=damage)
 
 
-@st.cache_data(show_spinner="Rating every number of clusters of every layer", max_entries=8)
+@st.cache_data(show_spinner="Rating every cluster count of every layer", max_entries=8)
 def _inertia(_network: Network, key: str) -> DamageByCount:
     return inertia_damage(_network.module, _network.graph)

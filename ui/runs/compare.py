@@ -1,4 +1,4 @@
-"""What the page Compare shows of runs: their stages as a table of points, and two networks image by image."""
+"""Data of the page Compare: the stages of runs as points, and two networks compared image by image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from pdc_core.errors import PDCError
 from pdc_core.export import load
 from pdc_core.runs import Run
 from pdc_core.train import evaluate
-from ui.choice import RANDOM, SHIPPED
-from ui.jobs import Progress, Watched, background
+from ui.jobs import Job, request
 from ui.network import CHUNK, Network, load_images, load_network, stamp_of
 
 STAGES = ("before", "reconstructed", "folded")
@@ -25,16 +24,16 @@ BATCHES = (1, 8, 64, 256)
 COSTS = {
     "MACs": ("macs", 1e-6, "of one image [millions]"),
     "Parameters": ("params", 1e-3, "[thousands]"),
-    "Time of 1 image": ("1", 1e3, "[ms, on the machine that trained]"),
-    "Time of 64 images": ("64", 1e3, "[ms, on the machine that trained]"),
+    "Latency, 1 image": ("1", 1e3, "[ms, on the machine that trained]"),
+    "Latency, 64 images": ("64", 1e3, "[ms, on the machine that trained]"),
 }
-MOST_MACS = 100_000_000_000  # of one batch whose time is measured
-BEFORE = "the network before"
+MOST_MACS = 100_000_000_000  # of the largest batch that is timed
+BEFORE = "original network"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A network before and after, on the whole test split: predicted classes (n,), and how many classes there are."""
+    """Two networks on the whole test split: the classes (n,) predicted before and after folding."""
 
     data: Data
     before: NDArray[np.int64]
@@ -42,12 +41,12 @@ class Pair:
 
     @property
     def truth(self) -> NDArray[np.int64]:
-        """The right classes, (n,)."""
+        """The true classes, (n,)."""
         return np.asarray(self.data.test.labels.numpy())
 
 
 def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
-    """Return one row a run and stage: columns run, stage, cost, accuracy."""
+    """Return one row per run and stage: columns run, stage, cost, accuracy."""
     key, scale, _ = COSTS[cost]
     rows = []
     for name, run in runs.items():
@@ -71,7 +70,7 @@ def count_test_images(run: Run) -> int | None:
 
 
 def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:
-    """Return one row a finished run, with its differences from a baseline {test_accuracy, macs, params}."""
+    """Return one row per finished run, with its differences from a baseline {test_accuracy, macs, params}."""
     rows = []
     for name, run in runs.items():
         report, spec = run.report or {}, run.spec
@@ -95,7 +94,7 @@ def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def image_by_image(run: Run) -> Watched[Pair]:
+def image_by_image(run: Run) -> Job[Pair]:
     """Classify the test images with the network before and the folded one, in the background.
 
     Raises
@@ -104,11 +103,11 @@ def image_by_image(run: Run) -> Watched[Pair]:
         The network before cannot be loaded here: its weights or its data are not on this machine.
     """
     network = before_of(run)
-    return background().request(("pair", *_key(run)), lambda progress: _classify(run, network, progress))
+    return request(("pair", *_key(run)), lambda job: _classify(run, network, job))
 
 
-def measured_here(run: Run) -> Watched[dict[int, tuple[float, float]]]:
-    """Measure both networks' seconds a batch on this machine, in the background: {batch: (before, folded)}.
+def measured_here(run: Run) -> Job[dict[int, tuple[float, float]]]:
+    """Measure the seconds per batch of both networks on this machine, in the background: {batch: (before, folded)}.
 
     Raises
     ------
@@ -116,38 +115,36 @@ def measured_here(run: Run) -> Watched[dict[int, tuple[float, float]]]:
         The network before cannot be loaded here.
     """
     network = before_of(run)
-    return background().request(("latency", *_key(run)), lambda progress: _latencies(run, network, progress))
+    return request(("latency", *_key(run)), lambda job: _latencies(run, network, job))
 
 
 def before_of(run: Run) -> Network:
     """Return the network that a run started from."""
-    given = run.spec.weights
-    weights = given if isinstance(given, str) else SHIPPED if given else RANDOM
     residual = run.spec.plan.residual if run.spec.plan else "internal"
-    return load_network(run.spec.model, run.spec.data, weights, residual)
+    return load_network(run.spec.model, run.spec.data, run.spec.weights, residual)
 
 
 def _key(run: Run) -> tuple[str, ...]:
     return str(run.folder.resolve()), str((run.folder / "folded.safetensors").stat().st_mtime_ns)
 
 
-def _classify(run: Run, network: Network, progress: Progress) -> Pair:
+def _classify(run: Run, network: Network, job: Job[Pair]) -> Pair:
     folded, data = load(run.folder / "folded.safetensors"), network.data
-    said: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    outputs: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for start in range(0, len(data.test), CHUNK):
         part = Split(data.test.images[start : start + CHUNK], data.test.labels[start : start + CHUNK])
-        for model, predicted in zip((network.module, folded), said, strict=True):
+        for model, predicted in zip((network.module, folded), outputs, strict=True):
             predicted.append(evaluate(model, data, part).predictions)
-        progress(start + len(part), len(data.test))
-    return Pair(data, torch.cat(said[0]).numpy(), torch.cat(said[1]).numpy())
+        job.progress(start + len(part), len(data.test))
+    return Pair(data, torch.cat(outputs[0]).numpy(), torch.cat(outputs[1]).numpy())
 
 
-def _latencies(run: Run, network: Network, progress: Progress) -> dict[int, tuple[float, float]]:
+def _latencies(run: Run, network: Network, job: Job[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
     folded, macs = load(run.folder / "folded.safetensors"), (run.report or {})["before"]["macs"]
     batches = [batch for batch in BATCHES if batch == 1 or batch * macs <= MOST_MACS]
     found = {}
     for i, batch in enumerate(batches):
         before, after = (latency(m, network.example, (batch,), repeats=7)[batch] for m in (network.module, folded))
         found[batch] = before, after
-        progress(i + 1, len(batches))
+        job.progress(i + 1, len(batches), dict(found))
     return found

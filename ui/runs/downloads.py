@@ -1,4 +1,4 @@
-"""Files to take away from a run: the folded network, ONNX, plan, history and the one-page report."""
+"""Export of a run: the folded network, ONNX, plan, history and the one-page report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pdc_core.errors import PDCError
 from pdc_core.export import export_onnx, load
 from pdc_core.report import html_report
 from pdc_core.runs import Run
-from ui.jobs import Watched, background, show_progress
+from ui.job_view import draw_job
+from ui.jobs import Job, request
 
 _STAY: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
 
 
-def takeaway(run: Run) -> None:
-    """Draw one button a file; what takes time to make is made when it is asked for."""
+def draw_downloads(run: Run) -> None:
+    """Draw one button per file; files that take time to make are made on request."""
     row = st.columns(5, gap="small")
     weights = run.folder / "folded.safetensors"
     if weights.is_file():
@@ -30,7 +30,7 @@ def takeaway(run: Run) -> None:
             f"{run.id}.safetensors",
             "application/octet-stream",
             type="primary",
-            help="safetensors: weights and plan, no code.",
+            help="A safetensors file with weights and plan, no code.",
             **_STAY,
         )
         with row[1]:
@@ -46,31 +46,34 @@ def takeaway(run: Run) -> None:
         lambda: html_report(run),
         f"{run.id}.html",
         "text/html",
-        help="One page with numbers and charts that opens without a network.",
+        help="One page with numbers and charts that opens offline.",
         **_STAY,
     )
 
 
 def _onnx_button(name: str, weights: Path) -> None:
-    """Offer the ONNX file: it is exported and checked in the background once somebody asks for it."""
+    """Draw the ONNX button: the file is exported and checked in the background on request."""
     missing = [package for package in ("onnxruntime", "onnxscript") if find_spec(package) is None]
     if missing:
-        reason = f"ONNX needs {' and '.join(missing)} on the server: pip install -e '.[onnx]'."
+        reason = f"ONNX export needs {' and '.join(missing)} on the server: pip install -e '.[onnx]'."
         st.button("ONNX", disabled=True, help=reason, width="stretch", key="onnx_missing")
         return
     key = ("onnx", str(weights.resolve()), str(weights.stat().st_mtime_ns))
-    if st.session_state.get("onnx_asked") != key:
-        if st.button("Make ONNX", help="Exported and checked with onnxruntime: some seconds.", width="stretch"):
-            st.session_state["onnx_asked"] = key
+    if st.session_state.get("onnx_requested") != key:
+        if st.button(
+            "Export ONNX",
+            help="Takes a few seconds; the file is checked with onnxruntime.",
+            width="stretch",
+        ):
+            st.session_state["onnx_requested"] = key
             st.rerun()
         return
-    made: Watched[bytes] = background().request(key, lambda progress: _onnx(weights))
-    show_progress(made, "Writing ONNX")
-    try:
-        if made.value is not None:
-            st.download_button("ONNX", made.value, f"{name}.onnx", "application/octet-stream", **_STAY)
-    except PDCError as error:
-        st.error(str(error))
+    job: Job[bytes] = request(key, lambda _: _onnx(weights))
+
+    def offer(content: bytes) -> None:
+        st.download_button("ONNX", content, f"{name}.onnx", "application/octet-stream", **_STAY)
+
+    draw_job(job, "Exporting to ONNX", offer, "onnx")
 
 
 def _onnx(weights: Path) -> bytes:

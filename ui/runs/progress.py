@@ -1,4 +1,4 @@
-"""What pages show of a run folder: is it under way, how far, and its curves."""
+"""What pages show of a run: which one is shown, whether it is under way, how far it is, and its curves."""
 
 from __future__ import annotations
 
@@ -8,40 +8,78 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.durations import duration
 from pdc_core.runs import Run
+from ui.choice import Choice
 from ui.network import Network
 
 RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
 
 
 def cannot_train(network: Network) -> str | None:
-    """Return in a sentence why a network cannot be trained here, or None."""
+    """Return why a network cannot be trained here, in a sentence, or None."""
     if not network.has_images:
         return (
             f"There are no images of {network.data_name} here, so nothing can be trained. Choose data with images on "
-            "the page Model, or take the plan from the page Plan to a machine that has them."
+            "the page Model, or download the plan from the page Plan and train on a machine that has them."
         )
     if network.folded:
         return (
-            "This network was folded already. Runs start from a whole network: choose the one it came from on the page "
+            "This network is already folded. Runs start from an unpruned network: choose the original on the page "
             "Model."
         )
     return None
 
 
-def choose_run(names: list[str], default: str, place: DeltaGenerator | None = None) -> str:
-    """Draw the choice of a run and return it: the one that the address names, else the default.
+def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) -> Run:
+    """Draw the choice of a run and return it: the one that the URL names, else the first of `by_network`.
 
-    A name in the address that is not among them is said until another is chosen, since the link promised it.
+    If the URL names a run that is not here, keep warning until the user picks one: the link promised that run.
     """
-    asked = st.query_params.get(RUN)
-    chosen = asked if asked in names else default
+    runs = by_network(runs, network)
+    linked = st.query_params.get(RUN)
+    chosen = linked if linked in runs else next(iter(runs))
     st.session_state[_RUN_CHOICE] = chosen
-    (place or st).selectbox("Run", names, key=_RUN_CHOICE, on_change=lambda: select_run(st.session_state[_RUN_CHOICE]))
-    if asked is None:
+    place.selectbox(
+        "Run",
+        list(runs),
+        format_func=lambda name: name if is_of(runs[name], network) else f"{name} ({network_of(runs[name])})",
+        key=_RUN_CHOICE,
+        on_change=lambda: select_run(st.session_state[_RUN_CHOICE]),
+    )
+    if linked is None:
         select_run(chosen)
-    elif asked != chosen:
-        st.warning(f"The link names the run {asked[:60]!r}, which is not here. Another one is shown.")
-    return chosen
+    elif linked != chosen:
+        st.warning(f"The link names the run {linked[:60]!r}, which is not here. Another run is shown.")
+    if not is_of(runs[chosen], network):
+        st.info(f"This run is of another network: {network_of(runs[chosen])}. The open network is {network.label}.")
+    return runs[chosen]
+
+
+def by_network(runs: dict[str, Run], network: Network) -> dict[str, Run]:
+    """Return the runs, those of a network first; among them the one that is training first, then the newest.
+
+    Parameters
+    ----------
+    runs : dict of str to Run
+        Runs by name, the newest first.
+    network : Network
+        The network that is open.
+    """
+
+    def rank(run: Run) -> tuple[bool, bool, bool]:
+        return not is_of(run, network), run.state != "running", not is_live(run)
+
+    return {run.id: run for run in sorted(runs.values(), key=rank)}
+
+
+def is_of(run: Run, network: Network) -> bool:
+    """Tell whether a run started from a network: the same architecture, data and weights."""
+    spec, choice = run.spec, network.choice
+    return (spec.model, spec.data, spec.weights) == (choice.model, choice.data, choice.weights)
+
+
+def network_of(run: Run) -> str:
+    """Return what a person calls the network that a run started from."""
+    return Choice(run.spec.model, run.spec.data, run.spec.weights).label
 
 
 def select_run(name: str) -> None:
@@ -55,14 +93,14 @@ def is_live(run: Run) -> bool:
 
 
 def has_ended(run: Run) -> bool:
-    """Tell whether the run ended without a result, so that it can go on."""
+    """Tell whether the run ended without a result, so that it can be continued."""
     return run.state in ("paused", "stopped", "failed", "interrupted")
 
 
 def progress_of(run: Run) -> tuple[float, str]:
     """Return how far a live run is, from 0 to 1, and in words."""
     step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
-    if run.state != "running" or not step or not steps:  # a run that waits to go on keeps what it had done on show
+    if run.state != "running" or not step or not steps:  # a run that waits to continue shows what it had done
         share = min(1.0, step / steps) if steps else 0.0
         return share, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
@@ -71,7 +109,7 @@ def progress_of(run: Run) -> tuple[float, str]:
 
 
 def pace_of(run: Run) -> str:
-    """Return how many images a live run trains on each second, in words; empty until it is known."""
+    """Return how many images a live run trains on per second, in words; empty until it is known."""
     left, step = run.status.get("eta_seconds"), int(run.status.get("step", 0))
     steps = int(run.status.get("steps", 0)) - step
     if run.state != "running" or not left or steps <= 0:
@@ -81,7 +119,7 @@ def pace_of(run: Run) -> str:
 
 def session_runs() -> set[str]:
     """Return the names of the runs that this session started."""
-    found: set[str] = st.session_state.setdefault("own_runs", set())
+    found: set[str] = st.session_state.setdefault("session_runs", set())
     return found
 
 

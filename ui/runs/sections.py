@@ -1,4 +1,4 @@
-"""The parts of the page Compare that look at one run closely; only the chosen one is computed."""
+"""Details of one run on the page Compare; only the selected part is computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pdc_core.folding.check import TOLERANCE
 from pdc_core.runs import Run
 from ui.choice import lecture
 from ui.drawing import figure, gallery
-from ui.jobs import show_progress
+from ui.job_view import draw_job
 from ui.runs.compare import Pair, image_by_image, measured_here
 from ui.runs.settings import METHODS
 
@@ -28,14 +28,14 @@ _LABELS = {
 }
 
 
-def same_function(run: Run) -> None:
+def draw_equality(run: Run) -> None:
     """Show that folding changed nothing: the check on the whole test split, and all three stages in numbers."""
     report, labels = run.report or {}, _LABELS
     if run.spec.method == "pdc":
         _say_equal(report)
     else:
         labels = {"before": _LABELS["before"], "folded": METHODS[run.spec.method]}
-        st.markdown("This baseline makes its small network **before** it trains, and not as the same function.")
+        st.markdown("This baseline removes filters **before** it trains, so the small network is another function.")
     rows = [
         {
             "network": label,
@@ -60,38 +60,31 @@ def same_function(run: Run) -> None:
             "ms64": st.column_config.NumberColumn("64 images [ms]", format="%.2f"),
         },
     )
-    st.caption("Times are medians on the machine that trained.")
+    st.caption("Latencies are medians on the machine that trained.")
 
 
 def _say_equal(report: dict[str, Any]) -> None:
-    verdict = "every test image gets the same class" if report["same_predictions"] else "but some predictions differ"
+    verdict = "all test predictions are the same" if report["same_predictions"] else "but some predictions differ"
     st.markdown(
         f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}** "
-        f"({report['relative_diff']:.1e} of the largest; up to {TOLERANCE[torch.float32]:.0e} is allowed): {verdict}. "
+        f"({report['relative_diff']:.1e} of the largest logit; limit {TOLERANCE[torch.float32]:.0e}): {verdict}. "
         "Any difference in accuracy comes from training, none from folding."
     )
 
 
-def classes(run: Run) -> None:
-    """Show which classes lost and won, which confusions changed, and the images on which the two disagree."""
+def draw_classes(run: Run) -> None:
+    """Show accuracy per class, how confusions changed, and the images on which the two networks disagree."""
     try:
-        watched = image_by_image(run)
+        job = image_by_image(run)
     except (PDCError, OSError) as error:
-        st.info(f"The two networks cannot be compared image by image on this machine: {error}")
+        st.info(f"The two networks cannot be compared image by image on this machine. {error}")
         return
-    show_progress(watched, "Classifying the test images with both networks")
-    try:
-        pair = watched.value
-    except PDCError as error:
-        st.error(str(error))
-        return
-    if pair is not None:
-        _classes(pair)
+    draw_job(job, "Classifying the test images with both networks", _classes, "pair")
 
 
 def _classes(pair: Pair) -> None:
     names, truth = pair.data.classes, pair.truth
-    counts = [confusion(truth, said, len(names)) for said in (pair.before, pair.folded)]
+    counts = [confusion(truth, predicted, len(names)) for predicted in (pair.before, pair.folded)]
     left, right = st.columns(2, gap="large")
     with left:
         figure(charts.class_changes(names, *(class_accuracy(c) for c in counts)), key="class_changes")
@@ -99,43 +92,45 @@ def _classes(pair: Pair) -> None:
         figure(charts.confusion_change(names, counts[0], counts[1]), key="confusion_change")
     found = disagreement(truth, pair.before, pair.folded)
     st.markdown(
-        f"**The two disagree on {found.count:,} of {len(truth):,} test images.** Under each: its class, what was "
-        "said before, and what the folded network says."
+        f"**The two networks disagree on {found.count:,} of {len(truth):,} test images.** Captions: prediction before "
+        "→ after folding (true class)."
     )
     for title, chosen in (
-        ("Right before, wrong when folded", found.lost),
-        ("Wrong before, right when folded", found.won),
-        ("Wrong in two ways", found.neither),
+        ("Correct before, wrong after folding", found.lost),
+        ("Wrong before, correct after folding", found.won),
+        ("Wrong in both, with different classes", found.neither),
     ):
         if not len(chosen):
             continue
         some = f", {SHOWN} shown" if len(chosen) > SHOWN else ""
         st.markdown(f"{title}: **{len(chosen):,}**{some}")
         picked = chosen[:SHOWN]
-        captions = [f"is {names[truth[i]]}: {names[pair.before[i]]} → {names[pair.folded[i]]}" for i in picked]
+        captions = [f"{names[pair.before[i]]} → {names[pair.folded[i]]} ({names[truth[i]]})" for i in picked]
         gallery(pair.data.test.images[torch.from_numpy(picked)].numpy(), captions)
 
 
-def speed(run: Run) -> None:
-    """Measure both networks on this machine, beside the MACs that were cut."""
+def draw_speed(run: Run) -> None:
+    """Time both networks on this machine, and compare with the MACs that were cut."""
     report = run.report or {}
     ratio = report["before"]["macs"] / report["folded"]["macs"]
     try:
-        watched = measured_here(run)
+        job = measured_here(run)
     except (PDCError, OSError) as error:
-        st.info(f"The two networks cannot be timed on this machine: {error}")
+        st.info(f"The two networks cannot be timed on this machine. {error}")
         return
-    show_progress(watched, "Timing both networks at several batch sizes")
-    if watched.value is not None:
-        figure(charts.speed_up(watched.value, ratio), key="speed_up")
+
+    def draw(times: dict[int, tuple[float, float]]) -> None:
+        figure(charts.speed_up(times, ratio), key="speed_up")
         st.caption(
-            "Medians on this machine, both networks one after the other. Time falls less than the MACs: small layers "
-            "are bound by overheads and by memory, not by arithmetic."
+            "Medians on this machine, measured one network after the other. Time falls less than MACs do: small layers "
+            "are limited by overhead and memory, not by arithmetic."
         )
+
+    draw_job(job, "Timing both networks at several batch sizes", draw, "speed")
 
 
 SECTIONS: dict[str, Callable[[Run], None]] = {
-    "Same function?": same_function,
-    "Class by class": classes,
-    "Speed here": speed,
+    "Equality check": draw_equality,
+    "Classes": draw_classes,
+    "Speed": draw_speed,
 }

@@ -1,4 +1,4 @@
-"""The settings of a distillation as controls, with defaults that are right for the data, and what they would take."""
+"""The settings of a run as controls, with defaults for the data, and an estimate of the time it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = METHOD_HELP
 
 
 def training_settings(defaults: Training) -> tuple[Training, int, str]:
-    """Draw the controls and return what they say: the settings, the seed and the method."""
+    """Draw the controls and return their values: the settings, the seed and the method."""
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
@@ -33,7 +33,7 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
         with row[3].popover("More settings", width="stretch"):
             method = st.selectbox(
                 "Method", list(METHODS), format_func=METHODS.__getitem__, key="method",
-                help="The others are baselines: the same plan, teacher, losses and epochs.", **_KEEP,
+                help="All others are baselines with the same plan, teacher, losses and epochs.", **_KEEP,
             )  # fmt: skip
             chosen |= _more(defaults)
     return defaults.model_copy(update=chosen), int(seed), method
@@ -45,37 +45,37 @@ def _more(defaults: Training) -> dict[str, Any]:
         "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
         "temperature": st.number_input(
             "Temperature T", 0.1, 100.0, defaults.temperature, key="temperature",
-            help="Softens the classes of teacher and student.", **_KEEP,
+            help="Softens the predictions of teacher and student.", **_KEEP,
         ),
         "alpha": st.slider(
-            "Weight of the teacher α", 0.0, 1.0, defaults.alpha, key="alpha",
-            help="0 learns from the labels alone, 1 from the teacher alone.", **_KEEP,
+            "Teacher weight α", 0.0, 1.0, defaults.alpha, key="alpha",
+            help="0: learn from the labels only. 1: learn from the teacher only.", **_KEEP,
         ),
         "schedule": st.selectbox(
-            "How filters become identical", schedules, schedules.index(defaults.schedule), key="schedule",
+            "Schedule", schedules, schedules.index(defaults.schedule), key="schedule",
             help=f"{explained(SCHEDULES)}.", **_KEEP,
         ),
         "tied_after": st.slider(
-            "Filters are tied after this share of the run", 0.05, 1.0, defaults.tied_after, 0.05, key="tied_after",
+            "Tied after [share of the run]", 0.05, 1.0, defaults.tied_after, 0.05, key="tied_after",
             **_KEEP,
         ),
         "fold_when_tied": st.toggle(
-            "Fold as soon as the filters are tied", defaults.fold_when_tied, key="fold_when_tied",
-            help="The rest of the run then trains the small network: the same steps, sooner.", **_KEEP,
+            "Fold as soon as filters are tied", defaults.fold_when_tied, key="fold_when_tied",
+            help="The rest of the run trains the small network, which is faster.", **_KEEP,
         ),
     }  # fmt: skip
 
 
 def estimate(network: Network, training: Training, method: str, runs: list[Run]) -> float:
-    """Return about how many seconds a run will take: as an earlier run like it did, else from the time of one step."""
-    known = [s for run in runs if _alike(run, network, training, method) for s in _seconds_of_epochs(run)]
+    """Estimate the seconds a run takes: from an earlier similar run, else from the time of one step."""
+    known = [s for run in runs if _similar(run, network, training, method) for s in _seconds_of_epochs(run)]
     if known:
         return training.epochs * sum(known) / len(known)
     steps = max(1, len(network.data.train) // training.batch_size)
     return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
 
 
-def _alike(run: Run, network: Network, training: Training, method: str) -> bool:
+def _similar(run: Run, network: Network, training: Training, method: str) -> bool:
     spec = run.spec
     return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
         network.model, network.data_name, training.batch_size, "distil", method

@@ -1,4 +1,4 @@
-"""A run as it happens: progress, buttons, curves, and its filters moving; drawn again while its worker is alive."""
+"""A run as it happens: progress, buttons, curves and moving filters; redrawn while its worker is alive."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ui.runs.progress import evaluations, is_live, pace_of, progress_of, session
 REFRESH_SECONDS = 0.7
 
 
-def watch(run: Run, teacher: float | None) -> None:
-    """Draw a run; while it is alive look again and again, and run the page once more when it ends."""
+def draw_run(run: Run, teacher: float | None) -> None:
+    """Draw a run; while it is alive redraw it regularly, and run the page once more when it ends."""
     live = is_live(run)
 
     @st.fragment(run_every=REFRESH_SECONDS if live else None)
@@ -28,8 +28,8 @@ def watch(run: Run, teacher: float | None) -> None:
             st.rerun()
         if live:
             _progress(now)
-        curves(now, teacher)
-        filters_moving(now, live)
+        draw_curves(now, teacher)
+        draw_movement(now, live)
 
     look(run.folder)
 
@@ -38,24 +38,28 @@ def _progress(run: Run) -> None:
     share, text = progress_of(run)
     st.progress(share, text=f"{text}{pace_of(run)}")
     with st.container(horizontal=True, gap="small"):
-        for name, ask, said in (
-            ("Pause", request_pause, "The run pauses after its current step; Continue goes on from there."),
-            ("Finish now", request_finish, "Ends the run here: the filters are tied, folded and reported as they are."),
-            ("Stop", request_stop, "The run stops after its current step; it can be continued."),
+        for name, ask, tip in (
+            ("Pause", request_pause, "Pauses the run after its current step. Continue resumes it."),
+            (
+                "Finish now",
+                request_finish,
+                "Ends training now, then ties and folds the filters and writes the report.",
+            ),
+            ("Stop", request_stop, "Stops the run after its current step, without a result. Continue resumes it."),
         ):
             if run.id in session_runs():
-                pressed = st.button(name, key=f"ask_{name}", help=said)
+                pressed = st.button(name, key=f"ask_{name}", help=tip)
             else:
-                with st.popover(name, help=said):
-                    st.markdown(f"This run was started elsewhere: {whose(run)}.")
-                    pressed = st.button(f"{name} it all the same", key=f"ask_{name}")
+                with st.popover(name, help=tip):
+                    st.markdown(f"This run is not from this session: {started_by(run)}.")
+                    pressed = st.button(f"{name} anyway", key=f"ask_{name}")
             if pressed:
                 ask(run.folder)
-                st.toast(said)
+                st.toast(tip)
 
 
-def whose(run: Run) -> str:
-    """Say who started a run, where and when, as far as it is known."""
+def started_by(run: Run) -> str:
+    """Return who started a run, where and when, as far as it is known."""
     who = "by this session" if run.id in session_runs() else f"on {run.status.get('host', 'another machine')}"
     return f"started {who} at {(run.spec.created or 'an unknown time').replace('T', ' ').removesuffix('+00:00')} UTC"
 
@@ -70,7 +74,7 @@ def resume_run(folder: Path) -> None:
     st.rerun()
 
 
-def curves(run: Run, teacher: float | None) -> None:
+def draw_curves(run: Run, teacher: float | None) -> None:
     """Draw loss, accuracy, strength and deviation."""
     points, length = training_points(run), run.spec.training.epochs
     loss, accuracy = st.columns(2, gap="medium")
@@ -82,8 +86,8 @@ def curves(run: Run, teacher: float | None) -> None:
         figure(charts.tying_curves(points, length), key="tying_curves")
 
 
-def filters_moving(run: Run, live: bool) -> None:
-    """Draw one group's filters on their way into their clusters; after the run it can be played again."""
+def draw_movement(run: Run, live: bool) -> None:
+    """Draw how the filters of one group move into their clusters; after the run this can be played back."""
     path, names = run.folder / "trajectory.npz", run.folder / "labels.npz"
     if not (path.is_file() and names.is_file()):
         return
@@ -92,16 +96,16 @@ def filters_moving(run: Run, live: bool) -> None:
         with np.load(names, allow_pickle=False) as file:
             labels = {name: file[name].astype(np.int64) for name in file.files}
     except (PDCError, OSError, ValueError, EOFError) as error:
-        st.caption(f"How its filters moved cannot be shown: {error}")
+        st.caption(f"The movement of the filters cannot be shown: {error}")
         return
     groups = [n for n, p in found.points.items() if n in labels and labels[n].shape == p.shape[1:2]]
     if not groups:
         return
-    st.subheader("Filters on their way into clusters")
+    st.subheader("Filters moving into clusters")
     group = st.selectbox("Layer", groups, key="moving", width=320)
     drawn = charts.motion(found.points[group], labels[group], found.steps, group, found.share[group], animated=not live)
     figure(drawn, key="motion")
     st.caption(
-        "The axes are those of the filters before training and never change, so motion is motion. Small rings: where "
-        "the filters began. Filters of one cluster that share a point are equal along these axes."
+        "The axes are fixed: they are those of the filters before training. Small rings mark where filters started. "
+        "Filters of one cluster at the same point are equal along these axes."
     )

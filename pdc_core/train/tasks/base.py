@@ -14,19 +14,23 @@ from pdc_core.clustering import FloatArray, Labels
 
 
 class TrainingTask:
-    """What a run trains, and by which rule; subclasses say which `loss`.
+    """What a run trains, and by which rule; subclasses define `loss`.
 
-    The loop calls `place` once, `before_epoch` in front of every epoch, and for every step `loss`, `before_step` (the
-    gradients are there), the optimiser, `after_step` and `shrink`. What a stage needs to go on from the middle of a
-    run, besides the student's weights, stands in `state_dict`: labels, and whatever `before_epoch` has set, since it is
-    not called again where a run resumes within an epoch.
+    The loop calls `place` once, `before_epoch` before every epoch, and for every step `loss`, `before_step` (gradients
+    are computed by then), the optimiser, `after_step` and `fold_mid_run`. Whatever a task needs to resume in the middle
+    of a run, besides the student's weights, is in `state_dict`: labels, and what `before_epoch` has set, since it is
+    not called again when a run resumes within an epoch.
 
     Attributes
     ----------
-    student : the network that is trained, in place.
-    labels : {group name: int array (n,)}; may change during the run.
-    optimizer : set by the loop before `place`; its state has the keys of torch's own.
-    teacher : the network whose classes the student's are compared with, or None.
+    student : Module
+        The network that is trained, in place.
+    labels : dict of str to int array, shape (n,)
+        The cluster of every filter, by group; may change during the run.
+    optimizer : Optimizer
+        Set by the loop before `place`; its state has the keys of torch's own optimisers.
+    teacher : Module or None
+        The network whose predicted classes the student's are compared with.
     """
 
     optimizer: torch.optim.Optimizer
@@ -37,7 +41,7 @@ class TrainingTask:
         self.teacher: nn.Module | None = None
 
     def place(self, device: torch.device) -> None:
-        """Move what the stage needs besides the student to the device on which the student already is."""
+        """Move whatever the task needs besides the student to the device, on which the student already is."""
 
     def before_epoch(self, epoch: int, progress: float) -> None:
         """Prepare an epoch, counted from 0; `progress` of the run is 0 to 1. Labels may be replaced here."""
@@ -47,19 +51,23 @@ class TrainingTask:
 
         Parameters
         ----------
-        network : the student as the loop wraps it (precision, processes); call it and not `self.student`.
-        x, y : prepared images (b, c, h, w) and labels (b,).
+        network : Module
+            The student as the loop wraps it (precision, processes); call it and not `self.student`.
+        x : Tensor, shape (b, c, h, w)
+            Prepared images.
+        y : Tensor, shape (b,)
+            Labels.
         """
         raise NotImplementedError
 
     def before_step(self) -> None:
-        """Do what the method does to the gradients before the optimiser uses them."""
+        """Change the gradients as the method does, before the optimiser uses them."""
 
     def after_step(self, progress: float) -> None:
-        """Do what the method does to the weights after each step; `progress` of the run is above 0 and at most 1."""
+        """Change the weights as the method does, after each step; `progress` of the run is above 0 and at most 1."""
 
     def fold_mid_run(self) -> dict[nn.Parameter, Tensor] | None:
-        """Replace `self.student` by a smaller network, if it is time, and return its momentum; else None."""
+        """Replace `self.student` by a smaller network if it is time, and return its momentum; else None."""
         return None
 
     @property
@@ -68,7 +76,7 @@ class TrainingTask:
         return True
 
     def figures(self) -> dict[str, float]:
-        """Return what the history shows besides the losses; asked for now and then."""
+        """Return the numbers that the history shows besides the losses, by name."""
         return {"strength": 0.0, "deviation": 0.0}
 
     def vectors(self) -> dict[str, FloatArray]:
@@ -76,14 +84,14 @@ class TrainingTask:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values from which `load_state_dict` goes on, besides the student's weights."""
+        """Return the tensors and plain values that `load_state_dict` needs, besides the student's weights."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; called before student and optimiser get theirs, so that it may replace the student."""
+        """Take a state; called before student and optimiser get theirs, so that it may replace the student."""
 
     def settle_(self) -> None:
-        """Do to the student what has to hold before its norm statistics are estimated anew."""
+        """Bring the student to its final form, before its norm statistics are re-estimated."""
 
     def finish(self) -> tuple[nn.Module, nn.Module]:
         """Return the trained network at full width and the small one, both on the CPU and in eval mode.

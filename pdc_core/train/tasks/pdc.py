@@ -114,7 +114,7 @@ class PDCTask(TrainingTask):
         return {"strength": self.tying.strength, "deviation": away}
 
     def vectors(self) -> dict[str, FloatArray]:
-        if self.wide is not None:  # folded: there is nothing left that moves apart
+        if self.wide is not None:  # folded: no filters are left that could move apart
             return {}
         return {name: filter_vectors(self.student, self.graph.group(name)) for name in self.labels}
 

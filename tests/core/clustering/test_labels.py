@@ -11,7 +11,7 @@ from torch import nn
 
 import pdc_core as pdc
 from pdc_core.clustering import canonical
-from pdc_core.clustering.assignment import deal
+from pdc_core.clustering.assignment import deal_out
 from pdc_core.clustering.labels import cluster_count, first_members, merged_groups
 
 LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=40).map(lambda values: canonical(np.array(values)))
@@ -39,13 +39,13 @@ def test_labels_dealt_out_in_turn_have_the_plans_counts_in_every_block() -> None
     ).eval()
     graph = pdc.trace(net, torch.zeros(1, 3, 8, 8))
     plan = pdc.Plan.uniform(graph, keep=0.5)
-    labels = deal(graph, plan)
+    labels = deal_out(graph, plan)
     assert set(labels) == {g.name for g in graph.clusterable}
     for group in graph.clusterable:
         a = pdc.check_labels(graph, {group.name: labels[group.name]})[group.name]  # none reaches across blocks
         assert cluster_count(a) == plan.counts[group.name]
         sizes = np.bincount(a)
         assert sizes.max() - sizes.min() <= 1
-    assert deal(graph, pdc.Plan())["0"].tolist() == list(range(8))
+    assert deal_out(graph, pdc.Plan())["0"].tolist() == list(range(8))
     with pytest.raises(pdc.PDCError, match="no group"):
-        deal(graph, pdc.Plan(counts={"elsewhere": 2}))
+        deal_out(graph, pdc.Plan(counts={"elsewhere": 2}))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import pdc_core as pdc
+from pdc_core.clustering import deal_out
 from pdc_core.estimates import QUANTITIES, RULES, Sensitivity, plan_from_rule, preview, sensitivity, uniform_damage
 from ui.network import load_network
 from ui.plan import tools
@@ -88,3 +89,17 @@ def test_damage_that_is_known_is_not_computed_again(monkeypatch: pytest.MonkeyPa
 def test_unknown_names_are_refused_with_those_that_are_known(of: str, by: str, said: dict[str, str]) -> None:
     with pytest.raises(pdc.PDCError, match=f"choose {', '.join(list(said)[:-1])} or {list(said)[-1]}"):
         plan_from_rule(MODEL, GRAPH, WHOLE, 0.5, of, by)
+
+
+def test_filters_are_dealt_out_in_turn_within_every_block() -> None:
+    class Grouped(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(
+                nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 3)
+            )
+
+    graph = pdc.trace(Grouped().eval(), torch.zeros(1, 1, 8, 8))
+    assert deal_out(graph, pdc.Plan(counts={"0": 4}, sizes={"0": 8}))["0"].tolist() == [0, 1, 0, 1, 2, 3, 2, 3]
+    assert deal_out(GRAPH, WHOLE)["layer1.0.conv1"].tolist() == list(range(16))
+    with pytest.raises(pdc.PDCError):
+        deal_out(graph, pdc.Plan(counts={"0": 3}, sizes={"0": 8}))

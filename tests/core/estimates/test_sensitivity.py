@@ -132,7 +132,7 @@ def test_the_key_depends_on_weights_images_and_settings_and_on_nothing_else(net,
 def test_a_sensitivity_survives_json_and_anything_else_is_refused(measured) -> None:
     assert Sensitivity.from_json(measured.to_json()) == measured
     for text in ("", "[]", '{"points": [{}]}', '{"accuracy": 1}'):
-        with pytest.raises(pdc.PDCError, match="no sensitivity"):
+        with pytest.raises(pdc.PDCError, match="not a sensitivity"):
             Sensitivity.from_json(text)
 
 

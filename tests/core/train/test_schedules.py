@@ -13,7 +13,7 @@ import torch
 import pdc_core as pdc
 from pdc_core.baselines import METHODS, PruningInput, reestimate_norms_, train_baseline
 from pdc_core.data import Split
-from pdc_core.train import DistillationLoss, PDCTask, Recorder, Training
+from pdc_core.train import SCHEDULES, DistillationLoss, PDCTask, Recorder, Training
 from pdc_core.train.recorder import Request
 
 DIGITS = pdc.load_data("digits")
@@ -30,9 +30,9 @@ SCHEDULED = {
 }
 
 
-@pytest.fixture(scope="module", params=list(SCHEDULED))
+@pytest.fixture(scope="module", params=[*SCHEDULES, "guided"])
 def variant(request: pytest.FixtureRequest) -> tuple[Training, pdc.Result]:
-    settings = Training(epochs=2, **SCHEDULED[request.param])
+    settings = Training(epochs=2, **SCHEDULED.get(request.param, {"schedule": request.param}))
     return settings, pdc.distil(MODEL, PLAN, FEW, settings=settings)
 
 

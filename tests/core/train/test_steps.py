@@ -47,7 +47,9 @@ def cosine(step: int) -> float:
 
 def warmed_up_cosine(step: int) -> float:
     warm = 1.6 * PER_EPOCH
-    return 0.1 * (step + 1) / warm if step < warm else 0.1 * (1 + math.cos(math.pi * (step - warm) / (STEPS - warm))) / 2
+    return (
+        0.1 * (step + 1) / warm if step < warm else 0.1 * (1 + math.cos(math.pi * (step - warm) / (STEPS - warm))) / 2
+    )
 
 
 def falling_in_steps(step: int) -> float:
@@ -106,9 +108,7 @@ def test_gradients_are_no_longer_than_the_clip_and_otherwise_what_they_were(used
     free = [step["norm"] for step in used]
     used.clear()
     clip = sorted(free)[2]
-    pdc.teach(
-        small(), FEW, settings=Training(epochs=1, lr=1e-9, momentum=0.0, weight_decay=0.0, clip_grad_norm=clip)
-    )
+    pdc.teach(small(), FEW, settings=Training(epochs=1, lr=1e-9, momentum=0.0, weight_decay=0.0, clip_grad_norm=clip))
     assert [step["norm"] for step in used] == pytest.approx([min(norm, clip) for norm in free], rel=1e-4)
     assert min(free) < clip < max(free)
 

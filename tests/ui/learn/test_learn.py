@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-ROOT = Path(__file__).resolve().parents[3]
+Open = Callable[..., AppTest]
 # step, the right answer and a wrong one, as a person would find them from the pictures
 ANSWERS = {
     "Alike": ("0 and 1", "1 and 2"),
@@ -19,14 +19,6 @@ ANSWERS = {
 }
 
 
-def _open(step: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.switch_page(str(ROOT / "pages" / "learn.py"))
-    for key, value in {"step": step, **query}.items():
-        app.query_params[key] = value
-    return app.run()
-
-
 def _answer(app: AppTest, step: str, value: str | float) -> AppTest:
     key = f"answer_{step}"
     widget = app.radio(key=key) if isinstance(value, str) else app.number_input(key=key)
@@ -34,9 +26,9 @@ def _answer(app: AppTest, step: str, value: str | float) -> AppTest:
 
 
 @pytest.mark.parametrize("step", ANSWERS)
-def test_a_link_opens_a_step_and_its_question_is_checked(step: str) -> None:
+def test_a_link_opens_a_step_and_its_question_is_checked(opened: Open, step: str) -> None:
     right, wrong = ANSWERS[step]
-    app = _open(step)
+    app = opened("learn", step=step)
     assert not app.exception
     assert app.subheader[0].value.startswith(f"{list(ANSWERS).index(step) + 1}. ")
     assert app.get("plotly_chart") or app.get("bidi_component")
@@ -50,8 +42,8 @@ def test_a_link_opens_a_step_and_its_question_is_checked(step: str) -> None:
     assert "1 of 6 questions answered" in [caption.value for caption in app.caption]
 
 
-def test_a_strength_in_the_address_is_taken_and_shared_by_the_steps() -> None:
-    app = _open("Pull", strength="0.25")
+def test_a_strength_in_the_address_is_taken_and_shared_by_the_steps(opened: Open) -> None:
+    app = opened("learn", step="Pull", strength="0.25")
     assert app.slider(key="strength").value == 0.25
     app.slider(key="strength").set_value(1.0).run()
     app.segmented_control(key="step").set_value("Remove").run()

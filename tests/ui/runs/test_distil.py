@@ -1,10 +1,12 @@
-"""The page Distil: estimates, states, other people's runs, and filters that end in one point."""
+"""The page Distil: estimates, states, runs of others, and filters that end in one point."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +18,18 @@ import pdc_core as pdc
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.runs import RunSpec, create_run, read_run, run_worker
-from pdc_core.train import Training
-from ui.runs.progress import pace_of, progress_of
+from ui.network import load_network
+from ui.runs.progress import by_network, duration
 
-ROOT = Path(__file__).resolve().parents[3]
+PAGES = Path(__file__).parents[3] / "pages"
+Open = Callable[..., AppTest]
+Texts = Callable[[AppTest], dict[str, str]]
+Press = Callable[[AppTest, str], AppTest]
 
 
 def _plan() -> pdc.Plan:
     model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
     return pdc.Plan.uniform(pdc.trace(model, torch.zeros(1, *data.shape)), keep=0.25)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = create_run(
-        RunSpec(plan=_plan(), training=Training(epochs=1, batch_size=64)), root=tmp_path_factory.mktemp("runs")
-    )
-    run_worker(folder)
-    return folder
-
-
-def _open(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("PDC_RUNS", str(runs))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.switch_page(str(ROOT / "pages" / "distil.py"))
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
 
 
 def _status(folder: Path, **status: object) -> None:
@@ -62,8 +49,8 @@ def test_filters_of_a_cluster_end_in_one_point_and_began_apart(finished: Path) -
         assert np.ptp(points[0], axis=0).min() > 0.01
 
 
-def test_a_finished_run_can_be_played_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = _open(finished.parent, monkeypatch)
+def test_a_finished_run_can_be_played_again(finished: Path, opened: Open) -> None:
+    app = opened("distil", runs=finished.parent)
     assert not app.exception
     group = app.selectbox(key="moving").value
     assert group in _plan().counts
@@ -76,26 +63,23 @@ def test_a_finished_run_can_be_played_again(finished: Path, monkeypatch: pytest.
     assert not charts.motion(found.points[group], labels, found.steps, group, 0.5, animated=False).frames
 
 
-def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = _open(finished.parent, monkeypatch)
+def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(finished: Path, opened: Open) -> None:
+    app = opened("distil", runs=finished.parent)
     app.number_input(key="batch").set_value(64).run()
     app.number_input(key="epochs").set_value(600).run()
     (seconds,) = [e["seconds"] for e in read_run(finished).events if e["kind"] == "evaluation"]
-    from ui.runs.progress import duration
 
     assert any(c.value == f"Takes about {duration(600 * seconds)} on this machine." for c in app.caption)
 
 
 @pytest.mark.parametrize("state", ["paused", "stopped", "failed", "interrupted"])
 def test_a_run_that_ended_early_says_so_and_can_be_continued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, opened: Open
 ) -> None:
     folder = create_run(RunSpec(plan=_plan()), root=tmp_path)
     # a killed worker leaves «running» behind, and nobody holds the lock
     _status(folder, state="running" if state == "interrupted" else state, message="why", pid=1, host="elsewhere")
-    app = _open(tmp_path, monkeypatch)
+    app = opened("distil", runs=tmp_path)
     assert not app.exception
     assert f"This run is {state}." in app.warning[0].value
     launched = []
@@ -104,67 +88,80 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     assert launched == [folder]
 
 
-def test_a_run_that_was_kept_early_says_after_which_step(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_kept_early_says_after_which_step(finished: Path, tmp_path: Path, opened: Open) -> None:
     shutil.copytree(finished, tmp_path / "kept")
     report = json.loads((finished / "report.json").read_text())
-    assert "as was asked" not in _open(finished.parent, monkeypatch).success[0].value
+    assert "Finished early" not in opened("distil", runs=finished.parent).success[0].value
     report["ended_early"] = {"step": 139, "steps": 1020}
     (tmp_path / "kept" / "report.json").write_text(json.dumps(report))
-    app = _open(tmp_path, monkeypatch)
-    assert app.success[0].value.endswith("It ended after step 139 of 1,020, as was asked.")
+    app = opened("distil", runs=tmp_path)
+    assert app.success[0].value.endswith("Finished early, after step 139 of 1,020.")
 
 
 def test_a_run_copied_from_another_machine_appears_and_says_where_it_was(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, opened: Open
 ) -> None:
     shutil.copytree(finished, tmp_path / "from-the-cluster")
     status = json.loads((finished / "status.json").read_text())
     _status(tmp_path / "from-the-cluster", **{**status, "host": "node17"})
-    app = _open(tmp_path, monkeypatch)
+    app = opened("distil", runs=tmp_path)
     assert not app.exception
     assert any("started on node17" in caption.value for caption in app.caption)
-    assert app.success[0].value.startswith("Done:")
+    assert app.success[0].value.startswith("Done.")
 
 
-def test_the_pace_is_images_over_time_while_a_run_is_under_way(finished: Path) -> None:
-    from dataclasses import replace
-
-    run = replace(read_run(finished), state="running")
-    run.status.update(step=100, steps=300, eta_seconds=10.0, message="waiting")
-    waiting = replace(run, state="queued")
-    assert pace_of(waiting) == ""
-    assert progress_of(waiting) == (100 / 300, "Queued: waiting")
-    assert progress_of(run)[1].startswith("Epoch 0.3 of 1")
-    assert pace_of(run) == f" · {200 * 64 / 10:,.0f} images/s"
-    run.status.update(eta_seconds=None)
-    assert pace_of(run) == ""
-
-
-def test_lecture_mode_shows_fewer_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lecture_mode_shows_fewer_settings(tmp_path: Path, opened: Open) -> None:
     def settings(app: AppTest) -> set[str | None]:
         return {widget.key for widget in [*app.number_input, *app.slider]}
 
-    full, lecture = settings(_open(tmp_path, monkeypatch)), settings(_open(tmp_path, monkeypatch, lecture="1"))
+    full, lecture = settings(opened("distil", runs=tmp_path)), settings(opened("distil", runs=tmp_path, lecture="1"))
     assert {"epochs", "lr", "seed"} <= lecture < full
 
 
-def test_a_baseline_is_started_with_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_is_started_with_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open
+) -> None:
     launched: list[Path] = []
     monkeypatch.setattr("pdc_core.runs.launch", launched.append)
-    app = _open(tmp_path, monkeypatch)
+    app = opened("distil", runs=tmp_path)
     app.selectbox(key="method").set_value("l1").run()
     next(button for button in app.button if button.label == "Start").click().run()
     assert not app.exception
     (folder,) = launched
     assert read_run(folder).spec.method == "l1"
     run_worker(folder)
-    shown = _open(tmp_path, monkeypatch)
+    shown = opened("distil", runs=tmp_path)
     assert not shown.exception
     assert any("smallest L1 norm" in caption.value for caption in shown.caption)
-    app.switch_page(str(ROOT / "pages" / "compare.py")).run()
+    app.switch_page(str(PAGES / "compare.py")).run()
     assert not app.exception
-    assert any("makes its small network" in text.value for text in app.markdown)
+    assert any("removes filters **before** it trains" in text.value for text in app.markdown)
     logits = next(metric for metric in app.metric if metric.label == "Largest logit change")
     assert logits.value == "–"
+
+
+def test_the_newest_run_of_the_open_network_comes_first_and_one_of_another_network_says_so(
+    opened: Open, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / finished.name)
+    other = create_run(RunSpec(model="resnet20", data="digits", weights="random", plan=_plan()), root=tmp_path)
+    _status(other, state="stopped", message="", pid=1, host="elsewhere")
+    assert next(iter(pdc.list_runs(tmp_path))).id == other.name, "the other network's run is the newest"
+    app = opened("distil", runs=tmp_path)
+    assert not app.exception
+    assert app.selectbox(key="run_choice").value == finished.name
+    assert not app.info
+    app.selectbox(key="run_choice").set_value(other.name).run()
+    assert app.info[0].value.startswith("This run is of another network: ResNet-20 on digits, random weights.")
+    app = opened("distil", runs=tmp_path, weights="random")
+    assert app.selectbox(key="run_choice").value == other.name
+    assert not app.info
+
+
+def test_runs_of_the_open_network_come_first_and_among_them_the_one_that_is_training(finished: Path) -> None:
+    network = load_network("resnet20", "digits")
+    done = read_run(finished)
+    training, queued = (replace(done, folder=Path(state), state=state) for state in ("running", "queued"))
+    other = replace(training, folder=Path("other"), spec=done.spec.model_copy(update={"weights": "random"}))
+    newest_first = {run.id: run for run in (other, queued, done, training)}
+    assert list(by_network(newest_first, network)) == ["running", "queued", done.id, "other"]

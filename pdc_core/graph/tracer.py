@@ -1,0 +1,280 @@
+"""Tracing a forward pass with torch.fx: symbolically, and, where that does not do, with the example's real sizes.
+
+torch.fx refuses a forward pass that looks at a tensor's shape in an `if` or hands a size to Python's `math`. For such
+networks every operation is followed on channel ids while it is traced, so that sizes are numbers at once. The size of
+the batch stays open.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pdc_core.errors import PDCError
+from pdc_core.graph.ids import Ids, Weight
+from pdc_core.graph.interpreter import ChannelInterpreter
+
+# While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
+# the other threads of a server, which run networks meanwhile, are handed through to what they asked for.
+TRACING = threading.Lock()
+
+
+class Tracer(fx.Tracer):
+    """Symbolic tracing with torch's own layers as leaves, also where a user subclassed them without changing them.
+
+    Parameters
+    ----------
+    buffers : bool, default True
+        Whether buffers are followed as parameters are; else computations with them alone are done once and for all.
+    """
+
+    def __init__(self, buffers: bool = True) -> None:
+        super().__init__()
+        self.proxy_buffer_attributes = buffers
+        self._thread = threading.get_ident()
+        self._following = False  # while ids are followed, modules act as they always do
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._following or threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        if self._following or threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return calls_torchs_forward(m)
+
+
+def calls_torchs_forward(m: nn.Module) -> bool:
+    """Return whether a module computes exactly what the layer of torch.nn does that it is or derives from."""
+    if isinstance(m, nn.Sequential | nn.ModuleList):
+        return False
+    kinds = [base for base in type(m).__mro__ if base.__module__.startswith("torch.nn")]
+    own = kinds[0] if kinds else nn.Module
+    if hasattr(m, "parametrizations"):  # a class that torch makes on the fly
+        return own is not nn.Module
+    if own is nn.Module or "forward" in m.__dict__:
+        return False
+    methods = ("forward", "_conv_forward")
+    return all(getattr(type(m), name, None) is getattr(own, name, None) for name in methods)
+
+
+class SizedTracer(Tracer):
+    """Traces and follows channel ids at once, so that the forward pass may use sizes as numbers."""
+
+    def __init__(self, walk: ChannelInterpreter, dtype: torch.dtype, device: torch.device, buffers: bool) -> None:
+        super().__init__(buffers)
+        self.walk, self.dtype, self.device = walk, dtype, device
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        self._following = True
+        try:
+            self.walk.run_node(node)
+        finally:
+            self._following = False
+        return node
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return SizedProxy(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        value = self.walk.values[obj.node]
+        if isinstance(value, bool | int) and obj.node not in self.walk.batch_sizes:
+            return bool(value)
+        raise PDCError(self.refusal(obj))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        value = self.walk.values[obj.node]
+        if isinstance(value, tuple | list):
+            return iter([obj[i] for i in range(len(value))])  # type: ignore[index]
+        raise PDCError(self.refusal(obj, "loops over values"))
+
+    def refusal(self, obj: fx.Proxy, what: str = "branches on values") -> str:
+        """Return a sentence on what cannot be followed, with the line of the user's code."""
+        if obj.node in self.walk.batch_sizes:
+            what = "depends on the size of the batch"
+        return f"its forward pass {what}{user_line()}"
+
+
+class SizedProxy(fx.Proxy):
+    """A stand-in for a tensor that knows its sizes; that of the batch stays open."""
+
+    tracer: SizedTracer
+
+    def _ids(self) -> Ids | Weight | None:
+        value = self.tracer.walk.values.get(self.node)
+        return value if isinstance(value, Ids | Weight) else None
+
+    def __getattr__(self, name: str) -> Any:
+        ids = self._ids()
+        if ids is not None:
+            if name == "shape":
+                return self.size()
+            if name == "ndim":
+                return len(ids.shape)
+            if name == "dtype":
+                return ids.dtype or self.tracer.dtype
+            if name == "device":
+                return self.tracer.device
+            if name in ("is_cuda", "is_sparse", "is_nested", "requires_grad", "is_mkldnn", "is_quantized"):
+                return name == "is_cuda" and self.tracer.device.type == "cuda"
+        return super().__getattr__(name)
+
+    def size(self, dim: int | None = None) -> Any:
+        ids = self._ids()
+        if ids is None:
+            args = () if dim is None else (dim,)
+            return self.tracer.create_proxy("call_method", "size", (self, *args), {})
+        if dim is None:
+            return _Size(self.size(d) for d in range(len(ids.shape)))
+        at = dim % len(ids.shape)
+        if at > 0 or isinstance(ids, Weight) or ids.of_weight:
+            return ids.shape[at]
+        proxy = self.tracer.create_proxy("call_method", "size", (self, 0), {})
+        self.tracer.walk.batch_sizes.add(proxy.node)
+        return proxy
+
+    def dim(self) -> Any:
+        ids = self._ids()
+        return len(ids.shape) if ids else self.tracer.create_proxy("call_method", "dim", (self,), {})
+
+    ndimension = dim
+
+    def is_floating_point(self) -> bool:
+        ids = self._ids()
+        return ids is None or ids.dtype is None or ids.dtype.is_floating_point
+
+    def __index__(self) -> int:
+        raise PDCError(self.tracer.refusal(self, "uses a value as a number"))
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        raise PDCError(self.tracer.refusal(self, "uses a value as a number"))
+
+    def item(self) -> Any:
+        raise PDCError(self.tracer.refusal(self, "uses a value as a number"))
+
+
+class _Size(tuple[Any, ...]):
+    """A tensor's shape: numbers, with the batch open."""
+
+    def numel(self) -> Any:
+        result: Any = 1
+        for size in self:
+            result = size * result
+        return result
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _Size(found) if isinstance(index, slice) else found
+
+
+def user_line() -> str:
+    """Return «, in file.py, line 12: `code`» for the innermost line of code that is neither torch's nor PDC's."""
+    frame = sys._getframe(1)
+    own = (torch.__path__[0], __file__.rpartition("graph")[0])
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(own) and not name.startswith("<"):
+            code = linecache.getline(name, frame.f_lineno).strip()
+            return f", in {name.rpartition('/')[2]}, line {frame.f_lineno}: {code}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def trace_program(
+    model: nn.Module, start: Callable[[], ChannelInterpreter], example: Tensor
+) -> tuple[fx.Graph, ChannelInterpreter, bool]:
+    """Return the program of a network, followed on channel ids, and whether its sizes are those of the example.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    start : function
+        Makes a fresh interpreter.
+    example : Tensor
+        One example; only its shape and type are used.
+
+    Raises
+    ------
+    PDCError
+        The forward pass depends on values, or refuses the example.
+    """
+    for buffers in (True, False):
+        tracer = Tracer(buffers)
+        try:
+            with TRACING, _leaves_alone(model) as made:
+                program = tracer.trace(model)
+        except Exception:  # a user's own forward may raise anything at all
+            continue
+        walk = start()
+        walk.constants = made
+        _run(walk, model, program, example)
+        return program, walk, False
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
+    device = next((p.device for p in model.parameters()), example.device)
+    first: Exception | None = None
+    for buffers in (True, False):
+        walk = start()
+        try:
+            with TRACING, _leaves_alone(model) as made:
+                walk.constants = made
+                program = SizedTracer(walk, dtype, device, buffers).trace(model)
+            return program, walk, True
+        except Exception as error:
+            first = first or error
+    assert first is not None
+    if isinstance(first, PDCError):
+        why = str(first)
+    else:
+        hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
+        why = f"{hint} ({type(first).__name__}: {first_line(first)})"
+    raise PDCError(f"{type(model).__name__} cannot be traced: {why}.") from first
+
+
+def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example: Tensor) -> None:
+    """Let ids flow through a program."""
+    for node in program.nodes:
+        try:
+            walk.run_node(node)
+        except PDCError:
+            raise
+        except Exception as error:
+            given = f"an example of shape {tuple(example.shape)}"
+            raise PDCError(
+                f"{type(model).__name__} does not accept {given}: {node.name} says «{first_line(error)}»."
+            ) from error
+
+
+class _leaves_alone:  # noqa: N801
+    """Takes away from the network what torch.fx stores on it while it traces: tensors made from nothing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.before, self.made = model, set(model.__dict__), dict[str, Tensor]()
+
+    def __enter__(self) -> dict[str, Tensor]:
+        return self.made
+
+    def __exit__(self, *_: object) -> None:
+        for name in set(self.model.__dict__) - self.before:
+            if isinstance(self.model.__dict__[name], Tensor):
+                self.made[name] = self.model.__dict__.pop(name)

@@ -1,0 +1,58 @@
+"""The plan of a session and its address: links restore it, and broken ones are refused in a sentence."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+Open = Callable[..., AppTest]
+
+
+def test_a_link_restores_its_plan_and_a_broken_one_is_refused_in_a_sentence(
+    opened: Open,
+) -> None:
+    app = opened("plan", plan="1-2-3-4-5-6-7-8-9")
+    assert list(app.session_state["plan"].counts.values()) == list(range(1, 10))
+    for broken in (
+        "1-2",
+        "0-4-4-8-8-8-16-16-16",
+        "99-4-4-8-8-8-16-16-16",
+        "a",
+        "-1",
+        "1;2",
+        "²-4-4-8-8-8-16-16-16",
+    ):
+        app = opened("plan", plan=broken)
+        assert not app.exception
+        assert app.error[0].value.startswith("The plan in this link was not used.")
+        assert app.session_state["plan"].counts["layer1.0.conv1"] == 4
+
+
+def _packed(text: str) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(text.encode())).decode()
+
+
+@pytest.mark.parametrize(
+    "edits", ["x", "eJw", "!!!!", "A" * 9000, _packed('{"counts": {}}'), _packed("[1]"), _packed("{")]
+)
+def test_edits_of_a_broken_link_are_refused_in_a_sentence(opened: Open, edits: str) -> None:
+    app = opened("plan", plan="4-4-4-8-8-8-16-16-16", edits=edits)
+    assert not app.exception
+    assert app.error[0].value.startswith("The plan in this link was not used.")
+
+
+def test_a_refusal_outlives_an_interrupted_run_and_ends_with_time_or_another_plan(
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened("plan", plan="1-2-3")
+    assert len(app.run().error) == 1, "a run that another interrupts has shown nothing yet"
+    app.slider(key="plan_share").set_value(50).run()
+    assert not app.error
+    monkeypatch.setattr("ui.current_plan.REFUSAL_SECONDS", -1.0)
+    app = opened("plan", plan="1-2-3")
+    assert not app.run().error
