@@ -35,7 +35,7 @@ class PDCCallback(Callback):
         Name of the network inside the LightningModule, such as "model"; "" is the module itself.
     steps : int, optional
         Steps of the optimiser; by default what the trainer estimates.
-    **settings
+    settings : any
         What else `Pruner` takes, such as `images`, `schedule` and `outputs`.
 
     Attributes
@@ -67,7 +67,15 @@ class PDCCallback(Callback):
         self._state: dict[str, Any] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the pruner, once model and optimisers are on their device; a checkpoint's weights are loaded by then."""
+        """Make the pruner, once model and optimisers are on their device; a checkpoint's weights are loaded by then.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            The trainer.
+        pl_module : LightningModule
+            The module that it trains.
+        """
         steps = self.steps or trainer.estimated_stepping_batches
         if not math.isfinite(steps):
             raise PDCError("The trainer does not know how many steps it makes; give PDCCallback(..., steps=...).")
@@ -79,7 +87,15 @@ class PDCCallback(Callback):
         self.pruner.attach(*trainer.optimizers)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fold, where all filters are tied; otherwise `pruner.finish()` does."""
+        """Fold, where all filters are tied; otherwise `pruner.finish()` does.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            The trainer.
+        pl_module : LightningModule
+            The module that it trains.
+        """
         if self.pruner is not None:
             if self.pruner.summary().tied:
                 self.folded = self.pruner.fold()
@@ -90,5 +106,11 @@ class PDCCallback(Callback):
         return {} if self.pruner is None else self.pruner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a checkpoint's state for when `fit` starts."""
+        """Keep a checkpoint's state for when `fit` starts.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
         self._state = state_dict or None

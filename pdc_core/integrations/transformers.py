@@ -40,7 +40,7 @@ class PDCCallback(TrainerCallback):
         One input; only its shape is used.
     network : str, default ""
         Name of the network inside the Trainer's model, such as "resnet"; "" is the model itself.
-    **settings
+    settings : any
         What else `Pruner` takes, such as `images`, `schedule` and `outputs`.
 
     Attributes
@@ -61,6 +61,17 @@ class PDCCallback(TrainerCallback):
     ) -> None:
         """Make the pruner, or go on with the one of the checkpoint that the Trainer resumes from.
 
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            `model` and `optimizer` are used.
+
         Raises
         ------
         PDCError
@@ -76,14 +87,38 @@ class PDCCallback(TrainerCallback):
         self.pruner.attach(kwargs["optimizer"])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the pruner's state into the checkpoint's folder."""
+        """Write the pruner's state into the checkpoint's folder.
+
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            Not used.
+        """
         if self.pruner is not None and state.is_world_process_zero:
             torch.save(self.pruner.state_dict(), _folder(args, state) / STATE)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Fold, where all filters are tied; otherwise `pruner.finish()` does."""
+        """Fold, where all filters are tied; otherwise `pruner.finish()` does.
+
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            Not used.
+        """
         if self.pruner is not None:
             if self.pruner.summary().tied:
                 self.folded = self.pruner.fold()

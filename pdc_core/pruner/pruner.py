@@ -71,7 +71,7 @@ class Pruner:
         Seed of the clustering.
     recluster_every : float, default 0.1
         Share of the run after which schedule "recluster" makes new clusters.
-    **settings
+    settings : any
         Those of `Training` that concern tying (schedule, tied_after, recluster_until, merges, merge_decay,
         tied_gradients, centroid) and guidance (alpha, temperature, matching, attention, feature_decay,
         teacher_precision), with the same defaults.

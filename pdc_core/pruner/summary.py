@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GroupState:
-    """One group: `size` filters n, `now` different ones at this step, `end` clusters k of the plan."""
+    """One group of filters.
+
+    Attributes
+    ----------
+    name : str
+        The group's.
+    size : int
+        Its filters, n.
+    now : int
+        How many of them are different at this step.
+    end : int
+        Clusters of the plan, k.
+    """
 
     name: str
     size: int

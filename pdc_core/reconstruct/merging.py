@@ -35,9 +35,14 @@ class StepwiseTying(Tying):
 
     Parameters
     ----------
-    model, graph, labels, settings
-        As for `Tying`; `merges`, `tied_after` and `merge_decay` say how often, until when, and whether more of it early
-        or late.
+    model : Module
+        The network that is trained. It is changed in place.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end, by the name of their group.
+    settings : TyingSettings
+        `merges`, `tied_after` and `merge_decay` say how often filters merge, until when, and whether more merge early.
     images : Tensor, shape (b, c, h, w)
         Prepared images on which the channels are measured at every merge.
 
@@ -72,6 +77,13 @@ class StepwiseTying(Tying):
         self._merge_until(0.0)
 
     def after_step(self, progress: float) -> None:
+        """Do the merge that is due, and tie what is merged. In place.
+
+        Parameters
+        ----------
+        progress : float, above 0 to 1
+            How far the run is after this step.
+        """
         self.progress = progress
         self._merge_until(progress)
         self._tie_(1.0)
@@ -90,6 +102,13 @@ class StepwiseTying(Tying):
         return {**super().state_dict(), "now": labels_as_tensors(self.now), "merged": self.merged}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; `begin` binds the network to it.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+        """
         super().load_state_dict(state)
         self.now = labels_as_arrays(state["now"])
         self.merged = int(state["merged"])

@@ -19,8 +19,14 @@ class ReclusteredTying(Tying):
 
     Parameters
     ----------
-    model, graph, labels, settings
-        As for `Tying`.
+    model : Module
+        The network that is trained. It is changed in place.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the start, by the name of their group.
+    settings : TyingSettings
+        How filters become identical, and when.
     cluster : callable
         Makes labels from a network in eval mode.
 

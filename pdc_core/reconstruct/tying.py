@@ -245,6 +245,13 @@ class TiedTying(Tying):
     """Tie the filters from the first step on; parameters are those of `Tying`."""
 
     def strength_at(self, progress: float) -> float:
+        """Return the strength, which is 1.
+
+        Parameters
+        ----------
+        progress : float, 0 to 1
+            How far the run is.
+        """
         return tied(progress, self.settings.tied_after)
 
 
@@ -304,12 +311,24 @@ def share_(model: nn.Module | None, labels: Labels) -> Labels:
 
 
 def labels_as_tensors(labels: Mapping[str, IntArray]) -> dict[str, Tensor]:
-    """Return labels as int64 tensors (n,), for a checkpoint."""
+    """Return labels as tensors, for a checkpoint.
+
+    Parameters
+    ----------
+    labels : dict of str to int array (n,)
+        The clusters, by the name of their group.
+    """
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in labels.items()}
 
 
 def labels_as_arrays(labels: Mapping[str, Tensor]) -> Labels:
-    """Return labels from a checkpoint as int64 arrays (n,)."""
+    """Return labels from a checkpoint.
+
+    Parameters
+    ----------
+    labels : dict of str to int64 tensor (n,)
+        The clusters, by the name of their group.
+    """
     return {name: a.cpu().numpy() for name, a in labels.items()}
 
 
