@@ -41,8 +41,8 @@ class PDCCallback(Callback):
     Attributes
     ----------
     pruner : Pruner or None
-        From the start of `fit` on; the LightningModule has it as `self.pdc` too, so that its training step may add
-        `self.pdc.guidance(x, out)` to the loss.
+        From the start of `fit` on; the LightningModule has it as `self.pruner` too, so that its training step may add
+        `self.pruner.guidance(x, out)` to the loss.
     folded : Module or None
         The small network, once `fit` has ended with all filters tied.
 
@@ -83,7 +83,7 @@ class PDCCallback(Callback):
         self.pruner = Pruner(model, self.plan, self.example, steps=int(steps), **self.settings)
         if self._state is not None:
             self.pruner.load_state_dict(self._state)
-        pl_module.pdc = self.pruner  # type: ignore[assignment]
+        pl_module.pruner = self.pruner  # type: ignore[assignment]
         self.pruner.attach(*trainer.optimizers)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -30,7 +30,7 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         out = self.model(batch[0])
-        loss = F.cross_entropy(out, batch[1]) + self.pdc.guidance(batch[0], out)
+        loss = F.cross_entropy(out, batch[1]) + self.pruner.guidance(batch[0], out)
         self.losses.append(float(loss.detach()))
         return loss
 
