@@ -59,8 +59,11 @@ class Pruner:
         `finish` refits with them the layers that read merged filters.
     teacher : Module or False, optional
         The network that guides; by default a copy of `model` as it is now. False: none, and `guidance` cannot be used.
+    inside : str, default ""
+        Dotted name of the part whose filters are clustered, such as "backbone", where the whole cannot be traced; the
+        example's values then count.
     graph : ChannelGraph, optional
-        A trace of `model`, if you made one; by default `trace(model, example, residual=plan.residual)`.
+        A trace of `model`, if you made one; by default it is made with the plan's residual treatment.
     labels : dict of str to int array (n,), optional
         Clusters of your own; by default `assign(model, graph, plan, seed, images=images)`.
     outputs : str, callable or dict, default "softmax"
@@ -111,6 +114,7 @@ class Pruner:
         steps: int | None = None,
         images: Tensor | None = None,
         teacher: nn.Module | bool | None = None,
+        inside: str = "",
         graph: ChannelGraph | None = None,
         labels: Labels | None = None,
         outputs: Outputs = "softmax",
@@ -127,7 +131,7 @@ class Pruner:
         weights = next(self.model.parameters())
         self.images = None if images is None else images.to(weights.dtype)
         with evaluating(self.model):
-            self.graph = graph or trace(self.model, example, residual=plan.residual)
+            self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside)
             plan.check(self.graph)
             if teacher is None:
                 teacher = copy.deepcopy(self.model)

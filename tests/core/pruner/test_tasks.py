@@ -110,3 +110,82 @@ def test_labels_side_by_side_are_learned_with_bce_and_guided_by_sigmoids() -> No
     assert right(small) == right(model)
     assert right(small) > before - 0.03
     assert pdc.check_equal(model, small.eval(), test).equal
+
+
+class Detector(nn.Module):
+    """A backbone, and heads for the class and the box of one shape per image; its forward pass branches on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            block(1, 16), nn.MaxPool2d(2), block(16, 32), nn.MaxPool2d(2), block(32, 32), nn.Conv2d(32, 16, 1)
+        )
+        self.classes, self.boxes = nn.Linear(256, 2), nn.Linear(256, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if float(x.abs().max()) > 100:
+            raise ValueError("images from 0 to 1 are expected")
+        features = self.backbone(x).flatten(1)
+        return {"logits": self.classes(features), "boxes": self.boxes(features)}
+
+
+def shapes(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One bright rectangle per image, (count, 1, 16, 16): whether it is wide, and its corners from 0 to 1."""
+    draw = torch.Generator().manual_seed(seed)
+    size = torch.randint(3, 10, (count, 2), generator=draw)
+    size[:, 1] += size[:, 0] == size[:, 1]
+    corner = (torch.rand(count, 2, generator=draw) * (16 - size)).long()
+    images = 0.1 * torch.rand(count, 1, 16, 16, generator=draw)
+    for image, (h, w), (top, left) in zip(images, size.tolist(), corner.tolist(), strict=True):
+        image[0, top : top + h, left : left + w] += 0.8
+    boxes = torch.cat([corner, corner + size], dim=1) / 16  # top, left, bottom, right
+    return images, (size[:, 1] > size[:, 0]).long(), boxes
+
+
+def overlap(found: Tensor, true: Tensor) -> float:
+    """Mean intersection over union of boxes (n, 4)."""
+    inner = (torch.minimum(found[:, 2:], true[:, 2:]) - torch.maximum(found[:, :2], true[:, :2])).clamp(min=0).prod(1)
+    areas = [(box[:, 2:] - box[:, :2]).clamp(min=0).prod(1) for box in (found, true)]
+    return float((inner / (areas[0] + areas[1] - inner)).mean())
+
+
+def test_the_backbone_of_a_detector_is_pruned_and_its_boxes_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, (x, wide, boxes), (other, _, true) = Detector(), shapes(512, 0), shapes(200, 1)
+
+    def rounds(steps: int, rate: float, pruner: pdc.Pruner | None = None) -> list[float]:
+        optimizer, losses = torch.optim.Adam(model.train().parameters(), lr=rate), []
+        if pruner is not None:
+            pruner.attach(optimizer)
+        for step in range(steps):
+            part = torch.arange(64 * step, 64 * step + 64) % len(x)
+            out = model(x[part])
+            loss = F.cross_entropy(out["logits"], wide[part]) + 10 * F.smooth_l1_loss(out["boxes"], boxes[part])
+            losses.append(float(loss.detach()))
+            if pruner is not None:
+                loss = loss + pruner.guidance(x[part], out)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return losses
+
+    losses = rounds(100, 3e-3)
+    with torch.no_grad():
+        before = overlap(model.eval()(other)["boxes"], true)
+    graph = pdc.trace(model, x[:1], inside="backbone")
+    pruner = pdc.Pruner(
+        model, pdc.Plan.uniform(graph, 0.5), x[:1], steps=100, images=x[:256], inside="backbone",
+        outputs={"logits": "softmax", "boxes": "matching"},
+    )  # fmt: skip
+    again = rounds(100, 2e-3, pruner)
+    assert again[-1] < losses[0] / 4
+    small = pruner.fold().eval()
+    with torch.no_grad():
+        after = overlap(small(other)["boxes"], true)
+        assert overlap(model.eval()(other)["boxes"], true) == after
+    assert before > 0.6
+    assert after > before - 0.1
+    assert small.backbone[0][0].out_channels == 8
+    pdc.save(small, tmp_path / "detector.safetensors")
+    loaded = pdc.load(tmp_path / "detector.safetensors", build=Detector)
+    assert pdc.check_equal(small, loaded, other).max_abs_diff == 0
