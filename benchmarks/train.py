@@ -83,10 +83,14 @@ def taught(data: Data) -> Iterator[float]:
     return Loop(data, settings, 0, Recorder()).trial(SupervisedTask(network(), settings), 10**9)
 
 
-def bare(data: Data) -> Iterator[float]:
-    """Yield the seconds of each step of the shortest loop that teaches a network."""
+def bare(data: Data, pruned: bool = False) -> Iterator[float]:
+    """Yield the seconds of each step of the shortest loop that teaches a network, with a pruner attached or without."""
     model = network().train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    if pruned:  # tied from the first step, since pulling and summing gradients then cost the most
+        plan = pdc.Plan.uniform(pdc.trace(network(), torch.zeros(1, 3, 32, 32)), KEEP)
+        pruner = pdc.Pruner(model, plan, torch.zeros(1, 3, 32, 32), steps=10**6, schedule="tied", teacher=False)
+        pruner.attach(optimizer)
     for first in range(0, len(data.train), BATCH):
         began = time.perf_counter()
         x, y = data.prepare(data.train.images[first : first + BATCH]), data.train.labels[first : first + BATCH]
@@ -161,6 +165,11 @@ def main() -> None:
 
     row("a PDC step against a plain teacher-student step", *best_of_turns(clustered(data), guided(data)), 1.05)
     row("the loop against a bare loop of ten lines (`teach`)", *best_of_turns(taught(data), bare(data)), 1.05)
+    row(
+        "that loop with a `Pruner` attached against it without",
+        *best_of_turns(bare(data, pruned=True), bare(data)),
+        1.05,
+    )
     for ramp, limit in ((0.5, 0.88), (0.3, 0.8)):
         pair = in_turn(clustered(data, tied_after=ramp, fold_when_tied=True), clustered(data, tied_after=ramp), skip=0)
         row(f"a whole run with `fold_when_tied` against one without, tied after {ramp} of it", *pair, limit)

@@ -35,6 +35,7 @@ from pdc_core.folding import Check, check_equal, fold
 from pdc_core.graph import ChannelGraph, ChannelGroup, Layer, Slice, trace
 from pdc_core.models import MODELS, ModelInfo, build_model, load_model, model_info, read_checkpoint, register_custom
 from pdc_core.plan import History, Plan, difference
+from pdc_core.pruner import Pruner
 from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import (
     Run,
@@ -76,6 +77,7 @@ __all__ = [
     "PDCError",
     "Plan",
     "Preview",
+    "Pruner",
     "Recorder",
     "Result",
     "Run",

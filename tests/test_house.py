@@ -20,13 +20,13 @@ ONLY_INSIDE_FUNCTIONS = {"umap", "onnx", "onnxruntime", "plotly", "torchvision"}
 # Modules and packages of pdc_core, from the ground up: each imports only from those before it.
 LAYERS = (
     "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "graph", "data", "plan", "models",
-    "costs", "norms", "clustering", "reconstruct", "folding", "losses", "export", "train", "baselines", "estimates",
-    "analysis", "runs", "charts", "report", "lesson", "cli",
+    "costs", "norms", "clustering", "reconstruct", "folding", "losses", "export", "train", "pruner", "integrations",
+    "baselines", "estimates", "analysis", "runs", "charts", "report", "lesson", "cli",
 )  # fmt: skip
 # Parts of pdc_core whose public parameters are all documented as «name : type».
 NUMPYDOC_DONE = (
     "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "data", "plan", "models", "norms",
-    "clustering", "reconstruct", "losses", "export", "analysis", "charts", "lesson",
+    "clustering", "reconstruct", "losses", "export", "pruner", "integrations", "analysis", "charts", "lesson",
 )  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from pdc_core.errors import PDCError
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -43,7 +46,8 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
     Parameters
     ----------
     a, b : nn.Module
-        The networks. Where they return a dict, list or tuple of tensors, these are compared one by one.
+        The networks. Where they return a dict, list or tuple of tensors, these are compared one by one, each relative
+        to its own largest number.
     x : Tensor, shape (b, c, h, w)
         Inputs.
     batch_size : int, default 512
@@ -60,16 +64,57 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
     >>> check_equal(net, net, torch.ones(2, 4)).equal
     True
     """
-    difference, scale, same, dtype = 0.0, 0.0, True, x.dtype
+    differences: dict[str, list[Tensor]] = {}
+    scales: dict[str, list[Tensor]] = {}
+    same, dtype = True, torch.float32
     for part in x.split(batch_size):
-        pairs = list(zip(pytree.tree_leaves(a(part)), pytree.tree_leaves(b(part)), strict=True))
-        for one, other in pairs:
-            if not isinstance(one, Tensor) or not one.numel():
-                continue
-            dtype = one.dtype
-            difference = max(difference, float((one - other).abs().max()))
-            scale = max(scale, float(one.abs().max()))
-            if one.dim() > 1:
+        outputs_a, outputs_b = tensors_in(a(part)), tensors_in(b(part))
+        shapes = [{name: tuple(t.shape) for name, t in outputs.items()} for outputs in (outputs_a, outputs_b)]
+        if shapes[0] != shapes[1]:
+            raise PDCError(f"The networks return tensors of other shapes: one {shapes[0]}, the other {shapes[1]}.")
+        for name, one in outputs_a.items():
+            other, dtype = outputs_b[name], one.dtype
+            if one.numel():
+                differences.setdefault(name, []).append((one - other).abs().max())
+                scales.setdefault(name, []).append(one.abs().max())
+            if one.dim() > 1 and one.shape[1]:
                 same = same and bool((one.argmax(dim=1) == other.argmax(dim=1)).all())
-    relative = difference / scale if scale > 0 else difference
-    return Check(difference, relative, same, len(x), TOLERANCE.get(dtype, 1e-4))
+    away = {name: float(torch.stack(each).max()) for name, each in differences.items()}  # not a number stays so
+    largest = {name: float(torch.stack(each).max()) for name, each in scales.items()}
+    relative = [each / largest[name] if largest[name] > 0 else each for name, each in away.items()]
+    return Check(_largest(list(away.values())), _largest(relative), same, len(x), TOLERANCE.get(dtype, 1e-4))
+
+
+def _largest(numbers: list[float]) -> float:
+    return float(torch.tensor(numbers, dtype=torch.float64).max()) if numbers else 0.0
+
+
+def tensors_in(outputs: Any, name: str = "") -> dict[str, Tensor]:
+    """Return the floating-point tensors of what a network returned, by where they stand in it.
+
+    Parameters
+    ----------
+    outputs : Tensor, or tensors in tuples, lists and dicts
+        Anything else in it is left out.
+    name : str, default ""
+        Put in front of every place.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Places joined by dots, such as "boxes" or "0.logits"; "" for a single tensor.
+
+    Examples
+    --------
+    >>> list(tensors_in({"logits": torch.ones(2), "aux": [torch.ones(1), None]}))
+    ['logits', 'aux.0']
+    """
+    if isinstance(outputs, Tensor):
+        return {name: outputs} if outputs.is_floating_point() else {}
+    if isinstance(outputs, Mapping):
+        parts = list(outputs.items())
+    elif isinstance(outputs, list | tuple):
+        parts = list(enumerate(outputs))
+    else:
+        return {}
+    return {k: t for key, part in parts for k, t in tensors_in(part, f"{name}.{key}" if name else str(key)).items()}

@@ -76,6 +76,11 @@ class Recording:
     def _take(self, name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         self._outputs[name] = output
 
+    @property
+    def complete(self) -> bool:
+        """Whether every module has put out something since `outputs` was last called."""
+        return all(name in self._outputs for name in self.modules)
+
     def outputs(self) -> list[Tensor]:
         """Return the outputs in the order of the modules, and forget them.
 

@@ -6,7 +6,7 @@ The folded reader V' = V M is the sum of m columns that all receive the same gra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -53,21 +53,23 @@ class SummedGradients:
         self.k = cluster_count(labels)
 
     @torch.no_grad()
-    def apply_(self, strength: float) -> None:
+    def apply_(self, strength: float, of: Collection[Tensor] | None = None) -> None:
         """Change the gradients that the backward pass left, in place.
 
         Parameters
         ----------
         strength : float
             s, 0 to 1.
+        of : set of Parameter, optional
+            Only the gradients of these; by default all.
         """
         for t, axis, channels in self.writers:
-            if t.grad is not None:
+            if t.grad is not None and (of is None or t in of):
                 g = t.grad.index_select(axis, channels)
                 sums = g.new_zeros(*g.shape[:axis], self.k, *g.shape[axis + 1 :]).index_add_(axis, self.a, g)
                 t.grad.index_copy_(axis, channels, torch.lerp(g, sums.index_select(axis, self.a), strength))
         for weight, scale in self.readers:
-            if weight.grad is not None:
+            if weight.grad is not None and (of is None or weight in of):
                 weight.grad.mul_(1 + strength * (scale - 1))
 
 

@@ -17,6 +17,7 @@ from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors
 
 Weights = Literal["norm", "uniform", "medoid"]
+HALF = (torch.float16, torch.bfloat16)
 
 
 def medoids(t: Tensor, a: Tensor, k: int, d: Tensor) -> Tensor:
@@ -104,12 +105,13 @@ class GroupProjection:
         self.index += [_index(t) for t in optimizer_slots]
 
     def pack(self) -> Tensor:
-        """Return the group's tensors as one matrix (n, m)."""
+        """Return the group's tensors as one matrix (n, m), in single precision at least: means of halves drift."""
         rows = []
         for t, index in zip(self.tensors, self.index, strict=True):
             own = t.tensor if index is None else t.tensor.index_select(t.axis, index)
             rows.append(own.movedim(t.axis, 0).reshape(self.group.size, -1))
-        return torch.cat(rows, dim=1)
+        matrix = torch.cat(rows, dim=1)
+        return matrix.float() if matrix.dtype in HALF else matrix
 
     def unpack_(self, matrix: Tensor) -> None:
         """Write a matrix back into the tensors.
@@ -127,7 +129,7 @@ class GroupProjection:
             if index is None:
                 view.copy_(rows)
             else:
-                view.index_copy_(0, index, rows)
+                view.index_copy_(0, index, rows.to(view.dtype))
 
     def d(self, matrix: Tensor) -> Tensor:
         """Return the diagonal of D: squared norms of the filters summed over producers, ones, or the medoids.

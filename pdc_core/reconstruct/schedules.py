@@ -5,6 +5,14 @@ The abstracts that we know give no schedule; all of these are our choice.
 
 from __future__ import annotations
 
+from typing import Any
+
+from pdc_core.registry import Variant
+
+# By which rule filters become identical during a run. The file that holds a `Tying` enters it here, under each name
+# that settings may give, so that a new schedule is one file; called with a `TyingInput`.
+SCHEDULES: dict[str, Variant[..., Any]] = {}
+
 
 def progressive(progress: float, tied_after: float) -> float:
     """s = min(1, progress/tied_after)^3: gently at first, tied after `tied_after` of the run.

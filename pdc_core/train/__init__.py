@@ -1,10 +1,11 @@
 """Training: one loop for `teach`, `distil` and every other method, on Lightning Fabric.
 
 `settings` says how, a `TrainingTask` what is trained and by which rule, `loop` does it, a `Recorder` is told and asked,
-`evaluation` measures, and `run` puts it together. The schedules that settings can name stand in `tasks.registry`.
+`evaluation` measures, and `run` puts it together. The schedules that settings can name stand in `reconstruct`.
 """
 
 from pdc_core.norms import recalibrate_
+from pdc_core.reconstruct import SCHEDULES
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.loss import DistillationLoss
@@ -12,14 +13,9 @@ from pdc_core.train.recorder import Recorder, Stopped
 from pdc_core.train.run import Result, distil, run_task, teach
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
-from pdc_core.train.tasks.merging import StepwiseMerge
-from pdc_core.train.tasks.pdc import PDCInput, PDCTask
-from pdc_core.train.tasks.reclustering import Recluster
-from pdc_core.train.tasks.registry import SCHEDULES, import_tasks
+from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
 from pdc_core.train.timing import Forecast, forecast
-
-import_tasks()
 
 __all__ = [
     "SCHEDULES",
@@ -27,12 +23,9 @@ __all__ = [
     "Evaluation",
     "Forecast",
     "Loop",
-    "PDCInput",
     "PDCTask",
-    "Recluster",
     "Recorder",
     "Result",
-    "StepwiseMerge",
     "Stopped",
     "SupervisedTask",
     "Training",

@@ -21,8 +21,7 @@ from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
-from pdc_core.train.tasks.pdc import PDCInput
-from pdc_core.train.tasks.registry import SCHEDULES
+from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
 
 RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
@@ -109,7 +108,7 @@ def distil(
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
-    task = SCHEDULES[settings.schedule](PDCInput(teacher, graph, settings, images, cluster))
+    task = PDCTask(teacher, graph, cluster, settings, images)
     return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
 
 

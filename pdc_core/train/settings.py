@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from pdc_core.losses import DEFAULT_WEIGHTS, FEATURES, LOGITS
+from pdc_core.reconstruct import SCHEDULES
 from pdc_core.registry import name_in
-from pdc_core.train.tasks.registry import SCHEDULES
 
 # Settings and schedules that had other names in run.yaml format 1 and before PDC 0.2; both are read.
 EARLIER_NAMES = {

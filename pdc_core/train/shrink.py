@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +20,8 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, check_labels
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
-from pdc_core.graph.tensors import ChannelTensor, input_axis, layer_of, output_axes, paths_of
-from pdc_core.reconstruct import GroupProjection, tie
-
-SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")  # what SGD and AdamW keep with the shape of a weight
+from pdc_core.graph.tensors import input_axis, layer_of, output_axes, paths_of
+from pdc_core.reconstruct import tie
 
 
 @torch.no_grad()
@@ -135,31 +132,6 @@ def _spread_columns(v: Tensor, target: IntArray, axis: int, groups: int) -> Tens
     return v.index_select(axis, index) * share.reshape(shape)
 
 
-def optimizer_slots(model: nn.Module, tie: GroupProjection, optimizer: torch.optim.Optimizer) -> list[ChannelTensor]:
-    """Return the optimiser's tensors of a group (momentum and the like), laid out as its weights; none before a step.
-
-    Parameters
-    ----------
-    model : Module
-        The network.
-    tie : GroupProjection
-        The group.
-    optimizer : Optimizer
-        SGD or AdamW over the network's parameters.
-    """
-    found = []
-    for part in (*tie.group.producers, *tie.group.norms):
-        module = layer_of(model, part)
-        for name, axis in output_axes(module).items():
-            kept: dict[str, Any] = optimizer.state.get(getattr(module, name), {})
-            found += [
-                ChannelTensor(kept[key], axis, part.channels, is_filter=False)
-                for key in SLOTS
-                if isinstance(kept.get(key), Tensor)
-            ]
-    return found
-
-
 def folded_momentum(
     model: nn.Module,
     graph: ChannelGraph,
@@ -172,24 +144,50 @@ def folded_momentum(
     Parameters
     ----------
     model : Module
-        The network at full width; not changed.
+        The network at full width, tied; not changed.
     graph : ChannelGraph
         Its trace.
     labels : mapping of str to int array, shape (n,)
         Its clusters.
     optimizer : Optimizer
-        SGD over its parameters.
+        Trains `model`.
     small : Module
         The folded network.
+    """
+    folded = folded_slot(optimizer, "momentum_buffer", model, graph, labels)
+    return {p: folded[name] for name, p in small.named_parameters()}
 
-    Returns
-    -------
-    dict of Parameter to Tensor
-        By the parameters of `small`, in their shapes.
+
+@torch.no_grad()
+def folded_slot(
+    optimizer: torch.optim.Optimizer,
+    slot: str,
+    model: nn.Module,
+    graph: ChannelGraph,
+    labels: Mapping[str, IntArray],
+    squares: bool = False,
+) -> dict[str, Tensor]:
+    """Return what an optimiser keeps per weight under one key, folded as weights are, by the parameter's name.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Trains `model`; parameters of which it keeps nothing count as 0.
+    slot : str
+        The key, such as "exp_avg".
+    model : Module
+        The network at full width, tied; not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : mapping of str to int array, shape (n,)
+        Its clusters.
+    squares : bool, default False
+        Whether these are averages of squares, which are folded between a square root and a square.
     """
     shadow = copy.deepcopy(model)
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
-        kept = optimizer.state.get(p, {}).get("momentum_buffer")
-        q.data = torch.zeros_like(p) if kept is None else kept.clone()
-    folded = dict(fold_unchecked_(shadow, graph, check_labels(graph, labels)).named_parameters())
-    return {p: folded[name].detach() for name, p in small.named_parameters()}
+        own = optimizer.state.get(p, {}).get(slot)
+        kept = torch.zeros_like(p) if own is None else own.detach().clone()
+        q.data = kept.sqrt_() if squares else kept
+    folded = fold_unchecked_(shadow, graph, check_labels(graph, labels)).named_parameters()
+    return {name: t.detach().square() if squares else t.detach() for name, t in folded}

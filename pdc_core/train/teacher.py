@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._pytree import tree_map_only
 
 from pdc_core.folding import check_equal
 
@@ -88,12 +89,25 @@ class Teacher(nn.Module):
         if precision != "same":
             self.network = self.network.to(DTYPES[precision])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (b, classes): computed in inference mode, handed out as a tensor that training may use."""
-        with torch.inference_mode():
-            if self.precision == "same":
-                z = self.network(x)
-            else:
-                with torch.autocast(x.device.type, enabled=False):
-                    z = self.network(x.to(DTYPES[self.precision])).float()
-        return z.clone()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return logits (b, classes): computed in inference mode, handed out as a tensor that training may use.
+
+        Parameters
+        ----------
+        args, kwargs : any
+            What the network takes, usually images (b, c, h, w). Its tensors may lie in tuples, lists and dicts.
+
+        Returns
+        -------
+        Tensor, or tensors in tuples, lists and dicts
+            What the network returns.
+        """
+        if self.precision == "same":
+            with torch.inference_mode():
+                z = self.network(*args, **kwargs)
+            return tree_map_only(Tensor, Tensor.clone, z)
+        device, kind = next(self.network.parameters()).device.type, DTYPES[self.precision]
+        args, kwargs = tree_map_only(Tensor, lambda t: t.to(kind) if t.is_floating_point() else t, (args, kwargs))
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
+            z = self.network(*args, **kwargs)
+        return tree_map_only(Tensor, lambda t: (t.float() if t.is_floating_point() else t).clone(), z)

@@ -20,7 +20,7 @@ from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
-from pdc_core.train.tasks.pdc import TiedTask
+from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
 
 TIMED = 10  # steps, after two that warm up
@@ -101,7 +101,8 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         graph = trace(teacher, example, residual=plan.residual)
         after = plan_cost(graph, plan)
-        task = TiedTask(teacher, graph, deal_out(graph, plan), settings)  # a step costs the same under every schedule
+        tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
+        task = PDCTask(teacher, graph, deal_out(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
     loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
     timed = list(loop.trial(task, TIMED + 2))

@@ -19,9 +19,8 @@ import pdc_core as pdc
 from pdc_core.baselines import methods
 from pdc_core.cli import app
 from pdc_core.losses import formulas
+from pdc_core.reconstruct import SCHEDULES, TyingInput, tying
 from pdc_core.train import Training
-from pdc_core.train.tasks import pdc as tasks
-from pdc_core.train.tasks.registry import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -162,13 +161,11 @@ def test_variants_that_the_guide_adds_work(monkeypatch):
     small = entries["largest_scale"](methods.PruningInput(model, graph, plan, data))
     assert pdc.cost(small, torch.zeros(1, *data.shape)).macs == pdc.plan_cost(graph, plan).macs
 
-    monkeypatch.setattr(tasks, "SCHEDULES", SCHEDULES)
     monkeypatch.setitem(SCHEDULES, "linear", None)  # so that it is gone after the test
-    names, _ = added_by(schedule, tasks)
-    task = names["LinearTask"].__new__(names["LinearTask"])
-    task.settings = Training(schedule="linear", tied_after=0.5)
-    assert [task.strength_at(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
-    assert SCHEDULES["linear"].make.__self__ is names["LinearTask"]
+    added_by(schedule, tying)
+    settings = Training(schedule="linear", tied_after=0.5)
+    linear = SCHEDULES["linear"](TyingInput(model, graph, settings, lambda network: pdc.assign(network, graph, plan)))
+    assert [linear.strength_at(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
 
     _, entries = added_by(loss, formulas)
     f = torch.rand(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

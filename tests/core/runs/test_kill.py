@@ -86,16 +86,16 @@ def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(
 TWO = """
 import atexit, hashlib, os, sys
 from pathlib import Path
-from pdc_core.train import StepwiseMerge
+from pdc_core.train import PDCTask
 
-after_step, seen = StepwiseMerge.after_step, []
+after_step, seen = PDCTask.after_step, []
 
 def digest(stage, progress):
     after_step(stage, progress)
     state = stage.student.state_dict().values()
     seen.append(hashlib.sha256(b"".join(t.numpy().tobytes() for t in state)).hexdigest())
 
-StepwiseMerge.after_step = digest
+PDCTask.after_step = digest
 folder = Path(sys.argv[1])
 atexit.register(lambda: (folder / f"rank{os.environ['RANK']}").write_text("\\n".join(seen)))
 sys.argv = ["pdc", "run", str(folder)]

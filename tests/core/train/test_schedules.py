@@ -13,7 +13,7 @@ import torch
 import pdc_core as pdc
 from pdc_core.baselines import METHODS, PruningInput, reestimate_norms_, train_baseline
 from pdc_core.data import Split
-from pdc_core.train import SCHEDULES, DistillationLoss, Recorder, StepwiseMerge, Training
+from pdc_core.train import SCHEDULES, DistillationLoss, PDCTask, Recorder, Training
 from pdc_core.train.recorder import Request
 
 DIGITS = pdc.load_data("digits")
@@ -70,7 +70,7 @@ def test_every_schedule_and_guidance_resumes_bit_for_bit(variant: tuple[Training
 def test_filters_become_ever_more_identical_under_the_asymptotic_schedule(decay: float) -> None:
     settings = Training(epochs=1, merge_decay=decay, **SCHEDULED["merge"])
     images = FEW.prepare(FEW.train.images[:64])
-    stage = StepwiseMerge(MODEL, GRAPH, pdc.assign(MODEL, GRAPH, PLAN), settings, images)
+    stage = PDCTask(MODEL, GRAPH, pdc.assign(MODEL, GRAPH, PLAN), settings, images)
     stage.optimizer = torch.optim.SGD(stage.student.parameters(), lr=0.1)
     counts, name = [], "layer3.0.conv1"
     stage.place(torch.device("cpu"))
@@ -106,7 +106,7 @@ def test_readers_that_are_solved_start_better_than_channel_addition_alone() -> N
     images = DIGITS.prepare(DIGITS.train.images[:300])
     plan = pdc.Plan.uniform(GRAPH, 0.5)
     labels = pdc.assign(MODEL, GRAPH, plan)
-    stage = StepwiseMerge(MODEL, GRAPH, labels, Training(schedule="merge", merges=1), images)
+    stage = PDCTask(MODEL, GRAPH, labels, Training(schedule="merge", merges=1), images)
     stage.optimizer = torch.optim.SGD(stage.student.parameters(), lr=0.1)
     stage.place(torch.device("cpu"))
     added = pdc.reconstruct_(copy.deepcopy(MODEL), GRAPH, labels)

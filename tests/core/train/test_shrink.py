@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import pdc_core as pdc
+from pdc_core.reconstruct import optimizer_slots
 from pdc_core.train import Training
-from pdc_core.train.shrink import folded_momentum, gradient_scales, optimizer_slots, unfold
+from pdc_core.train.shrink import folded_momentum, gradient_scales, unfold
 from tests.training import FEW, MODEL, Interrupted, same_networks
 
 X = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -57,7 +58,7 @@ def test_the_small_network_makes_the_steps_of_the_full_one(name: str, residual: 
     optimizer = torch.optim.SGD(full.parameters(), **RATE)
     step(full, optimizer, {})  # so that there is a momentum to take over
     for each in ties:
-        each.extend(optimizer_slots(full, each, optimizer))
+        each.extend(optimizer_slots(full, each.group, [optimizer]))
         each.apply_(1.0)
     small = pdc.fold(full, graph, labels)
     momentum = folded_momentum(full, graph, labels, optimizer, small)

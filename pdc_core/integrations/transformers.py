@@ -1,0 +1,129 @@
+"""PDC in Hugging Face's Trainer: a callback that makes a pruner, attaches it, resumes it and folds at the end.
+
+With Accelerate alone no module is needed: `pruner.attach(accelerator.prepare(optimizer))`, and
+`accelerator.register_for_checkpointing(pruner)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdc_core.errors import PDCError
+from pdc_core.plan import Plan
+from pdc_core.pruner import Pruner
+from pdc_core.torchvision_adapter import torchvision
+
+torchvision()  # transformers imports torchvision, which fails beside a CPU build of torch unless it was repaired
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ImportError as error:
+    raise PDCError(
+        f"This callback needs a package that is not here ({error.name}); pip install -e '.[transformers]'."
+    ) from error
+
+STATE = "pdc_pruner.pt"  # beside the other files of a checkpoint
+
+
+class PDCCallback(TrainerCallback):
+    """Cluster, tie and fold a network while Hugging Face's Trainer trains it.
+
+    Parameters
+    ----------
+    plan : Plan
+        Clusters kept per group.
+    example : Tensor, shape (1, c, h, w)
+        One input; only its shape is used.
+    network : str, default ""
+        Name of the network inside the Trainer's model, such as "resnet"; "" is the model itself.
+    settings : any
+        What else `Pruner` takes, such as `images`, `schedule` and `outputs`.
+
+    Attributes
+    ----------
+    pruner : Pruner or None
+        From the start of training on; a Trainer's `compute_loss` may add `pruner.guidance(inputs, outputs)`.
+    folded : Module or None
+        The small network, once training has ended with all filters tied.
+    """
+
+    def __init__(self, plan: Plan, example: Tensor, network: str = "", **settings: Any) -> None:
+        self.plan, self.example, self.network, self.settings = plan, example, network, settings
+        self.pruner: Pruner | None = None
+        self.folded: nn.Module | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make the pruner, or go on with the one of the checkpoint that the Trainer resumes from.
+
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            `model` and `optimizer` are used.
+
+        Raises
+        ------
+        PDCError
+            The checkpoint has no state of a pruner.
+        """
+        model = kwargs["model"].get_submodule(self.network)
+        self.pruner = Pruner(model, self.plan, self.example, steps=state.max_steps, **self.settings)
+        if state.global_step > 0:
+            path = _folder(args, state) / STATE
+            if not path.is_file():
+                raise PDCError(f"There is no {path}, so pruning cannot go on from this checkpoint; start from step 0.")
+            self.pruner.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+        self.pruner.attach(kwargs["optimizer"])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the pruner's state into the checkpoint's folder.
+
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            Not used.
+        """
+        if self.pruner is not None and state.is_world_process_zero:
+            torch.save(self.pruner.state_dict(), _folder(args, state) / STATE)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Fold, where all filters are tied; otherwise `pruner.finish()` does.
+
+        Parameters
+        ----------
+        args : TrainingArguments
+            The trainer's.
+        state : TrainerState
+            How far it is.
+        control : TrainerControl
+            Not used.
+        kwargs : any
+            Not used.
+        """
+        if self.pruner is not None:
+            if self.pruner.summary().tied:
+                self.folded = self.pruner.fold()
+            self.pruner.detach()
+
+
+def _folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"

@@ -1,0 +1,137 @@
+"""What has to hold before a pruner attaches: every tied weight is trained by an optimiser that is known, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pdc_core.clustering import Labels
+from pdc_core.errors import PDCError
+from pdc_core.graph import ChannelGraph
+from pdc_core.graph.tensors import layer_of, paths_of
+from pdc_core.reconstruct.optimizers import base_optimizer, other_state, state_after_a_step
+
+
+def tied_parameters(model: nn.Module, graph: ChannelGraph, labels: Labels) -> dict[str, nn.Parameter]:
+    """Return the parameters of all groups that merge filters, by name: those that get tied.
+
+    Parameters
+    ----------
+    model : Module
+        The network that is trained.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end.
+    """
+    found = {}
+    for name, a in labels.items():
+        group = graph.group(name)
+        for part in (*group.producers, *group.norms) if a.max() + 1 < len(a) else ():
+            module = layer_of(model, part)
+            for role, path in paths_of(module, part).items():
+                if isinstance(p := getattr(module, role), nn.Parameter):
+                    found[path] = p
+    return found
+
+
+def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...]:
+    """Return torch's optimisers inside what was given.
+
+    Parameters
+    ----------
+    given : sequence
+        Optimisers, or wrappers of Accelerate, Lightning or Fabric.
+
+    Raises
+    ------
+    PDCError
+        There is none, or one is no torch optimiser, or it evaluates the loss several times a step.
+    """
+    if not given:
+        raise PDCError("Give the optimiser that trains the network: pruner.attach(optimizer).")
+    found = tuple(base_optimizer(each) for each in given)
+    for each in found:
+        if not isinstance(each, torch.optim.Optimizer):
+            raise PDCError(f"{type(each).__name__} is no torch.optim.Optimizer, whose hooks a pruner needs.")
+        if isinstance(each, torch.optim.LBFGS):
+            raise PDCError(
+                "LBFGS evaluates the loss several times a step, between which filters would not be tied; use an "
+                "optimiser with one gradient a step, such as SGD or AdamW."
+            )
+    return found
+
+
+def check_attachment(
+    model: nn.Module, graph: ChannelGraph, labels: Labels, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[str, ...]:
+    """Raise where weights cannot be tied; return what of the optimisers' memory cannot, in words.
+
+    Parameters
+    ----------
+    model : Module
+        The network that is trained.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end.
+    optimizers : sequence of Optimizer
+        All that train the network.
+
+    Returns
+    -------
+    tuple of str
+        One sentence per optimiser that keeps more than numbers per weight; empty for SGD, AdamW and most others.
+
+    Raises
+    ------
+    PDCError
+        A weight that is to be tied is trained by none of the optimisers, or also belongs to another module.
+    """
+    tied = tied_parameters(model, graph, labels)
+    _check_owners(model, tied)
+    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    missing = [name for name, p in tied.items() if p.requires_grad and p not in owner]
+    if missing:
+        raise PDCError(
+            f"{_listed(missing)} would be tied but {'is' if len(missing) == 1 else 'are'} in none of the optimisers. "
+            "Attach all optimisers that train the network, attach(one, other); make the optimiser from the same model "
+            "that the Pruner has; or freeze what is not trained with requires_grad_(False)."
+        )
+    notes, seen = [], set()
+    for optimizer in optimizers:
+        odd: dict[str, list[str]] = {}
+        for name, p in tied.items():
+            if owner.get(p) is not optimizer or (key := (id(optimizer), p.shape, p.dtype)) in seen:
+                continue
+            seen.add(key)
+            for slot in other_state(state_after_a_step(optimizer, p) or {}, p):
+                odd.setdefault(slot, []).append(name)
+        if odd:
+            kept = ", ".join(f"{slot} (of {_listed(names)})" for slot, names in odd.items())
+            notes.append(
+                f"{type(optimizer).__name__} keeps {kept} in another form than one number per weight. Filters are tied "
+                "after every step, but this memory is not, so tied filters do not move exactly as one would."
+            )
+    return tuple(notes)
+
+
+def _check_owners(model: nn.Module, tied: dict[str, nn.Parameter]) -> None:
+    """Refuse a weight that two modules share, since tying it for one would change the other."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for module_name, module in model.named_modules():
+        for key, p in module.named_parameters(recurse=False):
+            names.setdefault(p, []).append(f"{module_name}.{key}" if module_name else key)
+    for p in tied.values():
+        if len(names[p]) > 1:
+            raise PDCError(
+                f"{names[p][0]} and {' and '.join(names[p][1:])} are one parameter, so tying filters of one module "
+                "would change the other. Leave their groups whole in the plan, or give each module its own weights."
+            )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
