@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
@@ -277,15 +278,41 @@ def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example:
 
 
 class _leaves_alone:  # noqa: N801
-    """Takes away from the network what torch.fx stores on it while it traces: tensors made from nothing."""
+    """Takes away from the network what tracing stores on it.
+
+    torch.fx puts there tensors that the forward pass makes from nothing; a forward pass that caches what it computed
+    would keep stand-ins for tensors.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.before, self.made = model, set(model.__dict__), dict[str, Tensor]()
+        self.model, self.made = model, dict[str, Tensor]()
 
     def __enter__(self) -> dict[str, Tensor]:
+        self.before: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]]]] = []
+        for module in self.model.modules():
+            own = {name: value for name, value in module.__dict__.items() if name not in _TORCHS}
+            held = [(value, value.copy()) for value in own.values() if type(value) in (dict, list, set)]
+            self.before.append((module, own, held))
         return self.made
 
     def __exit__(self, *_: object) -> None:
-        for name in set(self.model.__dict__) - self.before:
-            if isinstance(self.model.__dict__[name], Tensor):
-                self.made[name] = self.model.__dict__.pop(name)
+        for module, own, held in self.before:
+            for name in module.__dict__.keys() - own.keys() - _TORCHS:
+                value = module.__dict__.pop(name)
+                if module is self.model and isinstance(value, Tensor):
+                    self.made[name] = value
+            module.__dict__.update(own)
+            for value, content in held:
+                if not _same_content(value, content):
+                    value.clear()
+                    value.extend(content) if type(value) is list else value.update(content)
+
+
+def _same_content(a: Any, b: Any) -> bool:
+    """Return whether two dicts, lists or sets hold the very same objects in the same order."""
+    ours, theirs = (list(v.items()) if type(v) is dict else list(v) for v in (a, b))
+    pairs = zip(pytree.tree_leaves(ours), pytree.tree_leaves(theirs), strict=False)
+    return len(ours) == len(theirs) and all(one is other for one, other in pairs)
+
+
+_TORCHS = frozenset(nn.Module().__dict__) - {"training"}  # what torch keeps on every module

@@ -364,3 +364,24 @@ def test_what_readers_of_a_network_of_functions_receive(name: str) -> None:
             with torch.no_grad():
                 weight.index_fill_(input_axis(layer_of(silenced, part)), torch.from_numpy(part.channels.reshape(-1)), 0)
                 assert not torch.equal(silenced(X), net(X))
+
+
+def test_tracing_leaves_nothing_behind_in_a_network_that_caches() -> None:
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.read = nn.Conv2d(2, 6, 1), nn.Conv2d(6, 3, 1)
+            self.cache: dict[str, Tensor] = {}
+            self.last: Tensor | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.cache["features"] = self.last = F.relu(self.conv(x))
+            return self.read(self.cache["features"])
+
+    net = lively_(Caching())
+    pdc.trace(net, X[:1])
+    assert net.cache == {}
+    assert net.last is None
+    graph = pdc.trace(net, X[:1])
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, X).relative <= 1e-9
