@@ -23,7 +23,25 @@ from pdc_core.plan import Plan
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's width and price: output shape without the batch, MACs of one example, weights and biases."""
+    """What one layer costs.
+
+    Attributes
+    ----------
+    name : str
+        The layer's name in the network.
+    kind : str
+        Its class, such as "Conv2d"; "fixed" for matrix products and attention outside of layers.
+    in_channels, out_channels : int
+        Channels that it reads and writes.
+    kernel : tuple of int
+        Size of the kernel; empty for a linear layer.
+    output : tuple of int
+        Shape of the output, without the batch.
+    macs : int
+        Multiply-accumulates of one example.
+    params : int
+        Weights and biases.
+    """
 
     name: str
     kind: str
@@ -37,7 +55,17 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """MACs of one example (convolutions and linear layers), all parameters, and the layers one by one."""
+    """What a network costs.
+
+    Attributes
+    ----------
+    macs : int
+        Multiply-accumulates of convolutions, linear layers and matrix products, of one example.
+    params : int
+        Parameters of the whole network.
+    layers : tuple of LayerCost
+        Layer by layer, in the order of the forward pass.
+    """
 
     macs: int
     params: int

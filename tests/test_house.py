@@ -23,7 +23,8 @@ LAYERS = (
     "costs", "norms", "clustering", "reconstruct", "folding", "losses", "export", "train", "pruner", "integrations",
     "baselines", "estimates", "analysis", "runs", "charts", "report", "lesson", "cli",
 )  # fmt: skip
-# Parts of pdc_core whose public parameters are all documented as «name : type».
+# Parts of pdc_core in which the parameters of every function without a leading underscore are documented as «name :
+# type»; elsewhere those of all that a package exports. Options of a command are documented by their help.
 NUMPYDOC_DONE = (
     "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "data", "plan", "models", "norms",
     "clustering", "reconstruct", "losses", "export", "pruner", "integrations", "analysis", "charts", "lesson",
@@ -185,16 +186,33 @@ def undocumented(path: Path) -> list[str]:
                 elif isinstance(part, ast.FunctionDef) and part.name == "__init__":
                     own |= parameters(part)
                 elif isinstance(part, ast.FunctionDef) and not part.name.startswith("_") and part.name != "forward":
-                    lacking = sorted(parameters(part) - documented(part))  # forward(x) is torch's own
+                    if node.bases and not ast.get_docstring(part):
+                        continue  # documented in the class that it overrides a method of; forward(x) is torch's own
+                    lacking = sorted(parameters(part) - documented(part))
                     missing += [f"{node.name}.{part.name}({name})" for name in lacking]
             missing += [f"{node.name}({name})" for name in sorted(own - documented(node))]
     return missing
 
 
-@pytest.mark.parametrize("path", [p for p in LIBRARY if module_of(p).split(".")[1:2] and module_of(p).split(".")[1] in
-                                  NUMPYDOC_DONE], ids=name_of)  # fmt: skip
+def exported_names() -> set[str]:
+    """What the packages of pdc_core list in `__all__`."""
+    lists = [
+        ast.literal_eval(node.value)
+        for path in LIBRARY
+        if path.name == "__init__.py"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return {name for names in lists for name in names}
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if not module_of(p).startswith("pdc_core.cli")], ids=name_of)
 def test_every_public_parameter_is_documented_with_its_type(path):
-    assert not undocumented(path)
+    missing = undocumented(path)
+    if module_of(path).split(".")[1:2] and module_of(path).split(".")[1] in NUMPYDOC_DONE:
+        assert not missing
+    exported = exported_names()
+    assert not [each for each in missing if each.split("(")[0].split(".")[0] in exported]
 
 
 def test_a_parameter_that_is_not_documented_with_its_type_is_noticed(tmp_path: Path):

@@ -77,13 +77,26 @@ class Sensitivity:
     complete: bool
 
     def of(self, group: str) -> tuple[Point, ...]:
-        """Return the points of one group, fewest clusters first."""
+        """Return the points of one group, fewest clusters first.
+
+        Parameters
+        ----------
+        group : str
+            Name of a group; one that was not measured has no points.
+        """
         return tuple(sorted((p for p in self.points if p.group == group), key=lambda p: p.k))
 
     def drop(self, group: str, k: int) -> float | None:
         """Return the accuracy lost at k clusters, 0 to 1, linear between the counts that were measured.
 
         None where the group was not measured. With all its filters a group loses nothing.
+
+        Parameters
+        ----------
+        group : str
+            Name of the group.
+        k : int
+            Clusters kept, 1 to n.
 
         Examples
         --------
@@ -110,6 +123,11 @@ class Sensitivity:
     @classmethod
     def from_json(cls, text: str) -> Sensitivity:
         """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            JSON.
 
         Raises
         ------
@@ -230,7 +248,19 @@ def sensitivity_key(
     norm_images: int = 500,
     seed: int = 0,
 ) -> str:
-    """Return the sha256 of everything that a sensitivity depends on; the parameters are those of `sensitivity`."""
+    """Return the sha256 of everything that a sensitivity depends on: weights, groups, images and options.
+
+    Parameters
+    ----------
+    model, graph, data : Module, ChannelGraph, Data
+        As for `sensitivity`.
+    keeps : sequence of float
+        Keep ratios, above 0 and below 1.
+    images, norm_images : int
+        Validation and training images that are used.
+    seed : int, default 0
+        Seed of the clustering.
+    """
     digest = hashlib.sha256()
     groups = [(g.name, g.size, g.blocks, g.frozen is None) for g in graph.groups]
     digest.update(repr((groups, graph.residual, tuple(keeps), seed, data.mean, data.std)).encode())

@@ -144,8 +144,17 @@ def _rows_at_once(width: int) -> int:
 def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn.Module:
     """Fold in place, without checking that filters are tied; return the network, or its rewritten program.
 
-    Labels must be canonical (`check_labels`). Tensors of the network are replaced, never written to. What comes back
-    knows how it was folded (`folds`), which `save` needs, and keeps its `card`.
+    Tensors of the network are replaced, never written to. What comes back knows how it was folded (`folds`), which
+    `save` needs, and keeps its `card`.
+
+    Parameters
+    ----------
+    model : Module
+        The network; replaced layer by layer.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to array of int, shape (n,)
+        Canonical labels (`check_labels`) by group; groups that are absent keep all their filters.
     """
     merged = _merged(labels)
     layers = {layer.name: layer for layer in graph.layers}

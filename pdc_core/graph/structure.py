@@ -188,7 +188,13 @@ class Layer:
         return self.groups > 1 and self.groups == self.in_channels == self.out_channels
 
     def size(self, out_channels: int, in_channels: int) -> tuple[int, int]:
-        """Return the MACs of one example and the parameters of this layer at other widths."""
+        """Return the MACs of one example and the parameters of this layer at other widths.
+
+        Parameters
+        ----------
+        out_channels, in_channels : int
+            Channels that it writes and reads, at least 1 each.
+        """
         if self.kind == "fixed":
             return self.positions, 0
         per_filter = math.prod(self.kernel) * (1 if self.depthwise else in_channels // self.groups)
@@ -291,7 +297,18 @@ class ChannelGraph:
         return tuple(g for g in self.groups if g.frozen is None)
 
     def group(self, name: str) -> ChannelGroup:
-        """Return the group of that name, or raise with the names that exist."""
+        """Return the group of that name.
+
+        Parameters
+        ----------
+        name : str
+            As `groups` has it: usually the first layer that writes the group's channels.
+
+        Raises
+        ------
+        PDCError
+            There is no such group; the message lists some that exist.
+        """
         for g in self.groups:
             if g.name == name:
                 return g

@@ -39,7 +39,13 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_run_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the state in one checkpoint file, on the CPU, or None where it is missing, torn or not ours."""
+    """Return the state in one checkpoint file, on the CPU, or None where it is missing, torn or not PDC's.
+
+    Parameters
+    ----------
+    path : Path
+        The file; nothing in it is executed.
+    """
     import torch
 
     try:
@@ -54,7 +60,13 @@ def read_run_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest whole checkpoint of a run and where it was, or None where there is none."""
+    """Return the newest whole checkpoint of a run and where it was, or None where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    """
     last = folder / LAST
     # Beside last.ckpt, an unfinished file is half written. Without last.ckpt, a kill fell between the two renames.
     for path in (*([] if last.exists() else unfinished(last)), last, folder / PREVIOUS):

@@ -59,7 +59,17 @@ class FolderRecorder(Recorder):
         self.tensorboard, self.board = tensorboard, None
 
     def state(self, state: str, message: str = "", **more: Any) -> None:
-        """Write status.json."""
+        """Write status.json.
+
+        Parameters
+        ----------
+        state : str
+            One of `STATES`, such as "running".
+        message : str, default ""
+            What happens, in words.
+        **more : Any
+            Further entries, such as step and eta_seconds; earlier ones stay.
+        """
         self.status.update(state=state, message=message, heartbeat=time.time(), **more)
         self.written = time.monotonic()
         write(self.folder / "status.json", json.dumps(self.status))

@@ -41,7 +41,13 @@ class Evaluation:
     agreement: float | None = None
 
     def record(self, prefix: str = "") -> dict[str, float]:
-        """Return the numbers by name, each with a prefix; those that were not measured are left out."""
+        """Return the numbers by name; those that were not measured are left out.
+
+        Parameters
+        ----------
+        prefix : str, default ""
+            Put before every name, such as "val_".
+        """
         named = {"accuracy": self.accuracy, "loss": self.loss, "top5": self.top5, "agreement": self.agreement}
         return {f"{prefix}{name}": value for name, value in named.items() if value is not None}
 

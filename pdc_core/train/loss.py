@@ -33,7 +33,13 @@ class DistillationLoss:
         self.theirs, self.ours = Recording(inner, self.blocks), Recording(inner, ())
 
     def watch(self, student: nn.Module) -> None:
-        """Compare this student's blocks from now on."""
+        """Compare this student's blocks from now on.
+
+        Parameters
+        ----------
+        student : Module
+            A network with modules of the teacher's names.
+        """
         self.ours.close()
         self.ours = Recording(student, self.blocks)
 

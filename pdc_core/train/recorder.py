@@ -13,6 +13,11 @@ Request = Literal["stop", "pause", "finish"]
 class Stopped(Exception):
     """Raised inside the loop when the recorder asked for it; a checkpoint was written, so the run can go on.
 
+    Parameters
+    ----------
+    message : str
+        What happened, in words.
+
     Attributes
     ----------
     state : {"stopped", "paused"}
@@ -28,16 +33,44 @@ class Recorder:
     """What a training loop reports, and asks. This one keeps nothing; `runs.FolderRecorder` writes a run folder."""
 
     def event(self, record: dict[str, Any]) -> None:
-        """Take one line of history."""
+        """Take one line of history.
+
+        Parameters
+        ----------
+        record : dict
+            Numbers by name, with "kind" ("train" or "evaluation") and "step".
+        """
 
     def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
-        """Take how far the run is: steps done of all steps, epoch (from 1) of all epochs."""
+        """Take how far the run is.
+
+        Parameters
+        ----------
+        step, steps : int
+            Steps done, and of all epochs together.
+        epoch, epochs : int
+            Epoch under way, from 1, and how many there are.
+        """
 
     def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
-        """Take the filters of every group after `step` steps; calling `vectors` makes them, arrays (n, d) by group."""
+        """Take the filters of every group.
+
+        Parameters
+        ----------
+        step : int
+            Steps done.
+        vectors : callable
+            Returns the filters, arrays (n, d) by group; they are computed when it is called.
+        """
 
     def labels(self, labels: Labels) -> None:
-        """Take the labels as soon as they are known, and again when they change."""
+        """Take the labels as soon as they are known, and again when they change.
+
+        Parameters
+        ----------
+        labels : dict of str to int array, shape (n,)
+            The cluster of every filter, by group.
+        """
 
     def requested(self) -> Request | None:
         """Return what somebody asks: "stop", "pause", "finish" (end here and fold the network as it is), or None."""
@@ -48,7 +81,13 @@ class Recorder:
         return False
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Take what is enough to go on from here; `state` makes it when called."""
+        """Take what is enough to resume from here.
+
+        Parameters
+        ----------
+        state : callable
+            Returns the state, of tensors and plain values; it is made when it is called.
+        """
 
     def last_checkpoint(self) -> str:
         """Return where the last checkpoint is, in words, for messages."""

@@ -210,11 +210,25 @@ class Training(_FeatureWeights):
 
     @classmethod
     def for_data(cls, data: str, **changes: Any) -> Training:
-        """Return the defaults of `distil` for a data set: digits its own, every other one those of CIFAR-10."""
+        """Return the defaults of `distil` for a data set: digits has its own, all others those of CIFAR-10.
+
+        Parameters
+        ----------
+        data : str
+            Name of the data set, as `load_data` takes it.
+        **changes : Any
+            Settings by name that replace the defaults.
+        """
         cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": 1}
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
     def for_teaching(cls, **changes: Any) -> Training:
-        """Return the defaults of `teach`: more epochs, a larger first step, every image augmented."""
+        """Return the defaults of `teach`: more epochs, a higher learning rate, every image augmented.
+
+        Parameters
+        ----------
+        **changes : Any
+            Settings by name that replace the defaults.
+        """
         return cls(**{"epochs": 30, "lr": 0.1, "batch_size": 64, "augment": 1.0, **changes})

@@ -41,10 +41,24 @@ class TrainingTask:
         self.teacher: nn.Module | None = None
 
     def place(self, device: torch.device) -> None:
-        """Move whatever the task needs besides the student to the device, on which the student already is."""
+        """Move whatever the task needs besides the student to the device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the student already is.
+        """
 
     def before_epoch(self, epoch: int, progress: float) -> None:
-        """Prepare an epoch, counted from 0; `progress` of the run is 0 to 1. Labels may be replaced here."""
+        """Prepare an epoch; labels may be replaced here.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 0.
+        progress : float
+            Share of the run that is done, 0 to below 1.
+        """
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the scalar "loss" to minimise and its parts, by name.
@@ -64,7 +78,13 @@ class TrainingTask:
         """Change the gradients as the method does, before the optimiser uses them."""
 
     def after_step(self, progress: float) -> None:
-        """Change the weights as the method does, after each step; `progress` of the run is above 0 and at most 1."""
+        """Change the weights as the method does, after each step.
+
+        Parameters
+        ----------
+        progress : float
+            Share of the run that is done, above 0 and at most 1.
+        """
 
     def fold_mid_run(self) -> dict[nn.Parameter, Tensor] | None:
         """Replace `self.student` by a smaller network if it is time, and return its momentum; else None."""
@@ -88,7 +108,13 @@ class TrainingTask:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state; called before student and optimiser get theirs, so that it may replace the student."""
+        """Take a state; called before student and optimiser get theirs, so that it may replace the student.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+        """
 
     def settle_(self) -> None:
         """Bring the student to its final form, before its norm statistics are re-estimated."""

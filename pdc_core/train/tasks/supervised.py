@@ -10,7 +10,15 @@ from pdc_core.train.tasks.base import TrainingTask
 
 
 class SupervisedTask(TrainingTask):
-    """A network that learns from labels alone: `teach`."""
+    """A network that learns from labels alone: `teach`.
+
+    Parameters
+    ----------
+    student : Module
+        The network to train, in place.
+    settings : Training
+        `label_smoothing` is read.
+    """
 
     def __init__(self, student: nn.Module, settings: Training) -> None:
         super().__init__(student)
