@@ -9,7 +9,7 @@ PORT ?= 8501
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 SETUP = requirements.txt pyproject.toml
 
-.PHONY: app test notebooks lessons-html docs
+.PHONY: app test mutants notebooks lessons-html docs
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -18,6 +18,10 @@ app: .venv/app.stamp
 # Two files at a time: much of a test is waiting for a process or a browser. In the order of names, the browser first.
 test: .venv/test.stamp
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Plants small faults one at a time and looks whether tests notice: hours on two cores. Resumes where it was ended.
+mutants: .venv/mutants.stamp
+	.venv/bin/python benchmarks/mutants.py
 
 notebooks: .venv/notebooks.stamp
 	.venv/bin/python -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -52,3 +56,7 @@ docs: .venv/docs.stamp
 .venv/docs.stamp: requirements-docs.txt $(SETUP) | .venv/bin/python
 	$(PIP) install --no-compile -r requirements-docs.txt -e .
 	@touch $@ .venv/app.stamp
+
+.venv/mutants.stamp: requirements-mutants.txt requirements-dev.txt $(SETUP) | .venv/bin/python
+	$(PIP) install --no-compile -r requirements-mutants.txt -e .
+	@touch $@ .venv/test.stamp .venv/app.stamp

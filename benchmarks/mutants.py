@@ -84,10 +84,11 @@ LEAST = 20  # mutants of a small package
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"}
 BITS = {"BitAnd", "BitOr", "BitXor"}
 PREFERRED = (  # packages that a test process would import anyway
-    "torch torch.fx torch.nn.utils.fusion numpy pandas scipy.cluster.hierarchy scipy.optimize sklearn.cluster pydantic "
-    "yaml safetensors.torch lightning_fabric filelock hypothesis plotly.graph_objects PIL.Image typer rich "
-    "streamlit.testing.v1 torch.utils.flop_counter"
-).split()
+    "torch", "torch.fx", "torch.nn.utils.fusion", "torch.utils.flop_counter", "numpy", "pandas",
+    "scipy.cluster.hierarchy", "scipy.optimize", "sklearn.cluster", "pydantic", "yaml", "safetensors.torch",
+    "lightning_fabric", "filelock", "hypothesis", "plotly.graph_objects", "PIL.Image", "typer", "rich",
+    "streamlit.testing.v1",
+)  # fmt: skip
 
 
 class RemoveCall(Operator):
@@ -201,9 +202,9 @@ def mutants_of(package: str, root: Path = ROOT) -> dict[tuple[str, tuple[int, in
                 if any(first <= start < last for first, last in alone):
                     continue
                 inner = [f for f in functions if f[0] <= start[0] <= f[1]]
-                places.setdefault((module, start), []).append(
-                    Mutant(package, module, start[0], name, occurrence, inner[-1][2] if inner else "", lines[start[0] - 1].strip(), "")
-                )  # fmt: skip
+                function, code = inner[-1][2] if inner else "", lines[start[0] - 1].strip()
+                mutant = Mutant(package, module, start[0], name, occurrence, function, code, "")
+                places.setdefault((module, start), []).append(mutant)
     return places
 
 
@@ -315,10 +316,8 @@ def forked(root: Path, arguments: list[str], plugin: Any, limit: float, traced: 
             os.chdir(root)
             os.environ.update(PYTHONPATH=str(root), PYTHONDONTWRITEBYTECODE="1", HOME=tempfile.mkdtemp(dir=root.parent))
             sys.dont_write_bytecode = True
-            sys.path[:] = [
-                str(root),
-                *(p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "benchmarks")),
-            ]
+            ours = (ROOT, ROOT / "benchmarks")
+            sys.path[:] = [str(root), *(p for p in sys.path if Path(p or ".").resolve() not in ours)]
             nothing = os.open(os.environ.get("MUTANTS_LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_APPEND)
             os.dup2(nothing, 1)
             os.dup2(nothing, 2)
@@ -494,10 +493,10 @@ def table(rows: list[Mutant], reasons: dict[tuple[str, str, str, str], str]) -> 
         [
             "# Mutants: how many small faults the tests notice",
             "",
-            f"`python benchmarks/mutants.py`, seed {SEED}, {today}, {platform.machine()}, Python {platform.python_version()}."
-            " A row per mutant: [mutants.csv](mutants.csv).",
-            "What a mutant is and which tests it meets stands in the head of [mutants.py](../mutants.py). Equivalent: no"
-            " test could notice it, for the reason given below. Share: noticed of all that are not equivalent.",
+            f"`python benchmarks/mutants.py`, seed {SEED}, {today}, Python {platform.python_version()}. Every"
+            " mutant: [mutants.csv](mutants.csv).",
+            "The head of [mutants.py](../mutants.py) says what a mutant is and which tests it meets. Equivalent: no"
+            " test could notice it, for the reason given below. Share: noticed, of all that are not equivalent.",
             "",
             "| package | mutants | noticed | equivalent | missed | share |",
             "|---|--:|--:|--:|--:|--:|",
@@ -573,10 +572,8 @@ def main() -> None:
                 else:
                     rows.append(now)
                 write_rows(csv_file, rows)
-                print(
-                    f"{i + 1}/{len(wanted)} {now.outcome} {now.seconds} s {now.module}:{now.line} {now.after}",
-                    flush=True,
-                )
+                done = f"{i + 1}/{len(wanted)} {now.outcome} {now.seconds} s"
+                print(f"{done} {now.module}:{now.line} {now.after}", flush=True)
     write_rows(csv_file, rows)
     (RESULTS / "mutants.md").write_text(table(rows, explained(RESULTS / "equivalent.csv")), encoding="utf-8")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -144,7 +144,7 @@ class Layer:
 
 
 @pytest.fixture
-def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
+def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
     made, fsync = Layer(), os.fsync
 
     def flush(handle: int) -> None:
@@ -161,7 +161,7 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
             real(source, target, **more)
 
         monkeypatch.setattr(os, name, rename)
-    yield made
+    return made
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")

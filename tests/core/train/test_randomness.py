@@ -61,6 +61,11 @@ def batch(seed: int, epoch: int, i: int) -> tuple[Tensor, Tensor]:
     return (x / 255 - DATA.mean[0]) / DATA.std[0], DATA.train.labels[chosen]
 
 
+def copies(count: int) -> pdc.Split:
+    """One image many times."""
+    return pdc.Split(DATA.train.images[:1].expand(count, -1, -1, -1), DATA.train.labels[:1].expand(count))
+
+
 def watched(seen: list[tuple[Tensor, Tensor]]) -> nn.Module:
     """A network whose dropout notes what comes in and what goes out while it is trained."""
     net = nn.Sequential(nn.Dropout(0.4), nn.Flatten(), nn.Linear(64, 10)).eval()
@@ -129,7 +134,7 @@ def test_no_two_draws_of_a_run_are_the_same() -> None:
         whole = [step for step in range(EPOCHS * PER_EPOCH) if step % PER_EPOCH < 4]
         masks = [(seen[step][1] != 0).flatten() for step in whole]
         found += [("order", *order(seed, epoch)) for epoch in range(EPOCHS)]
-        found += [("shift", *sum(draws(seed, step, SIZE)[0], [])) for step in whole]
+        found += [("shift", *(place for way in draws(seed, step, SIZE)[0] for place in way)) for step in whole]
         found += [("flip", *draws(seed, step, SIZE)[1]) for step in whole]
         found += [("share", *draws(seed, step, SIZE)[2]) for step in whole]
         found += [("dropout", *mask.tolist()) for mask in masks]
@@ -149,9 +154,7 @@ def test_processes_share_out_the_images_of_a_step_in_turn_and_draw_for_themselve
         for rank, (x, y) in enumerate(both):
             assert torch.equal(x, data.prepare(data.train.images[chosen[rank::2]]))
             assert torch.equal(y, data.train.labels[chosen[rank::2]])
-    twins = replace(
-        data, train=pdc.Split(data.train.images[:1].expand(64, -1, -1, -1), data.train.labels[:1].expand(64))
-    )
+    twins = replace(data, train=copies(64))
     zero, one = (next(Batches(twins, SETTINGS, 2, torch.device("cpu"), rank, 2).epoch(0))[0] for rank in (0, 1))
     assert not torch.equal(zero, one), "both processes have moved their images alike"
 
@@ -163,9 +166,7 @@ def test_processes_share_out_the_images_of_a_step_in_turn_and_draw_for_themselve
 def test_an_epoch_has_every_batch_of_at_least_two_images_a_process(
     images: int, size: int, world: int, steps: int
 ) -> None:
-    data = replace(
-        FEW, train=pdc.Split(FEW.train.images[:1].expand(images, -1, -1, -1), FEW.train.labels[:1].expand(images))
-    )
+    data = replace(FEW, train=copies(images))
     batches = Batches(data, SETTINGS.model_copy(update={"batch_size": size}), 0, torch.device("cpu"), 0, world)
     assert batches.per_epoch == steps == len(list(batches.epoch(0)))
     assert all(len(x) >= 2 for x, _ in batches.epoch(0))

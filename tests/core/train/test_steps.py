@@ -1,4 +1,4 @@
-"""What the optimiser really used at every step: learning rates, clipped gradients, hyperparameters, by naive formulas."""
+"""What the optimiser really used at every step: rates, gradients and hyperparameters against naive formulas."""
 
 from __future__ import annotations
 

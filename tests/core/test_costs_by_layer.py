@@ -1,0 +1,80 @@
+"""Every number of every layer's cost against a count by hand, before and after folding; and what latency measures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pdc_core as pdc
+from pdc_core import costs
+
+
+class Mixed(nn.Module):
+    """Convolutions: strided with a bias, plain without, transposed; and a linear layer over the channels of a pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strided = nn.Conv2d(2, 6, 3, stride=2, padding=1)
+        self.plain = nn.Conv2d(6, 5, 1, bias=False)
+        self.up = nn.ConvTranspose2d(5, 4, 2, stride=2)
+        self.pixelwise = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(self.plain(self.strided(x)))  # (b, 4, 8, 8) from (b, 2, 8, 8)
+        return self.pixelwise(y.permute(0, 2, 3, 1)).flatten(1)
+
+
+def test_every_layer_has_its_widths_kernel_output_macs_and_parameters() -> None:
+    found = {layer.name: layer for layer in pdc.cost(Mixed().eval(), torch.zeros(3, 2, 8, 8)).layers}
+    assert [(c.kind, c.in_channels, c.out_channels, c.kernel, c.output, c.macs, c.params) for c in found.values()] == [
+        ("conv", 2, 6, (3, 3), (6, 4, 4), 16 * 6 * 2 * 9, 6 * 2 * 9 + 6),
+        ("conv", 6, 5, (1, 1), (5, 4, 4), 16 * 5 * 6, 5 * 6),
+        ("conv", 5, 4, (2, 2), (4, 8, 8), 16 * 5 * 4 * 4, 5 * 4 * 4 + 4),  # each of 16 pixels meets every weight once
+        ("linear", 4, 3, (1,), (8, 8, 3), 64 * 4 * 3, 4 * 3 + 3),
+    ]
+    assert list(found) == ["strided", "plain", "up", "pixelwise"]
+    assert pdc.cost(Mixed().eval(), torch.zeros(1, 2, 8, 8)).params == 114 + 30 + 84 + 15
+
+
+def test_a_plans_layers_are_those_of_the_folded_network() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2),
+        nn.Flatten(), nn.Linear(8 * 9, 5), nn.Linear(5, 2),
+    ).eval()  # fmt: skip
+    x = torch.zeros(1, 1, 8, 8)
+    graph = pdc.trace(net, x)
+    plan = pdc.Plan.uniform(graph, 0.5)
+    labels = pdc.assign(net, graph, plan)
+    folded = pdc.cost(pdc.fold(pdc.reconstruct_(net, graph, labels), graph, labels), x)
+    for by_plan, counted in zip(pdc.plan_cost(graph, plan).layers, folded.layers, strict=True):
+        assert by_plan == counted
+    assert pdc.plan_cost(graph, plan).params == folded.params
+
+
+def test_latency_runs_whole_batches_and_two_more_of_each_than_count() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Sees(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(tuple(x.shape))
+            assert x.is_contiguous()
+            return x
+
+    assert set(pdc.latency(Sees(), torch.zeros(1, 2, 4, 4), (3,), repeats=3)) == {3}
+    assert seen == [(3, 2, 4, 4)] * 5
+    seen.clear()
+    assert set(pdc.latency(Sees(), torch.zeros(1, 2, 4, 4))) == {1, 64}
+    assert seen == [(1, 2, 4, 4)] * 12 + [(64, 2, 4, 4)] * 12
+
+
+def test_the_median_is_that_of_the_runs_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths, now = [50.0, 60.0, 9.0, 1.0, 3.0], [0.0]
+
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            now[0] += lengths.pop(0)
+            return x
+
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
+    assert pdc.latency(Waits(), torch.zeros(1, 1, 1, 1), (1,), repeats=3) == {1: 3.0}

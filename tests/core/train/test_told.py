@@ -1,0 +1,130 @@
+"""What a recorder is told, in order: labels, frames, every step's progress, every epoch's evaluation, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pdc_core as pdc
+from pdc_core.losses import comparable_blocks
+from pdc_core.train import Recorder, Training
+from pdc_core.train.tasks.merging import _count
+from tests.training import FEW, GRAPH, MODEL, little
+
+EPOCHS, PER_EPOCH = 2, 5
+
+
+class Told(Recorder):
+    """Writes down every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def event(self, record: dict[str, Any]) -> None:
+        self.calls.append((record["kind"], record["step"], record["epoch"]))
+
+    def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
+        self.calls.append(("progress", step, steps, epoch, epochs))
+
+    def frame(self, step: int, vectors: Callable[[], dict[str, Any]]) -> None:
+        self.calls.append(("frame", step, {name: v.shape for name, v in vectors().items()}))
+
+    def labels(self, labels: dict[str, Any]) -> None:
+        self.calls.append(("labels", {name: np.asarray(a).tolist() for name, a in labels.items()}))
+
+    def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
+        self.calls.append(("checkpoint", state()["step"]))
+
+
+def test_a_recorder_is_told_everything_once_and_in_order() -> None:
+    net, told = little(), Told()
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, settings=Training(epochs=EPOCHS), recorder=told)
+    shapes = {g.name: pdc.filter_vectors(net, g).shape for g in graph.clusterable}
+    expected: list[tuple[Any, ...]] = [
+        ("labels", {n: a.tolist() for n, a in result.labels.items()}),
+        ("frame", 0, shapes),
+    ]
+    for step in range(1, EPOCHS * PER_EPOCH + 1):
+        expected += [("train", step, step / PER_EPOCH), ("frame", step, shapes)]
+        expected += [("progress", step, EPOCHS * PER_EPOCH, -(-step // PER_EPOCH), EPOCHS)]
+        if step % PER_EPOCH == 0:
+            expected += [("evaluation", step, step // PER_EPOCH), ("checkpoint", step)]
+    assert told.calls == expected
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_checkpoint_comes_after_so_many_steps_and_after_every_epoch(every: int) -> None:
+    net, told = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), Told()
+    pdc.teach(net, FEW, settings=Training(epochs=EPOCHS, checkpoint_steps=every), recorder=told)
+    steps = EPOCHS * PER_EPOCH
+    expected = [step for step in range(1, steps + 1) if step % PER_EPOCH == 0 or step % every == 0]
+    assert [call[1] for call in told.calls if call[0] == "checkpoint"] == expected
+
+
+def test_blocks_are_compared_that_stand_in_a_sequence_and_whose_output_stays_whole() -> None:
+    every = {f"layer{i}.{j}" for i in (1, 2, 3) for j in (0, 1, 2)}
+    inside = {g.name: np.arange(g.size) // 2 for g in GRAPH.clusterable}  # `internal` leaves the sums whole
+    assert set(comparable_blocks(MODEL, GRAPH, inside)) == every
+    shared = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8), residual="shared")
+    whole = {g.name: np.arange(g.size) for g in shared.clusterable}
+    assert set(comparable_blocks(MODEL, shared, whole)) == every, "labels that merge nothing change no block"
+    sums = {g.name: np.arange(g.size) // 2 for g in shared.clusterable}
+    assert set(comparable_blocks(MODEL, shared, sums)) == set()
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
+def test_a_merge_leaves_a_count_that_the_groups_blocks_allow(blocks: int, share: float) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 32, 1), nn.Conv2d(32, 8, 1, groups=blocks), nn.Conv2d(8, 2, 1)).eval()
+    group = pdc.trace(net, torch.zeros(1, 4, 4, 4)).group("0")
+    assert group.blocks == blocks
+    k = 8
+    exact = 32 * (k / 32) ** share
+    counted = _count(group, k, share)
+    assert counted % blocks == 0
+    assert counted == k if share == 1 else k <= counted <= 32 and abs(counted - exact) <= blocks / 2
+
+
+def test_defaults_of_the_data_sets_are_those_that_the_results_were_made_with() -> None:
+    digits, others, taught = Training.for_data("digits"), Training.for_data("cifar10"), Training.for_teaching()
+    assert (digits.lr, digits.batch_size, digits.augment, digits.merges) == (0.05, 32, 0.0, 6)
+    assert (others.lr, others.batch_size, others.augment, others.merges) == (0.02, 128, 1.0, 1)
+    assert (taught.epochs, taught.lr, taught.batch_size, taught.augment) == (30, 0.1, 64, 1.0)
+    assert Training.for_data("cifar10", lr=0.3).lr == 0.3
+    assert Training.for_teaching(epochs=2).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("epochs", 0), ("batch_size", 1), ("lr", 0.0), ("momentum", -0.1), ("momentum", 1.0), ("weight_decay", -1e-9),
+        ("lr_gamma", 0.0), ("lr_gamma", 1.1), ("warmup", -1.0), ("clip_grad_norm", 0.0), ("label_smoothing", 1.0),
+        ("temperature", 0.0), ("alpha", -0.1), ("alpha", 1.1), ("matching", -1.0), ("attention", -1.0),
+        ("feature_decay", -1.0), ("recluster_until", 1.1), ("merges", 0), ("merge_decay", 0.0), ("n_images", 1),
+        ("tied_after", 0.0), ("tied_after", 1.1), ("augment", 1.1), ("recalibrate", -1), ("devices", 0),
+        ("workers", -1), ("checkpoint_seconds", 0.0), ("checkpoint_steps", 0), ("warmup", 8.0),
+        ("milestones", (0.5, 0.2)), ("milestones", (0.0,)), ("milestones", (1.0,)),
+    ],
+)  # fmt: skip
+def test_a_setting_just_out_of_range_is_refused(name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        Training(**{name: wrong})
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_half_precision_needs_a_gpu_and_bfloat16_does_not(precision: Any) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    settings = Training(epochs=1, precision=precision, accelerator="cpu")
+    if precision == "16-mixed":
+        with pytest.raises(pdc.PDCError, match="needs a GPU"):
+            pdc.teach(net, FEW, settings=settings)
+    else:
+        rounded = pdc.teach(net, FEW, settings=settings).history[0]["loss"]
+        exact = pdc.teach(net, FEW, settings=Training(epochs=1, accelerator="cpu")).history[0]["loss"]
+        assert 0 < abs(rounded - exact) < 0.05 * exact
