@@ -24,6 +24,7 @@ from pdc_core.clustering.labels import cluster_count
 from pdc_core.errors import PDCError
 from pdc_core.files import replacing, write_whole
 from pdc_core.folding import Folding, fold_unchecked_
+from pdc_core.folding.check import tensors_in
 from pdc_core.graph import trace
 from pdc_core.models import ModelInfo, build_model, model_info
 
@@ -229,7 +230,8 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
     Parameters
     ----------
     model : nn.Module
-        A network in eval mode, folded or not.
+        A network in eval mode, folded or not. It may return a dict, list or tuple of floating-point tensors; they are
+        named by their places, such as "boxes" or "0", and a single one "logits".
     path : str or Path
         The file; its folder has to exist.
     shape : tuple of int, optional
@@ -263,12 +265,14 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
     with replacing(path, durable=True) as temporary:
         try:
             batch = {0: torch.export.Dim("batch", min=1)}
+            with torch.no_grad():
+                names = [name or "logits" for name in tensors_in(model(inputs[1]))]
             torch.onnx.export(
-                model, (inputs[1],), str(temporary), input_names=["x"], output_names=["logits"],
+                model, (inputs[1],), str(temporary), input_names=["x"], output_names=names,
                 dynamic_shapes=(batch,), dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
             session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-            away = max(_disagreement(model, session, x) for x in inputs)
+            away = float(torch.tensor([_disagreement(model, session, x) for x in inputs]).max())
         except OSError:
             raise
         except Exception as error:  # the exporter and the runtime raise many kinds; all mean the same to a user
@@ -287,6 +291,7 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
 @torch.no_grad()
 def _disagreement(model: nn.Module, session: Any, x: torch.Tensor) -> float:
     """Return the largest difference between torch's and onnxruntime's outputs, relative to the largest of torch's."""
-    expected = model(x)
-    got = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
-    return float((expected - got).abs().max() / expected.abs().max().clamp(min=1e-12))
+    found = session.run(None, {"x": x.numpy()})
+    pairs = zip(tensors_in(model(x)).values(), map(torch.from_numpy, found), strict=True)
+    away = [(one - other).abs().max() / one.abs().max().clamp(min=1e-12) for one, other in pairs]
+    return float(torch.stack(away).max())  # not a number where any is

@@ -191,6 +191,31 @@ def test_onnx_computes_the_same_on_two_batch_sizes_in_one_file(tmp_path: Path) -
         assert np.allclose(session.run(None, {"x": x.numpy()})[0], small(x).detach().numpy(), atol=1e-3, rtol=1e-4)
 
 
+def test_onnx_names_the_outputs_of_a_network_with_several(tmp_path: Path) -> None:
+    import onnxruntime
+
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = torch.nn.Conv2d(1, 4, 3)
+            self.head, self.boxes = torch.nn.Conv2d(4, 2, 1), torch.nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> dict[str, object]:
+            features = self.body(x).relu()
+            return {"logits": self.head(features), "parts": [self.boxes(features)]}
+
+    model = Two().eval()
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8))
+    _, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.5))
+    assert pdc.export_onnx(small, tmp_path / "two.onnx", shape=(1, 8, 8)) <= 1e-4
+    session, x = onnxruntime.InferenceSession(str(tmp_path / "two.onnx")), torch.randn(2, 1, 8, 8)
+    assert [each.name for each in session.get_outputs()] == ["logits", "parts.0"]
+    logits, boxes = session.run(None, {"x": x.numpy()})
+    expected = small(x)
+    assert np.allclose(logits, expected["logits"].detach().numpy(), atol=1e-5)
+    assert np.allclose(boxes, expected["parts"][0].detach().numpy(), atol=1e-5)
+
+
 def test_onnx_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(pdc.PDCError, match="shape="):
         pdc.export_onnx(chain().eval(), tmp_path / "x.onnx")
