@@ -29,7 +29,7 @@ DATA = {"vectors": "activations", "algorithm": "representatives"}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "merged at once": ({"merges": 1}, {}),
-    "merged in 6 goes over 0.3": ({"merges": 6, "tied_after": 0.3}, {}),
+    "merged in 6 steps over 0.3": ({"merges": 6, "tied_after": 0.3}, {}),
     "progressive strength over half the run": ({"schedule": "progressive", "tied_after": 0.5}, {}),
     "progressive strength, centroids are plain means": (
         {"schedule": "progressive", "tied_after": 0.5, "centroid": "uniform"},

@@ -535,7 +535,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=SAMPLE)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so many minutes")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this many minutes")
     parser.add_argument("--again", action="store_true", help="run only what survived, on the code as it is now")
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--only", nargs="*", default=list(TESTS), help="packages")

@@ -68,9 +68,9 @@ def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = F
     """Resume a run that was paused, stopped or killed, from its last checkpoint."""
     found = read_run(folder)
     if found.state == "done":
-        mended = f" Repaired: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
+        repaired = f" Repaired: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
         Console(stderr=True, soft_wrap=True).print(
-            f"{found.id} is done; there is nothing left to do.{mended}", markup=False
+            f"{found.id} is done; there is nothing left to do.{repaired}", markup=False
         )
         print_report(folder, found.report or {}, as_json)
         return

@@ -250,7 +250,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         return value
 
     def wider_value(self, node: fx.Node) -> Any:
-        """Return what arithmetic on sizes would give in a wider network; None where that cannot be said."""
+        """Return what arithmetic on sizes would give in a wider network; None where that is unknown."""
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.sized.get(n, self.values.get(n)))
         try:
             return apply(node, args, kwargs)

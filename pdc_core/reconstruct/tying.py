@@ -235,7 +235,7 @@ class Tying:
         return found
 
     def _follow(self) -> None:
-        """Bind anew where a tensor is another one than before: moved to a device, loaded, or made by the first step."""
+        """Bind again where a tensor has been replaced: moved to a device, loaded, or made by the first step."""
         replaced = any(home[name] is not known for home, name, known in self._homes)
         if replaced or self._lie_at() != self._addresses:
             self.bind()

@@ -1,6 +1,6 @@
-"""The run folder: what was asked, the history, the results. Written by a worker process, read by anyone.
+"""The run folder: the settings, the history, the results. Written by a worker process, read by anyone.
 
-run.yaml      what was asked             events.jsonl  one line per record; a torn last line is ignored
+run.yaml      the settings               events.jsonl  one line per record; a torn last line is ignored
 status.json   state, step, heartbeat     history.csv   the same history as a table
 last.ckpt     enough to go on, bit for bit; previous.ckpt is the one before, for when the last is damaged
 labels.npz, folded.safetensors, best.safetensors, report.json      the results
