@@ -11,23 +11,29 @@ from pydantic import ValidationError
 import pdc_core as pdc
 from pdc_core.baselines import METHOD_HELP, METHODS
 from pdc_core.losses import FEATURES, LOGITS
+from pdc_core.reconstruct.tying import Tying, TyingInput
 from pdc_core.registry import Variant
 from pdc_core.runs import RunSpec
-from pdc_core.train import SCHEDULES, PDCTask, Training
+from pdc_core.train import SCHEDULES, Training
 from tests.training import FEW, MODEL, PLAN
 
 
-class Linear(PDCTask):
+class Linear(Tying):
     """A schedule of a user's own: the strength rises in a straight line."""
 
     def strength_at(self, progress: float) -> float:
         return min(1.0, progress / self.settings.tied_after)
 
 
+def linear(given: TyingInput) -> Linear:
+    """Make it, as a file of a new schedule would."""
+    return Linear(given.model, given.graph, given.labels(), given.settings)
+
+
 def test_an_entry_is_all_that_a_schedule_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="'linear' is unknown; choose progressive"):
         Training(schedule="linear")
-    monkeypatch.setitem(SCHEDULES, "linear", Variant(Linear.begin, "in a straight line"))
+    monkeypatch.setitem(SCHEDULES, "linear", Variant(linear, "in a straight line"))
     settings = Training(epochs=1, schedule="linear", tied_after=1.0)
     result = pdc.distil(MODEL, PLAN, FEW, settings=settings)
     steps = [row for row in result.history if row["kind"] == "train"]

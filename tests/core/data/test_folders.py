@@ -87,7 +87,7 @@ def test_nothing_is_read_before_it_is_needed_and_a_bad_image_is_named(tmp_path: 
     [
         ({"train": 1}, "", "no folder val/"),
         ({"val": 1}, "", "there are 0 in train/"),
-        ({"train": 1, "val": 0}, "", "There is no image"),
+        ({"train": 1, "val": 0}, "", "There are no images"),
         ({"train": 1, "val": 1}, "@9999", "8 to 4096"),
     ],
 )
