@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from pdc_core.clustering import Labels, assign, check_labels
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
-from pdc_core.folding import check_equal, fold, fold_unchecked_
+from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.losses import comparable_blocks
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
 from pdc_core.pruner.attachment import check_attachment, checked_optimizers
+from pdc_core.pruner.checks import check_same, check_weights, sum_of_weights, untied
 from pdc_core.pruner.folding import fold_optimizer_
 from pdc_core.pruner.guidance import Guidance, Outputs
 from pdc_core.pruner.settings import pruner_settings
@@ -113,7 +114,7 @@ class Pruner:
         *,
         steps: int | None = None,
         images: Tensor | None = None,
-        teacher: nn.Module | bool | None = None,
+        teacher: nn.Module | Literal[False] | None = None,
         inside: str = "",
         graph: ChannelGraph | None = None,
         labels: Labels | None = None,
@@ -152,8 +153,6 @@ class Pruner:
         self.folded = False
         self._handles: list[Any] = []
         self._expected: float | None = None  # what the weights add up to in the state that was loaded
-
-    # -- the loop ------------------------------------------------------------------------------------------------
 
     def attach(self, *optimizers: Any) -> Pruner:
         """Do PDC's part in every step of an optimiser from now on; the first filters are merged or tied right away.
@@ -249,8 +248,6 @@ class Pruner:
             raise PDCError(f"progress({share}): give the share of the run that is done, from {self.share:g} to 1.")
         self.share = float(share)
 
-    # -- the end -------------------------------------------------------------------------------------------------
-
     def fold(self, other: nn.Module | None = None) -> nn.Module:
         """Return the small network: the same function, checked; nothing else changes, and the loop may go on.
 
@@ -283,7 +280,7 @@ class Pruner:
                     "the optimiser, for example by load_state_dict. Make a step, or call pruner.finish()."
                 )
             small = fold(tied, self.graph, self.tying.labels)
-            self._check_equal(network if other is None else tied, small)
+            check_same(network if other is None else tied, small, self.graph.input_shape, self.images)
         return small
 
     def finish(self) -> nn.Module:
@@ -351,8 +348,6 @@ class Pruner:
         returned = optimizers or self.optimizers
         return small, returned[0] if len(returned) == 1 else returned
 
-    # -- what there is to see and to keep ---------------------------------------------------------------------------
-
     def summary(self) -> PrunerSummary:
         """Return where the pruner stands; print it for a table of the groups, the deviation and MACs."""
         counts = {name: int(a.max()) + 1 for name, a in self.tying.labels.items()}
@@ -385,7 +380,7 @@ class Pruner:
             "share": self.share,
             "folded": self.folded,
             "tying": self.tying.state_dict(),
-            "weights": self._sum_of_weights(),
+            "weights": sum_of_weights(self.model),
         }
         if teacher and self.guide is not None:
             state["teacher"] = {k: v.detach().clone() for k, v in self.guide.teacher.network.state_dict().items()}
@@ -428,8 +423,6 @@ class Pruner:
             self.tying.bind()
         self._expected = float(state["weights"])
 
-    # -- within ------------------------------------------------------------------------------------------------------
-
     def _cluster(self, network: nn.Module) -> Labels:
         images = None if self.images is None else self.images.to(next(network.parameters()).device)
         return assign(network, self.graph, self.plan, seed=self.seed, images=images)
@@ -464,32 +457,9 @@ class Pruner:
         return self.folded or self.tying.settled
 
     def _check_settled(self) -> None:
-        if self._settled:
-            return
-        if not self.optimizers and self.done == 0:
-            raise PDCError(
-                "Filters are not tied, since the pruner was never attached: call attach(optimizer) before the loop, or "
-                "finish() to merge them now, without training."
-            )
-        when = (
-            "after a step" if self.settings.schedule == "tied" else f"after {self.settings.tied_after:.0%} of the run"
-        )
-        raise PDCError(
-            f"Filters are not tied yet: {self.now:.0%} of the run is done, strength {self.tying.strength:.2f}; they "
-            f"are tied {when}. Train on until then{'' if self.steps else ' (and tell progress())'}, or call finish(), "
-            "which ties what is left."
-        )
-
-    def _check_equal(self, network: nn.Module, small: nn.Module) -> None:
-        weights = next(network.parameters())
-        x = torch.ones(2, *self.graph.input_shape) if self.images is None else self.images[:8]
-        with evaluating(network), evaluating(small), torch.no_grad():
-            check = check_equal(network, small, x.to(weights.device, weights.dtype))
-        if check.relative > check.tolerance or check.relative != check.relative:
-            raise PDCError(
-                f"The folded network does not compute the same (relative difference {check.relative:.1e}); please "
-                "report this network."
-            )
+        if not self._settled:
+            begun = bool(self.optimizers) or self.done > 0
+            raise untied(self.settings, self.now, self.tying.strength, begun, counts=self.steps is not None)
 
     def _go_on_with(self, small: nn.Module) -> None:
         self.model, self.folded = small, True
@@ -506,16 +476,8 @@ class Pruner:
         with self.guide.unwatched(self.model):
             yield
 
-    def _sum_of_weights(self) -> float:
-        return float(sum(p.detach().abs().sum(dtype=torch.float64) for p in self.model.parameters()))
-
     def _check_resumed(self) -> None:
         """Compare the weights with those of the state that was loaded, once, before the first step."""
-        if self._expected is None:
-            return
-        expected, self._expected = self._expected, None
-        if not abs(self._sum_of_weights() - expected) <= 1e-4 * abs(expected):
-            raise PDCError(
-                "The network's weights are not those that this pruner's state was saved with. Make and attach the "
-                "pruner, load its state, then load pruner.model and the optimiser from the same step."
-            )
+        if self._expected is not None:
+            expected, self._expected = self._expected, None
+            check_weights(self.model, expected)

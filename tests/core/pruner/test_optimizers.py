@@ -127,9 +127,6 @@ def test_a_resumed_loop_with_weights_of_another_step_is_refused() -> None:
         other.load_state_dict(state)
 
 
-# -- what cannot be tied -------------------------------------------------------------------------------------------
-
-
 def test_a_weight_that_no_optimiser_trains_is_named() -> None:
     model = network()
     pruner = pruner_of(model)
@@ -183,9 +180,6 @@ def test_what_is_no_optimiser_for_a_pruner_is_refused() -> None:
         pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
     pruner.detach()
     pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
-
-
-# -- folding in the middle -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["momentum", "adamw", "nadam"], indirect=True)

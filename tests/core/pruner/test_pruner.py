@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import pdc_core as pdc
+from pdc_core.seeds import seed_of
 from pdc_core.train import Training
-from pdc_core.train.batches import Batches, seed_of
+from pdc_core.train.batches import Batches
 from pdc_core.train.loop import make_optimizer
 from pdc_core.train.rates import rate
 from tests.pruning import X, Y, network, plan_of, pruner_of, train
 from tests.training import FEW, MODEL, PLAN, same_networks
-
-# -- oracles -------------------------------------------------------------------------------------------------------
 
 CHAIN = {"0": ("0", "1", "3"), "3": ("3", "4", "8"), "8": ("8", None, "10")}  # group: layer, norm, reader
 
@@ -107,9 +106,6 @@ def test_a_loop_of_ones_own_ends_with_the_very_weights_of_distil(changes: dict[s
     assert {name: a.tolist() for name, a in pruner.tying.labels.items()} == {
         name: a.tolist() for name, a in theirs.labels.items()
     }
-
-
-# -- the end -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
