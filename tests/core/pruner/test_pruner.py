@@ -15,7 +15,7 @@ import pdc_core as pdc
 from pdc_core.seeds import seed_of
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches
-from pdc_core.train.loop import make_optimizer
+from pdc_core.train.fabric import make_optimizer
 from pdc_core.train.rates import rate
 from tests.pruning import X, Y, network, plan_of, pruner_of, train
 from tests.training import FEW, MODEL, PLAN, same_networks
