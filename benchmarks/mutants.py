@@ -497,6 +497,7 @@ def table(rows: list[Mutant], reasons: dict[tuple[str, str, str, str], str]) -> 
             " mutant: [mutants.csv](mutants.csv).",
             "The head of [mutants.py](../mutants.py) says what a mutant is and which tests it meets. Equivalent: no"
             " test could notice it, for the reason given below. Share: noticed, of all that are not equivalent.",
+            *([f"Not finished: fewer than {SAMPLE} have run; `make mutants` goes on."] if len(made) < SAMPLE else []),
             "",
             "| package | mutants | noticed | equivalent | missed | share |",
             "|---|--:|--:|--:|--:|--:|",

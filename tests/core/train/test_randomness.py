@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 import pdc_core as pdc
@@ -177,3 +179,21 @@ def test_too_few_images_for_batch_norm_are_refused(images: int, size: int, world
     data = replace(FEW, train=pdc.Split(FEW.train.images[:images], FEW.train.labels[:images]))
     with pytest.raises(pdc.PDCError, match=f"needs at least {2 * world} of both for {world} process"):
         Batches(data, SETTINGS.model_copy(update={"batch_size": size}), 0, torch.device("cpu"), 0, world)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_images_read_ahead_from_files_come_in_the_order_of_the_run(first: int, tmp_path: Path) -> None:
+    for split, count in (("train", 9), ("val", 2)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                grey = np.full((8, 8, 3), 20 * i + 10 * (name == "b"), dtype=np.uint8)
+                Image.fromarray(grey).save(tmp_path / split / name / f"{i}.png")
+    data = pdc.load_data(f"folder:{tmp_path}@8")
+    batches = Batches(data, Training(epochs=2, batch_size=4), 6, torch.device("cpu"))
+    chosen = torch.randperm(len(data.train), generator=generator(6, 1)).split(4)[first : batches.per_epoch]
+    found = list(batches.epoch(1, first))
+    assert len(found) == len(chosen) >= 3
+    for (x, y), own in zip(found, chosen, strict=True):
+        assert torch.equal(x, data.prepare(data.train.images[own]))
+        assert torch.equal(y, data.train.labels[own])
