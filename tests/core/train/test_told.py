@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pdc_core.train.tasks.merging import _count
 from torch import nn
 
 import pdc_core as pdc
 from pdc_core.losses import comparable_blocks
 from pdc_core.train import Recorder, Training
-from pdc_core.train.tasks.merging import _count
 from tests.training import FEW, GRAPH, MODEL, little
 
 EPOCHS, PER_EPOCH = 2, 5
