@@ -10,6 +10,7 @@ from pdc_core.errors import PDCError
 from pdc_core.runs import list_runs
 from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
+from ui.own_networks import register_line
 from ui.page import begin, set_plan
 from ui.runs.compare import BEFORE, COSTS, all_runs, count_test_images, stages
 from ui.runs.downloads import draw_downloads
@@ -111,7 +112,10 @@ if not lecture():
         help="The camera button in the corner of a chart saves it in this format.",
     )  # fmt: skip
 st.markdown("The file of the folded network holds weights and the plan, no code. To use it:")
-st.code(f'import pdc_core as pdc\nmodel = pdc.load("{run.id}.safetensors")', language="python")
+st.code(
+    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{run.id}.safetensors")',
+    language="python",
+)
 if run.spec.plan and st.button("Use this plan"):
     try:
         set_plan(run.spec.plan, network, f"plan of {run.id}")

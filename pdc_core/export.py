@@ -26,7 +26,7 @@ from pdc_core.files import replacing, write_whole
 from pdc_core.folding import Folding, fold_unchecked_
 from pdc_core.folding.check import tensors_in
 from pdc_core.graph import trace
-from pdc_core.models import ModelInfo, build_model, model_info
+from pdc_core.models import MODELS, ModelInfo, build_model, is_custom, model_info
 
 FORMAT = 1
 LARGEST_HEADER = 64 * 2**20
@@ -157,7 +157,7 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
         A file that `save` wrote.
     build : callable, optional
         Called without arguments; returns the network before folding. Needed for architectures that are neither in the
-        zoo nor in torchvision.
+        zoo nor in torchvision, unless `register_custom` made them known.
 
     Returns
     -------
@@ -183,6 +183,12 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
         model = build().eval()
     else:
         assert card is not None
+        if is_custom(card.model) and card.model not in MODELS:
+            raise PDCError(
+                f"{path} holds a network made by {card.model}, a function of your own, which no file can import: use "
+                f"--build {card.model}, or in Python call register_custom({card.model!r}) first or give "
+                "load(path, build=...) a function that makes it."
+            )
         model = build_model(card.model, card.shape[0], len(card.classes), size=card.shape[1]).eval()
     for f in content["folds"]:
         graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"], inside=f.get("inside", ""))

@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from pdc_core.graph import RESIDUALS
+from pdc_core.models import is_custom
 from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
 from ui.uploads import FOLDER
 
@@ -32,7 +33,8 @@ class Choice:
         kind, _, path = self.data.partition(":")
         data = f"{kind} {_short(path)}" if path else kind
         weights = "" if self.weights == SHIPPED else f", {self._weights_label} weights"
-        return f"{self.model.replace('resnet', 'ResNet-')} on {data}{weights}"
+        model = self.model if is_custom(self.model) else self.model.replace("resnet", "ResNet-")
+        return f"{model} on {data}{weights}"
 
     @property
     def _weights_label(self) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from pdc_core.cli.options import app
 from pdc_core.errors import PDCError
+from pdc_core.models import build_environment
 
 _APP = Path(__file__).resolve().parents[2] / "app.py"
 
@@ -18,7 +19,7 @@ _APP = Path(__file__).resolve().parents[2] / "app.py"
 @app.command(
     "app",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: pdc app --port 8502",
+    epilog="Example: pdc app --port 8502 --build mynets:make",
 )
 def app_(
     context: typer.Context,
@@ -32,7 +33,7 @@ def app_(
     import subprocess
 
     try:
-        code = subprocess.run(words, check=False).returncode
+        code = subprocess.run(words, check=False, env=build_environment()).returncode
     except KeyboardInterrupt:  # the server got it as well, and ends
         code = 130
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""The option `--build` of every command: a network of the user's own class."""
+"""The option `--build` of every command, and PDC_BUILD: networks of the user's own classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pdc_core.cli.options import app
-from pdc_core.models import register_custom
+from pdc_core.models import environment_targets, register_all
 
 _HELP = "Your own network: package.module:function, a function of (channels, classes). Its name is that text."
 _OPTION = "--build"
@@ -17,9 +17,8 @@ _OPTION = "--build"
 def custom(
     build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
 ) -> None:
-    """Import the modules that the command line names; a run file or a page cannot."""
-    for target in build or []:
-        register_custom(target)
+    """Import the modules that the command line or PDC_BUILD names; a run file or a page cannot."""
+    register_all([*(build or []), *environment_targets()])
 
 
 def build_first(arguments: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
 from pdc_core.cli.outcome import print_report, train
 from pdc_core.errors import PDCError
+from pdc_core.models import build_environment
 from pdc_core.runs import (
     Run,
     create_run,
@@ -219,7 +220,8 @@ def _work_and_report(
         flags = [flag for flag, on in (("--queue", queue), ("--tensorboard", tensorboard), ("--json", as_json)) if on]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *launcher, "-m", "pdc_core", "run", str(folder), *flags])
+        words = [sys.executable, *launcher, "-m", "pdc_core", "run", str(folder), *flags]
+        os.execve(sys.executable, words, build_environment())
     report = train(folder, queue, tensorboard).report
     if int(os.environ.get("RANK", 0)) == 0:
         print_report(folder, report, as_json)

@@ -6,7 +6,14 @@ Stands between `data`, which gives the channels and classes of a network, and `g
 from __future__ import annotations
 
 from pdc_core.models.checkpoint import Checkpoint, StateDictMatch, compare_state, inspect_checkpoint, read_checkpoint
-from pdc_core.models.custom import register_custom
+from pdc_core.models.custom import (
+    build_environment,
+    custom_names,
+    environment_targets,
+    is_custom,
+    register_all,
+    register_custom,
+)
 from pdc_core.models.load import (
     ModelInfo,
     load_model,
@@ -22,13 +29,18 @@ __all__ = [
     "Checkpoint",
     "ModelInfo",
     "StateDictMatch",
+    "build_environment",
     "build_model",
     "compare_state",
+    "custom_names",
+    "environment_targets",
     "inspect_checkpoint",
+    "is_custom",
     "load_model",
     "model_info",
     "published_weights",
     "read_checkpoint",
+    "register_all",
     "register_custom",
     "shipped_data",
     "torchvision_names",

@@ -99,8 +99,8 @@ def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
     """
     if ":" in name:
         return PDCError(
-            f"{name!r} is a network of your own. It is used only if a person asks for it on the command line, "
-            f"since importing it runs its code: --build {name}"
+            f"{name!r} is a network of your own. Importing it runs its code, so it is used only where you name it: "
+            f"with --build {name} on the command line, with register_custom({name!r}) in Python"
         )
     close = difflib.get_close_matches(name, (*MODELS, *known), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}? " if close else ""

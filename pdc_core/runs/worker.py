@@ -19,6 +19,7 @@ import numpy as np
 
 from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
+from pdc_core.models import build_environment
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
 from pdc_core.runs.read import is_locked, list_runs, read_run
@@ -50,6 +51,7 @@ def launch(folder: str | Path) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=build_environment(),  # what this process was started with, and no more
         )
     threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
     waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}

@@ -17,6 +17,7 @@ from pdc_core.models import (
     StateDictMatch,
     build_model,
     compare_state,
+    custom_names,
     inspect_checkpoint,
     shipped_data,
     torchvision_names,
@@ -54,10 +55,12 @@ def draw_model_picker() -> None:
 
 def _model() -> str:
     now = current_choice().model
-    names = [*MODELS, *torchvision_names()]
+    own = custom_names()
+    names = [*own, *(name for name in MODELS if name not in own), *torchvision_names()]
     picked: str = st.selectbox(
         "Network", names, index=names.index(now) if now in names else 0, key="choose_model",
-        help="PDC's networks for small images first, then torchvision's classifiers.",
+        help="Your own networks first, if the server was started with any, then PDC's for small images and "
+        "torchvision's classifiers.",
     )  # fmt: skip
     return picked
 

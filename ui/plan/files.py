@@ -13,6 +13,7 @@ from pdc_core.plan import Plan, difference
 from pdc_core.runs import RunSpec, default_training, run_command
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
 from ui.network import Network
+from ui.own_networks import register_line
 
 NAMED_ONLY = "imagenet"  # only its shape and classes are known
 _FILES, _FOLDER = "plan_files", "IMAGENET"
@@ -69,7 +70,7 @@ def python(network: Network, plan: Plan) -> str:
     given = "" if weights == SHIPPED else f", weights={weights!r}"
     content = pprint.pformat(plan.model_dump(exclude_defaults=True), width=100, sort_dicts=False)
     return (
-        "import pdc_core as pdc\n\n"
+        f"import pdc_core as pdc\n\n{register_line(network.model)}"
         f"model = pdc.load_model({network.model!r}, data={_data(network)!r}{given})\n"
         f"data = pdc.load_data({_data(network)!r})\n"
         f"plan = pdc.Plan(**{content})\n"
