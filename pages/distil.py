@@ -9,6 +9,7 @@ import streamlit as st
 
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
+from pdc_core.plan import check_mergeable
 from pdc_core.runs import RunSpec, create_run, launch, list_runs
 from pdc_core.train import Training
 from ui.drawing import cut, percent, short
@@ -49,6 +50,7 @@ def start(training: Training, seed: int, method: str) -> None:
         seed=seed,
     )
     try:
+        check_mergeable(plan, network.graph)
         folder = create_run(spec)
         launch(folder)
     except (PDCError, OSError) as error:

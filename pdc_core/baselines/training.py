@@ -13,7 +13,7 @@ from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
 from pdc_core.losses import comparable_blocks
-from pdc_core.plan import Plan
+from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices
 from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
 from pdc_core.train.loss import DistillationLoss
@@ -95,6 +95,7 @@ def train_baseline(
     settings = settings or Training.for_data(data.name)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    check_mergeable(plan, graph)
     small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
     return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
 

@@ -32,7 +32,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import trace
 from pdc_core.models import load_model
 from pdc_core.models.load import RANDOM, SHIPPED
-from pdc_core.plan import Plan
+from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices, explained
 from pdc_core.runs import RunSpec, create_run
 from pdc_core.train import SCHEDULES, Training
@@ -128,6 +128,7 @@ def distil(
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
+    check_mergeable(chosen, graph)
     spec = RunSpec(
         kind="distil",
         method=method,

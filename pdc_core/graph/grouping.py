@@ -15,7 +15,7 @@ from pdc_core.graph.ids import WAY, IntArray, TraceRecord
 from pdc_core.graph.structure import ChannelGroup, Slice
 
 _MIXED = "its weights are used in another way, too"
-_UNEVEN = "its channels are read unevenly by one layer"
+_UNEVEN = "is read unevenly by one layer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +221,7 @@ def _blocks(
                 continue  # every channel is equally often in every block, as behind a channel shuffle
             total = table.sum(axis=0)
             if (total != total[0]).any() or ((table > 0).sum(axis=1) != 1).any() or len(set(table.sum(axis=1))) != 1:
-                uneven.setdefault(g, f"its channels are spread unevenly over the groups of convolution {name}")
+                uneven.setdefault(g, f"is spread unevenly over the groups of convolution {name}")
                 continue
             keys[g].append(table.argmax(axis=1))
     result: list[tuple[IntArray, str | None]] = [
@@ -233,7 +233,7 @@ def _blocks(
         block = np.unique(np.stack(marks), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
         counts = np.bincount(block)
         if len(counts) > 1 and (counts != counts[0]).any():
-            result[g] = result[g][0], "its convolution groups overlap unevenly"
+            result[g] = result[g][0], "overlaps the groups of convolutions unevenly"
         elif len(counts) == sizes[g] > 1:
             result[g] = result[g][0], "every channel is a convolution group of its own"
         else:

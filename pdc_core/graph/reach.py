@@ -49,9 +49,12 @@ class Reach:
             text = (
                 f"{self.filters:.0%} of the hidden filters can be merged, and at most {self.macs:.0%} of the MACs cut."
             )
-        parts = [f"{b.filters:,} filters, because their group {b.reason}" for b in self.blocked[:3]]
-        if len(self.blocked) > 3:
-            parts.append(
-                f"{sum(b.filters for b in self.blocked[3:]):,} filters for {len(self.blocked) - 3} other reasons"
-            )
+        parts = [f"{_filters(b.filters)} whose group {b.reason}" for b in self.blocked[:3]]
+        if more := self.blocked[3:]:
+            other = "another reason" if len(more) == 1 else f"{len(more)} other reasons"
+            parts.append(f"{_filters(sum(b.filters for b in more))} for {other}")
         return f"{text} Blocked: {'; '.join(parts)}." if parts else text
+
+
+def _filters(n: int) -> str:
+    return "1 filter" if n == 1 else f"{n:,} filters"

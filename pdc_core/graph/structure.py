@@ -323,7 +323,7 @@ class ChannelGraph:
         >>> import torch, pdc_core as pdc
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.GroupNorm(2, 8), torch.nn.Conv2d(8, 4, 3))
         >>> print(pdc.trace(net.eval(), torch.zeros(1, 1, 8, 8)).reach())
-        No filters can be merged. Blocked: 8 filters, because their group enters 1 (GroupNorm mixes channels).
+        No filters can be merged. Blocked: 8 filters whose group enters 1 (GroupNorm mixes channels).
         """
         hidden = [g for g in self.groups if g.frozen != _OUTPUT]
         free = sum(g.size for g in hidden if g.frozen is None)

@@ -77,7 +77,7 @@ class TensorRules:
         for m in wide[1:]:
             self.notes.tie(wide[0].channels, m.channels)
         if added and self.residual == "internal":
-            self.notes.freeze(result, "its channels are added to others (a residual sum): `internal` leaves them whole")
+            self.notes.freeze(result, "is added to others in a residual sum, which `internal` leaves whole")
         return result
 
     def reduce(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -172,7 +172,7 @@ class TensorRules:
         along = varying(literal)
         if literal.dim() == 0 or of_weight or 0 in along or self.picks(literal, sources):
             for x in sources:
-                self.notes.freeze(x, f"its channels are split over several axes by {what}")
+                self.notes.freeze(x, f"is split over several axes by {what}")
             return self.notes.opaque(tuple(literal.shape), f"comes out of {what}")
         self.split = True
         ids, (a, b) = widest(literal)
@@ -193,7 +193,7 @@ class TensorRules:
             contiguous = len(where) and np.array_equal(where, np.arange(where[0], where[-1] + 1))
             inner = len(p.shape) == len(x.shape) and p.dim == x.dim
             if not contiguous or not inner or part[where].any() or not np.array_equal(x.channels[where], p.channels):
-                self.notes.freeze(x, f"single channels are picked from it by {what}")
+                self.notes.freeze(x, f"has single channels picked from it by {what}")
                 return
             part[where] = i + 1
             if len(parts) == 1:

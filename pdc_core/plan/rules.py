@@ -151,6 +151,48 @@ def check_fit(plan: Rules, graph: ChannelGraph) -> None:
         )
 
 
+def check_mergeable(plan: Rules, graph: ChannelGraph) -> None:
+    """Raise if no plan with this one's constraints can merge a filter of a network, so that training is not wasted.
+
+    A plan that could merge filters and keeps them all is a control experiment, and is let through.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    graph : ChannelGraph
+        The trace of the network, with the plan's treatment of residual sums.
+
+    Raises
+    ------
+    PDCError
+        Every group is frozen in the network, or the plan's constraints leave every group whole.
+    """
+    if not graph.clusterable:
+        other = (
+            "Try residual='shared', use another network"
+            if graph.residual == "internal" and any("residual sum" in b.reason for b in graph.reach().blocked)
+            else "Use another network"
+        )
+        raise PDCError(
+            f"Nothing can be merged in this network, so it is not trained. {graph.reach()} {other}, or replace the "
+            "layers that block its filters; `pdc layers NETWORK` lists every group."
+        )
+    if all(_whole(plan, group) for group in graph.clusterable):
+        limits = {n: getattr(plan, n) for n in ("round_to", "min", "frozen", "bounds", "pinned")}
+        given = ", ".join(f"{name}={value}" for name, value in limits.items() if value not in (1, (), {}))
+        largest = max(group.size for group in graph.clusterable)
+        raise PDCError(
+            f"This plan's constraints leave every group whole ({given}), so the network is not trained: its largest "
+            f"group has {largest} filters, and at least one group has to be allowed fewer clusters than filters. Relax "
+            "the constraints, for example with Plan.uniform(graph, 0.5)."
+        )
+
+
+def _whole(plan: Rules, group: ChannelGroup) -> bool:
+    return all(refuse_count(plan, group.name, k, group.size, group) for k in range(1, group.size))
+
+
 def _misfit(plan: Rules, name: str, group: ChannelGroup | None) -> str | None:
     """Return in words why a plan does not fit one group of a network, or None."""
     if group is None:

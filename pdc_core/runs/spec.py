@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pdc_core.baselines import METHOD_HELP
 from pdc_core.errors import PDCError
 from pdc_core.models.load import SHIPPED, weights_source
-from pdc_core.plan import Plan
+from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import name_in
 from pdc_core.runs.files import write
 from pdc_core.train import Training
@@ -116,7 +116,13 @@ class RunSpec(BaseModel):
         return self.kind if self.method == "pdc" else self.method
 
     def with_plan(self) -> RunSpec:
-        """Return the same run with `keep` written out as a plan, which needs the network but no weights."""
+        """Return the same run with `keep` written out as a plan, which needs the network but no weights.
+
+        Raises
+        ------
+        PDCError
+            The network is unknown, or nothing can be merged in it.
+        """
         if self.kind != "distil" or self.plan is not None:
             return self
         import torch
@@ -128,6 +134,7 @@ class RunSpec(BaseModel):
         network = load_model(self.model, data=self.data, weights="random")
         graph = trace(network, torch.zeros(1, *describe_data(self.data).shape), residual=self.residual)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
+        check_mergeable(plan, graph)
         return self.model_copy(update={"plan": plan, "keep": None})
 
 
@@ -162,7 +169,7 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     Raises
     ------
     PDCError
-        The folder holds a run already, or cannot be written.
+        The folder holds a run already or cannot be written, or nothing can be merged in the network.
     """
     import torch
 

@@ -15,7 +15,7 @@ from pdc_core.data import Data
 from pdc_core.folding import check_equal
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.norms import recalibrate_
-from pdc_core.plan import Plan
+from pdc_core.plan import Plan, check_mergeable
 from pdc_core.train.evaluation import Evaluation, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
@@ -94,7 +94,8 @@ def distil(
     Raises
     ------
     PDCError
-        The plan does not fit the network, the data is empty or has other classes, or the loss stops being finite.
+        The plan does not fit the network, nothing can be merged in it, the data is empty or has other classes, or the
+        loss stops being finite.
 
     Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering
     vectors, schedule, ties of the norms and loss weights are our choice.
@@ -102,6 +103,7 @@ def distil(
     settings = settings or Training.for_data(data.name, epochs=epochs)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    check_mergeable(plan, graph)
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
 

@@ -274,7 +274,7 @@ def test_reach_is_the_largest_cut_and_names_what_blocks_the_rest() -> None:
     assert reach.macs == pytest.approx(1 - least / pdc.plan_cost(graph, {}).macs)
     assert [(b.filters, b.groups) for b in reach.blocked] == [(6, ("0",))]
     assert str(reach).startswith("62% of the hidden filters can be merged, and at most ")
-    assert str(reach).endswith("Blocked: 6 filters, because their group enters 1 (GroupNorm mixes channels).")
+    assert str(reach).endswith("Blocked: 6 filters whose group enters 1 (GroupNorm mixes channels).")
     nothing = pdc.trace(lively_(nn.Sequential(nn.Conv2d(2, 3, 1))), X[:1]).reach()
     assert (nothing.filters, nothing.macs, nothing.blocked) == (0, 0, ())
     assert str(nothing) == "No filters can be merged."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 import pdc_core as pdc
+from pdc_core.baselines import train_baseline
 from pdc_core.data import Split
 from pdc_core.train import Recorder, Stopped, Training
 from pdc_core.train.recorder import Request
@@ -81,6 +83,47 @@ def test_every_filter_kept_is_plain_distillation() -> None:
     result = pdc.distil(MODEL, pdc.Plan.uniform(GRAPH, 1.0), FEW, epochs=1)
     assert result.report["folded"]["macs"] == result.report["before"]["macs"]
     assert result.report["max_abs_diff"] == 0.0
+
+
+class Untrained(Recorder):
+    """Fails as soon as training says anything."""
+
+    def __getattribute__(self, name: str):
+        raise AssertionError(f"training had begun: {name}")
+
+
+@pytest.mark.parametrize("method", ["pdc", "l1"])
+def test_a_network_in_which_nothing_can_be_merged_is_refused_before_training(method: str) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    ).eval()
+    start = pdc.distil if method == "pdc" else partial(train_baseline, method)
+    message = r"No filters can be merged. Blocked: 8 filters whose group enters 1 \(GroupNorm mixes channels\)."
+    with pytest.raises(pdc.PDCError, match=message):
+        start(net, pdc.Plan.uniform(pdc.trace(net, torch.zeros(1, 1, 8, 8)), 0.5), FEW, recorder=Untrained())
+
+
+def test_a_plan_whose_constraints_leave_every_group_whole_is_refused_before_training() -> None:
+    plan = pdc.Plan.uniform(GRAPH, 0.5, min=64)
+    with pytest.raises(pdc.PDCError, match=r"leave every group whole \(min=64\).*largest group has 64 filters"):
+        pdc.distil(MODEL, plan, FEW, recorder=Untrained())
+
+
+def test_where_only_sums_block_the_filters_shared_is_advised() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(1, 6, 3, padding=1), nn.Linear(6, 10)
+            self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.head((x + self.conv(x)).mean((2, 3)))
+
+    net = Block().eval()
+    plan = pdc.Plan.uniform(pdc.trace(net, torch.zeros(1, 1, 8, 8)), 0.5)
+    with pytest.raises(pdc.PDCError, match=r"in a residual sum, which `internal` leaves whole\. Try residual='shared'"):
+        pdc.distil(net, plan, FEW, recorder=Untrained())
 
 
 def test_a_chain_is_distilled_too() -> None:
