@@ -5,8 +5,11 @@ Stands between a file that a user brings and a network of `zoo`.
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import pickle
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +21,23 @@ from torch import Tensor, nn
 from pdc_core.errors import PDCError
 
 # Keys under which scripts save the weights, and prefixes that wrappers put before each name.
-_CONTAINERS = ("state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "state_dict_ema", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+# What scripts save beside the weights, for their settings: making one of these runs nothing of the file's.
+_INERT = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
+_STATE = 'saved["state_dict"] if isinstance(saved, dict) else saved.state_dict()'
 _SHOWN = 3
+_allowing = threading.Lock()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint into memory (CPU), by name.
 
     A file ending in .safetensors is read as that; everything else as a file of torch.save, with
-    ``weights_only=True``, so that nothing in it is executed. Weights under the key `state_dict` or `model` are found,
-    and a prefix `module.` (DataParallel) or `_orig_mod.` (compile) before every name is dropped.
+    ``weights_only=True``, so that nothing in it is executed; an argparse.Namespace and paths beside the weights are
+    let through. Weights are found under the keys `state_dict` (also Lightning's), `model`, `model_state_dict`, `net`,
+    `state_dict_ema` and `ema`, the first of these that is there, also one inside another. Prefixes before every name
+    are dropped: `module.` (DataParallel), `_orig_mod.` (compile), `model.` and `net.` (Lightning).
 
     Parameters
     ----------
@@ -147,6 +156,7 @@ def compare_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> StateDictM
     (('bias',), ('scale',), (('weight', (2, 4), (2, 3)),))
     """
     own = model.state_dict()
+    tensors = _named_as(own, tensors)
     shared = [name for name in own if name in tensors]
     return StateDictMatch(
         fits=tuple(n for n in shared if tensors[n].shape == own[n].shape),
@@ -179,6 +189,7 @@ def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
         If a name is missing or unexpected, or a shape, type or value does not fit; the model is unchanged then.
     """
     own, fit = model.state_dict(), compare_state(model, tensors)
+    tensors = _named_as(own, tensors)
     if fit.missing or fit.unexpected:
         faults = [
             f"{len(names)} {what} ({_first(names)})"
@@ -204,13 +215,16 @@ def load_state_(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with _allowing, torch.serialization.safe_globals(_INERT):  # the list is the process's, so one reader at a time
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error).upper():
             raise PDCError(
-                f"{path} holds Python objects, not only tensors, and was not opened: such a file can run "
-                "any program when it is read. Save the weights alone, torch.save(model.state_dict(), path), "
-                "or use safetensors"
+                f"{path} holds Python objects, not only tensors, and was not opened: such a file can run any program "
+                "when it is read. If you trust where it comes from, convert it once in Python, where its classes can "
+                f"be imported:\n    import torch\n    saved = torch.load({str(path)!r}, weights_only=False)\n"
+                f"    torch.save({_STATE}, {str(path.with_name(path.stem + '-weights.pt'))!r})\n"
+                'Replace "state_dict" by the key that holds the weights, and give the new file'
             ) from error
         raise PDCError(f"{path} is not a checkpoint that torch.save wrote, or it is damaged") from error
     except Exception as error:  # its reader lets struct, index and many other errors of damaged bytes through
@@ -219,10 +233,11 @@ def _read_torch(path: Path) -> object:
 
 
 def _find_tensors(content: object, path: Path) -> Checkpoint:
-    for key in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
             break
+        content = inner
     if not isinstance(content, Mapping) or not content:
         raise PDCError(f"{path} holds {type(content).__name__}, not the named tensors of a network")
     for name, value in content.items():
@@ -230,12 +245,24 @@ def _find_tensors(content: object, path: Path) -> Checkpoint:
             raise PDCError(f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone")
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise PDCError(f"{path}: {name} is a sparse, quantised or empty tensor; save dense weights")
-    dropped = ""
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in content):
-            content = {name.removeprefix(prefix): value for name, value in content.items()}
-            dropped += prefix
-    return Checkpoint(dict(content), dropped)
+    dropped = _shared_prefix(content)
+    return Checkpoint({name.removeprefix(dropped): value for name, value in content.items()}, dropped)
+
+
+def _shared_prefix(names: Iterable[str]) -> str:
+    """Return the wrappers' prefixes that every name begins with, one after another."""
+    names, found = list(names), ""
+    while names and (prefix := next((p for p in _PREFIXES if all(n.startswith(found + p) for n in names)), "")):
+        found += prefix
+    return found
+
+
+def _named_as(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Put a dropped prefix back if it is the network's own: one that keeps all its layers in `self.model`."""
+    prefix = _shared_prefix(own)
+    if not prefix or any(name.startswith(prefix) for name in tensors):
+        return tensors
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def _first(names: tuple[str, ...]) -> str:
