@@ -26,7 +26,8 @@ app = typer.Typer(
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", help="Network: resnet20 to resnet110 (add _b for projection shortcuts), or a name of torchvision's."
+        "--model",
+        help="Network: resnet20 to resnet110 (add _b for projection shortcuts), or a name of torchvision's, or timm:NAME.",
     ),
 ]
 DataName = Annotated[

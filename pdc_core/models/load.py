@@ -107,7 +107,7 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     Parameters
     ----------
     name : str
-        A network of the zoo or a torchvision classifier.
+        A network of the zoo, a torchvision classifier, or `timm:NAME` for one of timm's.
     data : str, optional
         The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet"
         (224x224 pixels, 1,000 classes) for torchvision's classifiers.

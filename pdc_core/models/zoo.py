@@ -1,4 +1,4 @@
-"""Names to networks: the zoo's own builders first, then any classifier of torchvision's by that name."""
+"""Names to networks: the zoo's own builders first, then torchvision's classifiers, and timm's as `timm:NAME`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 from pdc_core.errors import PDCError
 from pdc_core.models.mobilenet import MobileNetV2
 from pdc_core.models.resnet import ResNet
+from pdc_core.models.timm import PREFIX, build_timm
 from pdc_core.models.vgg import VGG16
 from pdc_core.torchvision_adapter import torchvision
 
@@ -33,7 +34,8 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
     Parameters
     ----------
     name : str
-        A name of the zoo (a key of `MODELS`) or of a torchvision classifier, such as "resnet50".
+        A name of the zoo (a key of `MODELS`) or of a torchvision classifier, such as "resnet50", or `timm:` and a name
+        of timm's, such as "timm:resnet18".
     in_channels : int
         Channels of the images, at least 1; torchvision's classifiers take only 3.
     n_classes : int
@@ -62,6 +64,8 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
         )
     if name in MODELS:
         return MODELS[name](in_channels, n_classes)
+    if name.startswith(PREFIX):
+        return build_timm(name, in_channels, n_classes)
     known = torchvision_names()
     if name not in known:
         raise unknown_model(name, known)
