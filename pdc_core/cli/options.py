@@ -27,7 +27,7 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Network: resnet20 to resnet110 (add _b for projection shortcuts), or a name of torchvision's, or timm:NAME.",
+        help="Network: resnet20 to resnet110 (add _b for projection shortcuts), a torchvision name, or timm:NAME.",
     ),
 ]
 DataName = Annotated[
