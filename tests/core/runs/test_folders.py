@@ -140,7 +140,7 @@ def test_two_workers_never_share_a_run(tmp_path: Path) -> None:
             thread.join(30)
 
     run_worker(folder, show=second)
-    assert "Another process works on" in refused[0]
+    assert "Another process trains" in refused[0]
 
 
 def test_queued_runs_wait_for_their_turn(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pdc_core.train.tasks.merging import _count
 from torch import nn
 
 import pdc_core as pdc
 from pdc_core.losses import comparable_blocks
+from pdc_core.reconstruct.merging import _count
 from pdc_core.train import Recorder, Training
 from tests.training import FEW, GRAPH, MODEL, little
 
