@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +25,7 @@ from pdc_core.errors import PDCError
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "state_dict_ema", "ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # What scripts save beside the weights, for their settings: making one of these runs nothing of the file's.
-_INERT = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
+_INERT: list[Any] = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
 _STATE = 'saved["state_dict"] if isinstance(saved, dict) else saved.state_dict()'
 _SHOWN = 3
 _allowing = threading.Lock()
