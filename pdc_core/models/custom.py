@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from pdc_core.errors import PDCError
+from pdc_core.models.timm import PREFIX
 from pdc_core.models.zoo import MODELS
 
 BUILD = "PDC_BUILD"  # the environment variable: what --build names, separated by commas
@@ -115,10 +116,10 @@ def is_custom(name: str) -> bool:
 
     Examples
     --------
-    >>> is_custom("mynets:make"), is_custom("resnet20")
-    (True, False)
+    >>> is_custom("mynets:make"), is_custom("resnet20"), is_custom("timm:resnet18")
+    (True, False, False)
     """
-    return _TARGET.fullmatch(name) is not None
+    return _TARGET.fullmatch(name) is not None and not name.startswith(PREFIX)
 
 
 def build_environment() -> dict[str, str]:
