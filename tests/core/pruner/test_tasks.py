@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -182,7 +183,7 @@ def test_the_backbone_of_a_detector_is_pruned_and_its_boxes_stay(tmp_path: Path)
     small = pruner.fold().eval()
     with torch.no_grad():
         after = overlap(small(other)["boxes"], true)
-        assert overlap(model.eval()(other)["boxes"], true) == after
+        assert overlap(model.eval()(other)["boxes"], true) == pytest.approx(after, abs=1e-5)  # equal up to rounding
     assert before > 0.6
     assert after > before - 0.1
     assert small.backbone[0][0].out_channels == 8
