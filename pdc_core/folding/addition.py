@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, Labels, check_labels
+from pdc_core.clustering.labels import merged_groups
 from pdc_core.errors import PDCError
 from pdc_core.folding.copying import copy_network
 from pdc_core.folding.rewrite import rewrite
@@ -84,18 +85,13 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
     """
     checked = check_labels(graph, labels)
     _check_tied(model, graph, checked)
-    return fold_unchecked_(copy_network(model, map(graph.group, _merged(checked))), graph, checked)
-
-
-def _merged(labels: Labels) -> Labels:
-    """Return the labels of those groups where any two filters share a cluster."""
-    return {name: a for name, a in labels.items() if a.max() + 1 < len(a)}
+    return fold_unchecked_(copy_network(model, map(graph.group, merged_groups(checked))), graph, checked)
 
 
 @torch.no_grad()
 def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
     """Compare every filter that would leave with the one that stays for it, in all that they compute with."""
-    for name, a in _merged(labels).items():
+    for name, a in merged_groups(labels).items():
         group, stays = graph.group(name), firsts(a)[a]
         leaves = np.flatnonzero(stays != np.arange(len(a)))
         parts: dict[int, list[ChannelTensor]] = {}
@@ -156,7 +152,7 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     labels : dict of str to array of int, shape (n,)
         Canonical labels (`check_labels`) by group; groups that are absent keep all their filters.
     """
-    merged = _merged(labels)
+    merged = merged_groups(labels)
     layers = {layer.name: layer for layer in graph.layers}
     leaves: dict[str, list[IntArray]] = {}  # module -> output channels that leave
     parts: dict[str, Slice] = {}  # module -> a part of it, which says where its tensors are
