@@ -108,7 +108,7 @@ FROZEN: dict[str, tuple[Net, str]] = {
     "mean over channels": (Net(lambda n, x: n.a(x) * n.a(x).mean(1, keepdim=True)), "mean over channels"),
     "sum with the input": (Net(lambda n, x: n.t(x) + x, 2, t=nn.Conv2d(2, 2, 1)), "network's input"),
     "pixel shuffle": (Net(lambda n, x: F.pixel_shuffle(n.w(x), 2), 2, w=nn.Conv2d(2, 8, 1)), "pixel_shuffle"),
-    "every second channel": (Net(lambda n, x: n.a(x)[:, ::2], 3), "single channels are picked"),
+    "every second channel": (Net(lambda n, x: n.a(x)[:, ::2], 3), "single channels picked from it"),
     "channels by list": (Net(lambda n, x: n.a(x)[:, [5, 4, 3, 2, 1, 0]]), "indexing by a list"),
     "reversed": (Net(lambda n, x: n.a(x).flip(1)), "flip"),
     "rolled": (Net(lambda n, x: torch.roll(n.a(x), 1, 1)), "roll"),

@@ -30,14 +30,15 @@ GRADIENTS = "c7e89992d141df6c2794e5bb0de82161550fcc83931cb60279e881bc10f1e597"
 
 
 @pytest.fixture
-def _nets(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the network of the folders known, and their weights' relative path valid."""
     known = dict(MODELS)
-    for module in ("custom", "zoo", "load"):
-        monkeypatch.setattr(f"pdc_core.models.{module}.MODELS", known)
     monkeypatch.syspath_prepend(str(FIXTURES))
     monkeypatch.chdir(ROOT)
     pdc.register_custom("oldnets:make")
+    yield
+    MODELS.clear()
+    MODELS.update(known)
 
 
 @pytest.fixture
