@@ -7,12 +7,11 @@ import streamlit as st
 
 from pdc_core import charts
 from pdc_core.errors import PDCError
-from pdc_core.runs import list_runs
 from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, COSTS, all_runs, count_test_images, stages
+from ui.runs.compare import BEFORE, COSTS, all_runs, compared_runs, count_test_images, results_of, stages
 from ui.runs.downloads import draw_downloads
 from ui.runs.progress import choose_run
 from ui.runs.sections import SECTIONS
@@ -21,7 +20,7 @@ network = begin(
     "Compare",
     "What did it cost? Accuracy and MACs before and after folding, and files to export.",
 )
-runs = {run.id: run for run in list_runs() if run.report and "folded" in run.report}
+runs = compared_runs()
 if not runs:
     st.info("No finished run yet. Start one on the page Distil: eight epochs on digits take less than a minute.")
     st.page_link("pages/distil.py", label="Start a run")
@@ -29,45 +28,44 @@ if not runs:
 
 choice, pin, axis = st.columns([4, 4, 3], gap="medium")
 run = choose_run(runs, network, choice)
-report = run.report or {}
+report, folded = results_of(run)
 alike = {name: each for name, each in runs.items() if each.spec.data == run.spec.data}
 pinned = pin.selectbox(
     "Baseline", [BEFORE, *(name for name in alike if name != run.id)], key="pinned", bind="query-params",
     help="The differences below are relative to it.",
 )  # fmt: skip
 cost = axis.selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")
-base = report["before"] if pinned == BEFORE else (runs[pinned].report or {})["folded"]
-folded = report["folded"]
+base = report.before if pinned == BEFORE else results_of(runs[pinned])[1]
 
 facts = st.columns(4)
-points = 100 * (folded["test_accuracy"] - base["test_accuracy"])
+points = 100 * (folded.test_accuracy - base.test_accuracy)
 facts[0].metric(
     "Test accuracy, folded",
-    percent(folded["test_accuracy"]),
+    percent(folded.test_accuracy),
     f"{points:+.1f} points",
     delta_color="normal" if round(points, 1) else "off",
     border=True,
-    help=f"{pinned}: {percent(base['test_accuracy'])}.",
+    help=f"{pinned}: {percent(base.test_accuracy)}.",
 )
 facts[1].metric(
     "MACs, folded",
-    short(folded["macs"]),
-    cut(base["macs"], folded["macs"]),
+    short(folded.macs),
+    cut(base.macs, folded.macs),
     delta_color="inverse",
     border=True,
-    help=f"{folded['macs']:,}; {pinned}: {base['macs']:,}.",
+    help=f"{folded.macs:,}; {pinned}: {base.macs:,}.",
 )
 facts[2].metric(
     "Parameters, folded",
-    short(folded["params"]),
-    cut(base["params"], folded["params"]),
+    short(folded.params),
+    cut(base.params, folded.params),
     delta_color="inverse",
     border=True,
-    help=f"{folded['params']:,}; {pinned}: {base['params']:,}.",
+    help=f"{folded.params:,}; {pinned}: {base.params:,}.",
 )
 facts[3].metric(
     "Largest logit change",
-    f"{report['max_abs_diff']:.1e}" if run.spec.method == "pdc" else "–",
+    f"{report.max_abs_diff:.1e}" if run.spec.method == "pdc" else "–",
     border=True,
     height="stretch",
     help="Between the reconstructed network (clusters tied) and the folded one, on the whole test set.",
@@ -79,8 +77,13 @@ with scatter:
     figure(charts.accuracy_against(stages(alike, cost), cost, COSTS[cost][2], run.id, n_test), key="accuracy_against")
     if n_test:
         st.caption(charts.accuracy_caption(n_test))
+    else:
+        st.caption(f"No error bars: {run.spec.data} is not on this machine, so its test images cannot be counted.")
 with widths:
-    figure(charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""), key="widths")
+    figure(
+        charts.before_after_bars(pd.DataFrame([width.model_dump() for width in report.widths]), "Filters", ""),
+        key="widths",
+    )
 
 section = st.segmented_control(
     "Details", list(SECTIONS), default=next(iter(SECTIONS)), required=True, key="section", bind="query-params"

@@ -92,14 +92,13 @@ epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]
 how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "
 st.caption(f"{how}{network_of(shown)}, {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(shown)}.")
-if shown.report:
-    folded, base = shown.report["folded"], shown.report["before"]
-    early = shown.report.get("ended_early")
-    ended = f" Finished early, after step {early['step']:,} of {early['steps']:,}." if early else ""
+if shown.results:
+    folded, base, early = shown.results.result, shown.results.before, shown.results.ended_early
+    ended = f" Finished early, after step {early.step:,} of {early.steps:,}." if early else ""
     st.success(
-        f"Done. Folded network: test accuracy **{percent(folded['test_accuracy'])}** "
-        f"(before: {percent(base['test_accuracy'])}), **{short(folded['macs'])} MACs** "
-        f"({cut(base['macs'], folded['macs'])}).{ended}"
+        f"Done. Folded network: test accuracy **{percent(folded.test_accuracy)}** "
+        f"(before: {percent(base.test_accuracy)}), **{short(folded.macs)} MACs** "
+        f"({cut(base.macs, folded.macs)}).{ended}"
     )
     st.page_link("pages/compare.py", label="Compare and export", query_params={RUN: shown.id})
 elif has_ended(shown):

@@ -44,17 +44,18 @@ def html_report(run: Run) -> str:
     PDCError
         The run has no report of a folded network yet.
     """
-    if not run.report or "folded" not in run.report:
+    report = run.results
+    if report is None or report.folded is None:
         raise PDCError(f"The run {run.id} has no folded network to report on; it is {run.state}.")
     from plotly.offline import get_plotlyjs
 
-    title, n_test = f"{run.spec.model} on {run.spec.data}, folded", run.report.get("test_images")
+    title = f"{run.spec.model} on {run.spec.data}, folded"
     body = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{_sentence(run)}</p>",
-        _table(run),
-        *([f"<p>{charts.accuracy_caption(n_test)}</p>"] if n_test else []),
-        *(_figure(chart, i) for i, chart in enumerate(_figures(run))),
+        f"<p>{_sentence(run.id, report)}</p>",
+        _table(report),
+        *([f"<p>{charts.accuracy_caption(report.test_images)}</p>"] if report.test_images else []),
+        *(_figure(chart, i) for i, chart in enumerate(_figures(run, report))),
         "<h2>Run it again</h2>",
         "<p>Save the plan below as plan.json. The complete run file is run.yaml in the run folder.</p>",
         f"<pre>{escape(run_command(run.spec))}</pre>",
@@ -68,11 +69,10 @@ def html_report(run: Run) -> str:
     )
 
 
-def _sentence(run: Run) -> str:
-    report = Report.of(run.report or {})
+def _sentence(run_id: str, report: Report) -> str:
     same = "every" if report.same_predictions else "NOT every"
     return (
-        f"Run {escape(run.id)}: test accuracy {report.before.test_accuracy:.2%} before and "
+        f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "
         f"<b>{report.result.test_accuracy:.2%}</b> folded, with <b>{report.macs_cut:.1%} of the MACs cut</b> "
         f"(residual sums: {escape(str(report.residual))}). Folding changed no logit of the test images by more than "
         f"{report.max_abs_diff:.1e}; {same} image keeps its class. MACs are multiply-accumulates of conv and linear "
@@ -80,8 +80,7 @@ def _sentence(run: Run) -> str:
     )
 
 
-def _table(run: Run) -> str:
-    report = Report.of(run.report or {})
+def _table(report: Report) -> str:
     batches = list(report.before.latency)
     head = ["network", "test accuracy", "MACs", "parameters", *(f"{b} images [ms]" for b in batches)]
     rows = []
@@ -93,25 +92,24 @@ def _table(run: Run) -> str:
     return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{''.join(rows)}</table>"
 
 
-def _figures(run: Run) -> list[go.Figure]:
-    report, epochs = run.report or {}, run.spec.training.epochs
+def _figures(run: Run, report: Report) -> list[go.Figure]:
+    epochs = run.spec.training.epochs
     networks = pd.DataFrame(
         [
-            {"run": run.id, "stage": s, "cost": report[s]["macs"] / 1e6, "accuracy": report[s]["test_accuracy"]}
-            for s, _ in _NETWORKS
+            {"run": run.id, "stage": stage, "cost": at.macs / 1e6, "accuracy": at.test_accuracy}
+            for stage, at in report.networks.items()
         ]
     )
     train = pd.DataFrame([e for e in run.events if e.get("kind") == "train"])
     measured = pd.DataFrame([e for e in run.events if e.get("kind") == "evaluation"])
     found = [
-        charts.accuracy_against(networks, "MACs", "of one image [millions]", n_test=report.get("test_images")),
-        charts.before_after_bars(pd.DataFrame(report["widths"]), "Filters", ""),
+        charts.accuracy_against(networks, "MACs", "of one image [millions]", n_test=report.test_images),
+        charts.before_after_bars(pd.DataFrame([width.model_dump() for width in report.widths]), "Filters", ""),
     ]
     if len(train) and len(measured):
-        teacher = float(report["before"]["val_accuracy"])
         found += [
             charts.loss_curves(train, epochs),
-            charts.accuracy_curve(measured, epochs, teacher),
+            charts.accuracy_curve(measured, epochs, report.before.val_accuracy),
             charts.tying_curves(train, epochs),
         ]
     moving = _motion(run)

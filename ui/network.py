@@ -129,7 +129,7 @@ def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = 
     images = load_images(data, stamp_of(data.partition(":")[2]))
     module, digest = _load_module(model, data, weights, stamp_of(weights))
     graph = _trace(module, digest, images.shape, residual)
-    return Network(choice, module, images, graph, torch.zeros(1, *images.shape), digest)
+    return Network(choice, module, images, graph, images.example, digest)
 
 
 def is_folded(weights: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.table import Table
 
@@ -25,7 +24,7 @@ def layers(
     """Print the channel groups of a network: sizes, MACs, which layers are tied, and why some are frozen."""
     info = describe_data(data)
     network = load_model(model, data=data, weights="random")
-    graph = trace(network, torch.zeros(1, *info.shape), residual=residual)
+    graph = trace(network, info.example, residual=residual)
     rows = list(_group_rows(graph))
     macs, params, reach = sum(layer.macs for layer in graph.layers), graph.params, graph.reach()
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -188,4 +187,4 @@ def _measured(
 
 def _loaded(model: str, data: str, weights: str | None, residual: str) -> tuple[nn.Module, ChannelGraph, Data]:
     network, loaded = load_model(model, data=data, weights=absolute(weights, SHIPPED)), load_data(data)
-    return network, trace(network, torch.zeros(1, *loaded.shape), residual=residual), loaded
+    return network, trace(network, loaded.example, residual=residual), loaded

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from pdc_core.baselines import METHOD_HELP
@@ -124,7 +123,7 @@ def distil(
         raise PDCError("Give --keep or --plan, not both.")
     chosen = Plan.load(plan) if plan is not None else None
     network = load_model(model, data=data, weights=absolute(weights, SHIPPED))
-    graph = trace(network, torch.zeros(1, *describe_data(data).shape), residual=chosen.residual if chosen else residual)
+    graph = trace(network, describe_data(data).example, residual=chosen.residual if chosen else residual)
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)

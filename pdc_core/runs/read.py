@@ -12,6 +12,7 @@ from typing import Any
 
 from pdc_core.errors import PDCError
 from pdc_core.runs.files import read_events, read_json
+from pdc_core.runs.results import Report
 from pdc_core.runs.spec import RunSpec, read_spec, runs_root
 
 STATES = ("queued", "running", "paused", "done", "stopped", "failed", "interrupted")
@@ -35,7 +36,9 @@ class Run:
     alive : bool
         Whether a worker holds the run right now.
     report : dict or None
-        report.json, once the run is done; `Report.of` gives it with types.
+        report.json, once the run is done.
+    results : Report or None
+        The same with types.
     events : list of dict
         The history so far, read on first use.
     """
@@ -50,6 +53,10 @@ class Run:
     @cached_property
     def events(self) -> list[dict[str, Any]]:
         return read_events(self.folder / "events.jsonl")
+
+    @cached_property
+    def results(self) -> Report | None:
+        return None if self.report is None else Report.of(self.report)
 
     @property
     def id(self) -> str:
@@ -71,7 +78,7 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     spec = read_spec(folder)
-    status, report = read_json(folder / "status.json") or {}, read_json(folder / "report.json")
+    status, report = read_json(folder / "status.json") or {}, _read_report(folder)
     alive = is_locked(folder / "worker.lock")
     state = str(status.get("state", "done" if report is not None else "interrupted"))
     if state not in STATES:
@@ -115,6 +122,15 @@ def unreadable_runs(root: str | Path | None = None) -> list[str]:
         except PDCError as error:
             reasons.append(str(error))
     return reasons
+
+
+def _read_report(folder: Path) -> dict[str, Any] | None:
+    """Return report.json, or None if there is none or it is damaged."""
+    content = read_json(folder / "report.json")
+    try:
+        return content if content is not None and Report.of(content) else None
+    except PDCError:
+        return None
 
 
 def _starting(status: dict[str, Any]) -> bool:

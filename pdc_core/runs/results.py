@@ -119,8 +119,12 @@ class Report(_Read):
         The trained network of "teach"; None otherwise.
     max_abs_diff : float or None
         Largest difference between logits of the reconstructed and the folded network; None for "teach".
+    relative_diff : float or None
+        The same, divided by the largest |logit| of the reconstructed network; None for "teach".
     same_predictions : bool or None
         Whether both give every test image the same class; None for "teach".
+    test_images : int or None
+        Images of the test split; None in reports of early versions.
     residual : str or None
         How residual sums were treated; None for "teach".
     widths : tuple of Width
@@ -140,7 +144,9 @@ class Report(_Read):
     folded: NetworkReport | None = None
     taught: NetworkReport | None = None
     max_abs_diff: float | None = None
+    relative_diff: float | None = None
     same_predictions: bool | None = None
+    test_images: int | None = None
     residual: str | None = None
     widths: tuple[Width, ...] = ()
     last: EpochReport | None = None

@@ -125,14 +125,13 @@ class RunSpec(BaseModel):
         """
         if self.kind != "distil" or self.plan is not None:
             return self
-        import torch
 
         from pdc_core.data import describe_data
         from pdc_core.graph import trace
         from pdc_core.models import load_model
 
         network = load_model(self.model, data=self.data, weights="random")
-        graph = trace(network, torch.zeros(1, *describe_data(self.data).shape), residual=self.residual)
+        graph = trace(network, describe_data(self.data).example, residual=self.residual)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
         check_mergeable(plan, graph)
         return self.model_copy(update={"plan": plan, "keep": None})

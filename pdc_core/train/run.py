@@ -102,7 +102,7 @@ def distil(
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, torch.zeros(1, *data.shape), residual=plan.residual)
+    graph = trace(teacher, data.example, residual=plan.residual)
     check_mergeable(plan, graph)
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
@@ -192,7 +192,7 @@ def run_task(
     Result
         With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught".
     """
-    example = torch.zeros(1, *data.shape)
+    example = data.example
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
@@ -260,7 +260,7 @@ class _Measure:
     """Measure networks on the device and in the processes of a run, on the validation and the test split."""
 
     def __init__(self, loop: Loop) -> None:
-        self.loop, self.example = loop, torch.zeros(1, *loop.data.shape)
+        self.loop, self.example = loop, loop.data.example
 
     def __call__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 from pdc_core.losses import DEFAULT_WEIGHTS, FEATURES, LOGITS
 from pdc_core.reconstruct import SCHEDULES
@@ -22,6 +22,12 @@ EARLIER_NAMES = {
     "weights": "centroid",
 }
 EARLIER_SCHEDULES = {"asymptotic": "merge", "soft": "recluster"}
+
+
+def _none_or_several(images: int) -> int:
+    if images == 1:
+        raise ValueError("give 0, or at least 2 images: the variance of one says nothing")
+    return images
 
 
 def with_present_names(given: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +138,8 @@ class Training(_FeatureWeights):
         Fold as soon as the filters are tied and train the small network on, with gradients scaled so that SGD makes the
         same steps (`shrink`). Saves work; not with "adamw", whose steps would differ.
     recalibrate : int, default 0
-        Training images on which norm statistics are re-estimated at the end. 0 leaves them as trained, unless the run
-        ended before its clusters were tied.
+        Training images on which norm statistics are re-estimated at the end, at least 2. 0 leaves them as trained,
+        unless the run ended before its clusters were tied.
     accelerator : str, default "auto"
         Where to train, as Lightning Fabric names it: "cpu", "gpu", ...
     devices : int, default 1
@@ -180,7 +186,7 @@ class Training(_FeatureWeights):
     centroid: Literal["norm", "uniform", "medoid"] = "norm"
     augment: float = Field(0.0, ge=0, le=1)
     fold_when_tied: bool = False
-    recalibrate: int = Field(0, ge=0)
+    recalibrate: Annotated[int, AfterValidator(_none_or_several)] = Field(0, ge=0)
     accelerator: str = "auto"
     devices: int = Field(1, ge=1)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"

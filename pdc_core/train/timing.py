@@ -92,7 +92,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     PDCError
         The plan does not fit, the data cannot be trained on, or the device is not here.
     """
-    example = torch.zeros(1, *data.shape)
+    example = data.example
     before = after = cost(model, example)
     task: TrainingTask
     if plan is None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pdc_core import charts
 from ui.components import source
@@ -25,7 +23,6 @@ from ui.filters.group_view import GroupView, pca_of
 from ui.filters.linked_views import linked_data
 from ui.network import load_network
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 N = 24
 CLUSTERS = 5
 PLACES = ((0, -17), (1, 0), (-1, 0), (0, 17), (13, -13), (-13, -13), (13, 13), (-13, 13))  # of a number, in order
@@ -49,16 +46,10 @@ PRESS = """([selector, filters, keys]) => filters.flatMap(i => keys.map(key => {
 
 
 @pytest.fixture(scope="module")
-def blank() -> Iterator[Page]:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for name in names if (path := shutil.which(name))), "/usr/bin/chromium")
-    assert Path(found).exists(), "No Chromium was found: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
+def blank(browser: Browser) -> Page:
+    page = browser.new_page(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
+    page.set_default_timeout(10_000)
+    return page
 
 
 def _data(seed: int = 0, n: int = N, channels: int = 4) -> dict[str, Any]:

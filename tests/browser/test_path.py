@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 import pdc_core as pdc
 from pdc_core.runs import Run, RunSpec, create_run, run_worker
@@ -34,14 +33,6 @@ from ui.drawing import percent, short
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENS = ROOT / "build" / "screens"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 FIVE = "5-4-4-8-8-8-16-16-16"  # a plan with five clusters in the first layer
 SLOW = 120_000  # milliseconds; a limit against hanging, not a measurement
 
@@ -52,13 +43,6 @@ class Server:
 
     address: str
     runs: Path
-
-
-def _chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for name in names if (path := shutil.which(name))), "/usr/bin/chromium")
-    assert Path(found).exists(), "No Chromium was found: apt-get install chromium"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +100,12 @@ def _wait_for(address: str) -> None:
     pytest.fail("The server did not start within 40 seconds.")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
-        expect.set_options(timeout=SLOW)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """A new tab of a new visitor."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     context.set_default_timeout(SLOW)
+    expect.set_options(timeout=SLOW)
     yield context.new_page()
     context.close()
     _end_workers(server.runs)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from pdc_core.costs import latency
-from pdc_core.data import Data, Split
+from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Run
+from pdc_core.runs import Report, Run, list_runs
+from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.jobs import Job, request
 from ui.network import CHUNK, Network, load_images, load_network, stamp_of
 
-STAGES = ("before", "reconstructed", "folded")
 BATCHES = (1, 8, 64, 256)
-COSTS = {
-    "MACs": ("macs", 1e-6, "of one image [millions]"),
-    "Parameters": ("params", 1e-3, "[thousands]"),
-    "Latency, 1 image": ("1", 1e3, "[ms, on the machine that trained]"),
-    "Latency, 64 images": ("64", 1e3, "[ms, on the machine that trained]"),
+COSTS: dict[str, tuple[Callable[[NetworkReport], float | None], float, str]] = {
+    "MACs": (lambda at: at.macs, 1e-6, "of one image [millions]"),
+    "Parameters": (lambda at: at.params, 1e-3, "[thousands]"),
+    "Latency, 1 image": (lambda at: at.latency.get("1"), 1e3, "[ms, on the machine that trained]"),
+    "Latency, 64 images": (lambda at: at.latency.get("64"), 1e3, "[ms, on the machine that trained]"),
 }
 MOST_MACS = 100_000_000_000  # of the largest batch that is timed
 BEFORE = "original network"
@@ -45,36 +44,46 @@ class Pair:
         return np.asarray(self.data.test.labels.numpy())
 
 
+def compared_runs() -> dict[str, Run]:
+    """Return the finished runs that have a folded network, by id, newest first."""
+    return {run.id: run for run in list_runs() if run.results is not None and run.results.folded is not None}
+
+
+def results_of(run: Run) -> tuple[Report, NetworkReport]:
+    """Return the results of one of `compared_runs`, and those of its folded network."""
+    assert run.results is not None
+    assert run.results.folded is not None
+    return run.results, run.results.folded
+
+
 def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
     """Return one row per run and stage: columns run, stage, cost, accuracy."""
-    key, scale, _ = COSTS[cost]
+    cost_of, scale, _ = COSTS[cost]
     rows = []
     for name, run in runs.items():
-        for stage in STAGES if run.spec.method == "pdc" else ("before", "folded"):
-            at = (run.report or {})[stage]
-            value = at.get(key, at.get("latency", {}).get(key))
-            if value is not None:
-                rows.append({"run": name, "stage": stage, "cost": scale * value, "accuracy": at["test_accuracy"]})
+        for stage, at in results_of(run)[0].networks.items():
+            value = cost_of(at)
+            if value is not None and (stage != "reconstructed" or run.spec.method == "pdc"):
+                rows.append({"run": name, "stage": stage, "cost": scale * value, "accuracy": at.test_accuracy})
     return pd.DataFrame(rows, columns=["run", "stage", "cost", "accuracy"])
 
 
 def count_test_images(run: Run) -> int | None:
     """Return how many test images a run's accuracy was measured on; None where its data is not here to count them."""
-    written = (run.report or {}).get("test_images")
+    written = results_of(run)[0].test_images
     if written is not None:
-        return int(written)
+        return written
     try:  # runs of earlier versions do not say it
         return len(load_images(run.spec.data, stamp_of(run.spec.data.partition(":")[2])).test) or None
     except (PDCError, OSError):
         return None
 
 
-def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:
-    """Return one row per finished run, with its differences from a baseline {test_accuracy, macs, params}."""
+def all_runs(runs: dict[str, Run], baseline: NetworkReport) -> pd.DataFrame:
+    """Return one row per finished run, with its differences from a baseline."""
     rows = []
     for name, run in runs.items():
-        report, spec = run.report or {}, run.spec
-        folded = report["folded"]
+        (report, folded), spec = results_of(run), run.spec
         rows.append(
             {
                 "run": name,
@@ -82,12 +91,12 @@ def all_runs(runs: dict[str, Run], baseline: dict[str, Any]) -> pd.DataFrame:
                 "network": spec.model,
                 "epochs": spec.training.epochs,
                 "seed": spec.seed,
-                "sums": report.get("residual", ""),
-                "accuracy": 100 * folded["test_accuracy"],
-                "points": 100 * (folded["test_accuracy"] - baseline["test_accuracy"]),
-                "MACs": folded["macs"],
-                "MACs change": 100 * (folded["macs"] / baseline["macs"] - 1),
-                "parameters": folded["params"],
+                "sums": report.residual or "",
+                "accuracy": 100 * folded.test_accuracy,
+                "points": 100 * (folded.test_accuracy - baseline.test_accuracy),
+                "MACs": folded.macs,
+                "MACs change": 100 * (folded.macs / baseline.macs - 1),
+                "parameters": folded.params,
                 "from": run.status.get("host", ""),
             }
         )
@@ -129,18 +138,14 @@ def _key(run: Run) -> tuple[str, ...]:
 
 
 def _classify(run: Run, network: Network, job: Job[Pair]) -> Pair:
-    folded, data = load(run.folder / "folded.safetensors"), network.data
-    outputs: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-    for start in range(0, len(data.test), CHUNK):
-        part = Split(data.test.images[start : start + CHUNK], data.test.labels[start : start + CHUNK])
-        for model, predicted in zip((network.module, folded), outputs, strict=True):
-            predicted.append(evaluate(model, data, part).predictions)
-        job.progress(start + len(part), len(data.test))
-    return Pair(data, torch.cat(outputs[0]).numpy(), torch.cat(outputs[1]).numpy())
+    folded, data, n = load(run.folder / "folded.safetensors"), network.data, len(network.data.test)
+    before = evaluate(network.module, data, data.test, CHUNK, progress=lambda done, _: job.progress(done, 2 * n))
+    after = evaluate(folded, data, data.test, CHUNK, progress=lambda done, _: job.progress(n + done, 2 * n))
+    return Pair(data, before.predictions.numpy(), after.predictions.numpy())
 
 
 def _latencies(run: Run, network: Network, job: Job[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
-    folded, macs = load(run.folder / "folded.safetensors"), (run.report or {})["before"]["macs"]
+    folded, macs = load(run.folder / "folded.safetensors"), results_of(run)[0].before.macs
     batches = [batch for batch in BATCHES if batch == 1 or batch * macs <= MOST_MACS]
     found = {}
     for i, batch in enumerate(batches):

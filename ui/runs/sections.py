@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,11 +12,11 @@ from pdc_core import charts
 from pdc_core.analysis.metrics import class_accuracy, confusion, disagreement
 from pdc_core.errors import PDCError
 from pdc_core.folding.check import TOLERANCE
-from pdc_core.runs import Run
+from pdc_core.runs import Report, Run
 from ui.choice import lecture
 from ui.drawing import figure, gallery
 from ui.job_view import draw_job
-from ui.runs.compare import Pair, image_by_image, measured_here
+from ui.runs.compare import Pair, image_by_image, measured_here, results_of
 from ui.runs.settings import METHODS
 
 SHOWN = 20
@@ -30,7 +29,7 @@ _LABELS = {
 
 def draw_equality(run: Run) -> None:
     """Show that folding changed nothing: the check on the whole test split, and all three stages in numbers."""
-    report, labels = run.report or {}, _LABELS
+    report, labels = results_of(run)[0], _LABELS
     if run.spec.method == "pdc":
         _say_equal(report)
     else:
@@ -39,13 +38,14 @@ def draw_equality(run: Run) -> None:
     rows = [
         {
             "network": label,
-            "test": 100 * report[stage]["test_accuracy"],
-            "validation": 100 * report[stage]["val_accuracy"],
-            "macs": report[stage]["macs"],
-            "params": report[stage]["params"],
-            **{f"ms{b}": 1000 * s for b, s in report[stage].get("latency", {}).items()},
+            "test": 100 * at.test_accuracy,
+            "validation": 100 * at.val_accuracy,
+            "macs": at.macs,
+            "params": at.params,
+            **{f"ms{b}": 1000 * s for b, s in at.latency.items()},
         }
-        for stage, label in labels.items()
+        for stage, at in report.networks.items()
+        if (label := labels.get(stage))
     ]
     st.dataframe(
         pd.DataFrame(rows),
@@ -63,11 +63,11 @@ def draw_equality(run: Run) -> None:
     st.caption("Latencies are medians on the machine that trained.")
 
 
-def _say_equal(report: dict[str, Any]) -> None:
-    verdict = "all test predictions are the same" if report["same_predictions"] else "but some predictions differ"
+def _say_equal(report: Report) -> None:
+    verdict = "all test predictions are the same" if report.same_predictions else "but some predictions differ"
     st.markdown(
-        f"Folding removed the duplicates and changed no logit by more than **{report['max_abs_diff']:.1e}** "
-        f"({report['relative_diff']:.1e} of the largest logit; limit {TOLERANCE[torch.float32]:.0e}): {verdict}. "
+        f"Folding removed the duplicates and changed no logit by more than **{report.max_abs_diff:.1e}** "
+        f"({report.relative_diff:.1e} of the largest logit; limit {TOLERANCE[torch.float32]:.0e}): {verdict}. "
         "Any difference in accuracy comes from training, none from folding."
     )
 
@@ -111,8 +111,8 @@ def _classes(pair: Pair) -> None:
 
 def draw_speed(run: Run) -> None:
     """Time both networks on this machine, and compare with the MACs that were cut."""
-    report = run.report or {}
-    ratio = report["before"]["macs"] / report["folded"]["macs"]
+    report, folded = results_of(run)
+    ratio = report.before.macs / folded.macs
     try:
         job = measured_here(run)
     except (PDCError, OSError) as error:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from pdc_core import charts
 from pdc_core.charts.drawing import panel
-from ui.filters.activations import _heat
 
 VALUES = np.array([-1.0, -0.5, -0.03, 0.0, 0.03, 0.5, 1.0])
 
@@ -28,20 +27,14 @@ def _of_drawings() -> list[list[int]]:
     return [list(bytes.fromhex(fill)) for fill in fills]
 
 
-def _of_activations() -> list[list[int]]:
-    found = re.search(r"base64,([^\"]+)", _heat(VALUES[None].astype(np.float32), 1.0))
-    assert found is not None
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))[0].tolist()
-
-
 def _of_notebooks() -> list[list[int]]:
     source = charts.tiles(VALUES.reshape(-1, 1, 1, 1), "seven", columns=7).data[0].source
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
     return pixels[0, :: 4 * (1 + charts.KERNEL_GAP), :3].tolist()
 
 
-@pytest.mark.parametrize("drawn", [_of_kernels, _of_drawings, _of_activations, _of_notebooks])
-def test_kernels_drawings_activations_and_notebooks_have_the_same_colours(drawn: Any) -> None:
+@pytest.mark.parametrize("drawn", [_of_kernels, _of_drawings, _of_notebooks])
+def test_kernels_drawings_and_notebooks_have_the_same_colours(drawn: Any) -> None:
     expected = []
     for value in VALUES:  # blue below 0, orange above
         end = np.array([0, 90, 160]) if value < 0 else np.array([213, 94, 0])
