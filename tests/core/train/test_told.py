@@ -107,8 +107,8 @@ def test_defaults_of_the_data_sets_are_those_that_the_results_were_made_with() -
         ("lr_gamma", 0.0), ("lr_gamma", 1.1), ("warmup", -1.0), ("clip_grad_norm", 0.0), ("label_smoothing", 1.0),
         ("temperature", 0.0), ("alpha", -0.1), ("alpha", 1.1), ("matching", -1.0), ("attention", -1.0),
         ("feature_decay", -1.0), ("recluster_until", 1.1), ("merges", 0), ("merge_decay", 0.0), ("n_images", 1),
-        ("tied_after", 0.0), ("tied_after", 1.1), ("augment", 1.1), ("recalibrate", -1), ("recalibrate", 1), ("devices", 0),
-        ("workers", -1), ("checkpoint_seconds", 0.0), ("checkpoint_steps", 0), ("warmup", 8.0),
+        ("tied_after", 0.0), ("tied_after", 1.1), ("augment", 1.1), ("recalibrate", -1), ("recalibrate", 1),
+        ("devices", 0), ("workers", -1), ("checkpoint_seconds", 0.0), ("checkpoint_steps", 0), ("warmup", 8.0),
         ("milestones", (0.5, 0.2)), ("milestones", (0.0,)), ("milestones", (1.0,)),
     ],
 )  # fmt: skip
