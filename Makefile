@@ -15,9 +15,10 @@ SETUP = requirements.txt pyproject.toml
 app: .venv/app.stamp
 	.venv/bin/python -m streamlit run app.py --server.address localhost --server.port $(PORT)
 
-# Two files at a time: much of a test is waiting for a process or a browser. In the order of names, the browser first.
+# Two files at a time, each with one thread: more threads than cores wait for one another. In the order of names, the
+# browser first.
 test: .venv/test.stamp
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Plants small faults one at a time and looks whether tests notice: hours on two cores. Resumes where it was ended.
 mutants: .venv/mutants.stamp
