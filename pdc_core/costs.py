@@ -75,12 +75,14 @@ class Cost:
 def cost(model: nn.Module, example: Tensor) -> Cost:
     """Count a network by running it on the meta device: nothing is computed and no weight is read.
 
+    A network whose forward pass depends on values is run once for real, in a copy.
+
     Parameters
     ----------
     model : nn.Module
         Any network; it is not changed.
     example : Tensor, shape (b, c, h, w)
-        Only its shape is used, and MACs are those of one example.
+        Only its shape is used, unless the forward pass depends on values; MACs are those of one example.
 
     Returns
     -------
@@ -93,12 +95,21 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
     >>> cost(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.zeros(1, 3, 10, 10)).macs  # 10*10 * 8 * 3*3*3
     21600
     """
-    shadow = _on_meta(model)
-    counted = _Count(shadow)
-    with counted, torch.no_grad():
-        shadow(torch.empty((1, *example.shape[1:]), device="meta"))
+    try:
+        counted = _counted(_on_meta(model), torch.empty((1, *example.shape[1:]), device="meta"))
+    except RuntimeError:  # tensors on the meta device have no values; what else is wrong shows again here
+        weights = next(model.parameters(), example)
+        counted = _counted(copy.deepcopy(model), example[:1].to(weights.device, weights.dtype))
     layers = tuple(LayerCost(**{k: v for k, v in row.items() if k != "called"}) for row in counted.rows.values())
     return Cost(sum(layer.macs for layer in layers), sum(p.numel() for p in model.parameters()), layers)
+
+
+def _counted(model: nn.Module, example: Tensor) -> _Count:
+    """Run a network that may be given hooks, and return what was counted."""
+    counted = _Count(model)
+    with counted, torch.no_grad():
+        model(example)
+    return counted
 
 
 class _Count(TorchDispatchMode):

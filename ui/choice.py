@@ -12,7 +12,7 @@ import streamlit as st
 
 from pdc_core.graph import RESIDUALS
 from pdc_core.models import is_custom
-from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
+from pdc_core.models.load import NAMED, SHIPPED
 from ui.uploads import FOLDER
 
 _CHOICE, _LECTURE = "choice", "lecture"
@@ -38,7 +38,7 @@ class Choice:
 
     @property
     def _weights_label(self) -> str:
-        return self.weights if self.weights in (RANDOM, PUBLISHED) else _short(self.weights)
+        return self.weights if self.weights in NAMED else _short(self.weights)
 
 
 def _short(path: str) -> str:

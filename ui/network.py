@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.graph.tensors import layer_of
-from pdc_core.models import load_model
+from pdc_core.models import load_model, model_info
 from pdc_core.models.load import SHIPPED
 from pdc_core.train import evaluate
 from ui.choice import Choice
@@ -128,6 +128,8 @@ def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = 
     choice = Choice(model, data, weights, residual)
     images = load_images(data, stamp_of(data.partition(":")[2]))
     module, digest = _load_module(model, data, weights, stamp_of(weights))
+    if images.name == DESCRIBED and (info := model_info(module)):  # timm's networks have pixels and means of their own
+        images = replace(images, shape=info.shape, mean=info.mean, std=info.std)
     graph = _trace(module, digest, images.shape, residual)
     return Network(choice, module, images, graph, images.example, digest)
 

@@ -94,7 +94,7 @@ def train_baseline(
         raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
     settings = settings or Training.for_data(data.name)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual)
+    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
     small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
     return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
@@ -132,7 +132,7 @@ def train_small(
         Called with what happens, and asked for requests.
     """
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual)
+    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
     widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
     names = dict(small.named_modules())
     blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)

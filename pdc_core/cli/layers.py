@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pdc_core.cli.options import FLOPS, AsJson, DataName, Residual, app, print_json, stdout
-from pdc_core.data import describe_data
+from pdc_core.cli.options import FLOPS, AsJson, DataName, Inside, Residual, app, print_json, stdout
 from pdc_core.graph import ChannelGraph, trace
-from pdc_core.models import load_model
+from pdc_core.models import load_model, model_info
 
 
 @app.command(epilog="Example: pdc layers resnet56 --data cifar10")
@@ -19,19 +18,22 @@ def layers(
     model: Annotated[str, typer.Argument(help="A network's name.")],
     data: DataName = "digits",
     residual: Residual = "internal",
+    inside: Inside = "",
     as_json: AsJson = False,
 ) -> None:
     """Print the channel groups of a network: sizes, MACs, which layers are tied, and why some are frozen."""
-    info = describe_data(data)
     network = load_model(model, data=data, weights="random")
-    graph = trace(network, info.example, residual=residual)
+    info = model_info(network)
+    assert info is not None
+    graph = trace(network, info.example, residual=residual, inside=inside)
     rows = list(_group_rows(graph))
     macs, params, reach = sum(layer.macs for layer in graph.layers), graph.params, graph.reach()
     if as_json:
-        network_facts = {"model": model, "data": info.name, "residual": residual, "macs": macs, "params": params}
-        print_json(network_facts | {"reach": {"filters": reach.filters, "macs": reach.macs}, "groups": rows})
+        traced = {"model": model, "data": data, "residual": residual, "inside": inside}
+        costs = {"macs": macs, "params": params, "reach": {"filters": reach.filters, "macs": reach.macs}}
+        print_json(traced | costs | {"groups": rows})
         return
-    table = Table(title=f"{model} on {info.name} ({'x'.join(map(str, info.shape))}), residual sums: {residual}")
+    table = Table(title=f"{model} on {data} ({'x'.join(map(str, info.shape))}), residual sums: {residual}")
     for name, justify in (
         ("group", "left"),
         ("filters", "right"),

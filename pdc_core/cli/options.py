@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pdc_core.errors import PDCError
 from pdc_core.models import weights_source
-from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
+from pdc_core.models.load import NAMED
 
 FLOPS = "MACs: multiply-accumulates of conv and linear layers for one image, what the pruning literature calls FLOPs."
 app = typer.Typer(
@@ -37,8 +37,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        help="shipped (those that come with PDC), random, torchvision or a checkpoint file. Left out: shipped; for "
-        "teach: random.",
+        help="shipped (those that come with PDC), random, torchvision, timm or a checkpoint file. Left out: shipped; "
+        "for teach: random.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what the run would do and how long it would take.")]
@@ -46,6 +46,13 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of clustering, ba
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
 Residual = Annotated[str, typer.Option("--residual", help="Residual sums: internal (left whole), shared or gather.")]
+Inside = Annotated[
+    str,
+    typer.Option(
+        "--inside",
+        help="Cluster only this part of the network, such as backbone; the rest need not be traceable.",
+    ),
+]
 Epochs = Annotated[int, typer.Option("--epochs", help="Passes over the training images.")]
 
 
@@ -79,7 +86,7 @@ def absolute(weights: str | None, default: str) -> str:
         Used if nothing was given.
     """
     source = weights_source(weights or default)
-    return source if source in (SHIPPED, RANDOM, PUBLISHED) else str(Path(source).resolve())
+    return source if source in NAMED else str(Path(source).resolve())
 
 
 def stdout() -> Console:

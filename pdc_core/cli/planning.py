@@ -15,6 +15,7 @@ from pdc_core.cli.options import (
     FLOPS,
     AsJson,
     DataName,
+    Inside,
     ModelName,
     Residual,
     Seed,
@@ -54,13 +55,14 @@ def sensitivity(
     data: DataName = "digits",
     weights: Weights = None,
     residual: Residual = "internal",
+    inside: Inside = "",
     keep: Annotated[list[float] | None, typer.Option("--keep", help="Keep ratio to try; may be repeated.")] = None,
     images: Images = SENSITIVITY_IMAGES,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what each group costs on its own, clustered at several counts, without training."""
-    network, graph, loaded = _loaded(model, data, weights, residual)
+    network, graph, loaded = _loaded(model, data, weights, residual, inside)
     found = _measured(network, graph, loaded, tuple(keep) if keep else KEEPS, images, seed)
     if as_json:
         points = [vars(point) for point in found.points]
@@ -83,6 +85,7 @@ def plan(
     data: DataName = "digits",
     weights: Weights = None,
     residual: Residual = "internal",
+    inside: Inside = "",
     given: Annotated[Path | None, typer.Option("--plan", help="Plan file to start from (JSON or YAML).")] = None,
     keep: Annotated[float | None, typer.Option("--keep", help="Keep ratio of every group, above 0 to 1.")] = None,
     clusters: Annotated[list[str] | None, typer.Option("--set", help="GROUP=K; may be repeated.")] = None,
@@ -112,7 +115,9 @@ def plan(
     start = Plan.load(given) if given is not None else None
     if start is not None and keep is not None:
         raise PDCError("Give --keep or --plan, not both.")
-    network, graph, loaded = _loaded(model, data, weights, start.residual if start else residual)
+    if start is not None:
+        residual, inside = start.residual, start.inside
+    network, graph, loaded = _loaded(model, data, weights, residual, inside)
     chosen = start.check(graph) if start else Plan.uniform(graph, 1.0 if keep is None else keep, model=model)
     limits = {name: value for name, value in {"round_to": round_to, "min": least}.items() if value is not None}
     if limits:
@@ -185,6 +190,8 @@ def _measured(
         )
 
 
-def _loaded(model: str, data: str, weights: str | None, residual: str) -> tuple[nn.Module, ChannelGraph, Data]:
+def _loaded(
+    model: str, data: str, weights: str | None, residual: str, inside: str
+) -> tuple[nn.Module, ChannelGraph, Data]:
     network, loaded = load_model(model, data=data, weights=absolute(weights, SHIPPED)), load_data(data)
-    return network, trace(network, loaded.example, residual=residual), loaded
+    return network, trace(network, loaded.example, residual=residual, inside=inside), loaded

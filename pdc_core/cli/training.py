@@ -16,6 +16,7 @@ from pdc_core.cli.options import (
     DataName,
     DryRun,
     Epochs,
+    Inside,
     ModelName,
     Out,
     Residual,
@@ -77,6 +78,7 @@ def distil(
         list[str] | None, typer.Option("--set", help="GROUP=K, for single groups; may be repeated.")
     ] = None,
     residual: Residual = "internal",
+    inside: Inside = "",
     epochs: Epochs = 8,
     batch_size: Annotated[int | None, typer.Option(help="Images per step; left out: 32 for digits, else 128.")] = None,
     lr: Annotated[
@@ -123,7 +125,9 @@ def distil(
         raise PDCError("Give --keep or --plan, not both.")
     chosen = Plan.load(plan) if plan is not None else None
     network = load_model(model, data=data, weights=absolute(weights, SHIPPED))
-    graph = trace(network, describe_data(data).example, residual=chosen.residual if chosen else residual)
+    if chosen is not None:
+        residual, inside = chosen.residual, chosen.inside
+    graph = trace(network, describe_data(data).example, residual=residual, inside=inside)
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)

@@ -141,7 +141,7 @@ def plan_for_budget(
         raise PDCError(f"cut={cut}: give the share to save, 0 (nothing) to below 1, for example 0.5.")
     start = start or Plan.uniform(graph, 1.0)
     cost = cost or (lambda plan: plan_cost(graph, plan).macs)
-    whole = cost(Plan(residual=start.residual))
+    whole = cost(Plan(residual=start.residual, inside=start.inside))
     ladders = {g.name: _ladder(g, start, damage[g.name]) for g in graph.clusterable}
     levels = sorted({level for ladder in ladders.values() for level, _ in ladder})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from torch.overrides import TorchFunctionMode
 from pdc_core.data import describe_data
 from pdc_core.errors import PDCError
 from pdc_core.models.checkpoint import load_state_, read_checkpoint
-from pdc_core.models.zoo import MODELS, build_model, torchvision_names
+from pdc_core.models.timm import PREFIX, build_timm, timm_inputs
+from pdc_core.models.zoo import MODELS, build_model, segmentation_names, torchvision_names
 from pdc_core.torchvision_adapter import torchvision
 
-SHIPPED, RANDOM, PUBLISHED = "shipped", "random", "torchvision"
+SHIPPED, RANDOM, PUBLISHED, TIMM = "shipped", "random", "torchvision", "timm"
+NAMED = (SHIPPED, RANDOM, PUBLISHED, TIMM)
 _AUXILIARY = ("aux", "AuxLogits")  # heads that only training reads; they are not built here
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -45,6 +47,11 @@ class ModelInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def example(self) -> Tensor:
+        """A float32 tensor of zeros (1, c, h, w), for tracing and costing the network."""
+        return torch.zeros(1, *self.shape)
+
 
 def model_info(model: nn.Module) -> ModelInfo | None:
     """Return what `load_model` noted about a network.
@@ -64,7 +71,7 @@ def model_info(model: nn.Module) -> ModelInfo | None:
 
 
 def weights_source(weights: bool | str | Path) -> str:
-    """Return where weights come from in its one written form: "shipped", "random", "torchvision" or a path.
+    """Return where weights come from in its one written form: "shipped", "random", "torchvision", "timm" or a path.
 
     Run files, the command line and the app all use this form. Whether the weights exist is not checked.
 
@@ -72,13 +79,14 @@ def weights_source(weights: bool | str | Path) -> str:
     ----------
     weights : bool, str or Path
         "shipped" or True: the weights that come with PDC. "random" or False: random ones. "torchvision": those that
-        torchvision publishes for its ImageNet classifiers. Anything else: the path of a checkpoint, returned as it is
-        given. A file that is itself called like one of the three words needs a folder before its name, ./random.
+        torchvision publishes for its ImageNet classifiers. "timm": those that timm publishes for its networks. Anything
+        else: the path of a checkpoint, returned as it is given. A file that is itself called like one of these words
+        needs a folder before its name, ./random.
 
     Returns
     -------
     str
-        "shipped", "random", "torchvision" or the path.
+        "shipped", "random", "torchvision", "timm" or the path.
 
     Raises
     ------
@@ -93,11 +101,12 @@ def weights_source(weights: bool | str | Path) -> str:
     if isinstance(weights, bool):
         return SHIPPED if weights else RANDOM
     if isinstance(weights, Path):
-        return f"./{weights}" if str(weights) in (SHIPPED, RANDOM, PUBLISHED) else str(weights)
+        return f"./{weights}" if str(weights) in NAMED else str(weights)
     if isinstance(weights, str) and weights.strip():
         return weights
     raise PDCError(
-        f'weights={weights!r}: give "shipped" (or True), "random" (or False), "torchvision" or the path of a checkpoint'
+        f'weights={weights!r}: give "shipped" (or True), "random" (or False), "torchvision", "timm" or the path of a '
+        "checkpoint"
     )
 
 
@@ -107,13 +116,14 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     Parameters
     ----------
     name : str
-        A network of the zoo, a torchvision classifier, or `timm:NAME` for one of timm's.
+        A network of the zoo, a classifier or segmentation network of torchvision's, or `timm:NAME` for one of timm's.
     data : str, optional
-        The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet"
-        (224x224 pixels, 1,000 classes) for torchvision's classifiers.
+        The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet" (224x224
+        pixels, 1,000 classes) for all others; with timm's networks its pixels, mean and std are those that timm gives.
     weights : bool, str or Path, default "shipped"
         "shipped" or True: the weights that come with PDC; "random" or False: random ones; "torchvision": those that
-        torchvision publishes for its ImageNet classifiers, downloaded once; a path: a checkpoint (`read_checkpoint`).
+        torchvision publishes for its ImageNet classifiers, downloaded once; "timm": those that timm publishes, also
+        downloaded once, with a new last layer for other classes; a path: a checkpoint (`read_checkpoint`).
     seed : int, default 0
         Seed of the random weights. The global random state is neither read nor written.
 
@@ -135,8 +145,13 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     """
     source = weights_source(weights)
     info = describe_data(data or ("digits" if name in MODELS else "imagenet"))
+    if name.startswith(PREFIX) and info.name == "imagenet":
+        info = replace(info, **timm_inputs(name))
     with _SeededInit(seed):
-        model = build_model(name, info.shape[0], len(info.classes), size=info.shape[1])
+        if source == TIMM and name.startswith(PREFIX):
+            model = build_timm(name, info.shape[0], len(info.classes), pretrained=True)
+        else:
+            model = build_model(name, info.shape[0], len(info.classes), size=info.shape[1])
     if source == SHIPPED:
         if info.name not in shipped_data(name):
             raise PDCError(
@@ -147,7 +162,9 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
         load_state_(model, read_checkpoint(path), str(path))
     elif source == PUBLISHED:
         load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
-    elif source != RANDOM:
+    elif source == TIMM and not name.startswith(PREFIX):
+        raise PDCError(f"timm publishes weights for its own networks only: load timm:{name}, or choose other weights")
+    elif source not in (RANDOM, TIMM):
         load_state_(model, read_checkpoint(source), source)
     setattr(model, "card", ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
     return model.eval()
@@ -172,6 +189,11 @@ def published_weights(name: str) -> dict[str, Tensor]:
         If torchvision publishes no weights for the name, or the file can be neither found nor downloaded.
     """
     models = torchvision().models
+    if name in segmentation_names():
+        raise PDCError(
+            f"PDC loads torchvision's weights for classifiers only; give those of {name} as weights=PATH "
+            "(--weights PATH)"
+        )
     if name in MODELS or name not in torchvision_names():
         raise PDCError(
             f"torchvision publishes no weights for {name!r}; give weights=PATH (--weights PATH) for a checkpoint of "

@@ -1,4 +1,4 @@
-"""Names to networks: the zoo's own builders first, then torchvision's classifiers, and timm's as `timm:NAME`."""
+"""Names to networks: the zoo's own builders first, then torchvision's, and timm's as `timm:NAME`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
     Parameters
     ----------
     name : str
-        A name of the zoo (a key of `MODELS`) or of a torchvision classifier, such as "resnet50", or `timm:` and a name
-        of timm's, such as "timm:resnet18".
+        A name of the zoo (a key of `MODELS`), of a torchvision classifier or segmentation network, such as "resnet50"
+        or "fcn_resnet50", or `timm:` and a name of timm's, such as "timm:resnet18".
     in_channels : int
-        Channels of the images, at least 1; torchvision's classifiers take only 3.
+        Channels of the images, at least 1; torchvision's networks take only 3.
     n_classes : int
         Outputs, at least 2.
     size : int, default 32
@@ -67,7 +67,7 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
     if name.startswith(PREFIX):
         return build_timm(name, in_channels, n_classes)
     known = torchvision_names()
-    if name not in known:
+    if name not in known and name not in segmentation_names():
         raise unknown_model(name, known)
     if in_channels != 3:
         raise PDCError(
@@ -75,7 +75,8 @@ def build_model(name: str, in_channels: int, n_classes: int, size: int = 32) -> 
             f"Choose colour images, or a network of the zoo: {', '.join(MODELS)}"
         )
     try:
-        return torchvision().models.get_model(name, weights=None, num_classes=n_classes, **_arguments(name, size))
+        make = torchvision().models.get_model
+        return make(name, weights=None, num_classes=n_classes, **_arguments(name, size))
     except ValueError as error:
         raise PDCError(f"{name} cannot be built for images of {size}x{size} pixels: {error}") from error
 
@@ -84,6 +85,12 @@ def torchvision_names() -> tuple[str, ...]:
     """Return the names of torchvision's classifiers, sorted."""
     models = torchvision().models
     return tuple(models.list_models(module=models))
+
+
+def segmentation_names() -> tuple[str, ...]:
+    """Return the names of torchvision's segmentation networks, sorted: to plan, fold and export, not to train here."""
+    models = torchvision().models
+    return tuple(models.list_models(module=models.segmentation))
 
 
 def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
@@ -115,6 +122,8 @@ def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
 
 
 def _arguments(name: str, size: int) -> dict[str, Any]:
+    if name in segmentation_names():
+        return {"weights_backbone": None}
     if name in ("googlenet", "inception_v3"):
         return _WITHOUT_AUXILIARY
     if name.startswith("vit_"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pdc_core.plan.plan import Plan
 
 _REMEMBERED = 100
-_SETTINGS = ("residual", "round_to", "min", "vectors", "algorithm")
+_SETTINGS = ("residual", "inside", "round_to", "min", "vectors", "algorithm")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Plan(BaseModel):
         Filters of each group before pruning; shows at once if a plan is used with another network.
     residual : {"internal", "shared", "gather"}
         The treatment of residual sums with which the groups were found.
+    inside : str
+        Dotted name of the part of the network whose groups these are, such as "backbone"; "" for the whole network.
     model : str or None
         The network's name, if known.
     round_to : int
@@ -61,6 +63,7 @@ class Plan(BaseModel):
     counts: dict[str, int] = Field(default_factory=dict)
     sizes: dict[str, int] = Field(default_factory=dict)
     residual: Literal["internal", "shared", "gather"] = "internal"
+    inside: str = ""
     model: str | None = None
     round_to: int = Field(1, ge=1)
     min: int = Field(1, ge=1)
@@ -136,7 +139,8 @@ class Plan(BaseModel):
         if not 0 < keep <= 1:
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
         sizes = {g.name: g.size for g in graph.clusterable}
-        empty = parse_plan({"sizes": sizes, "residual": graph.residual, "model": model, **constraints}, "this plan")
+        of = {"sizes": sizes, "residual": graph.residual, "inside": graph.inside, "model": model}
+        empty = parse_plan({**of, **constraints}, "this plan")
         counts = {}
         for group in graph.clusterable:
             wanted = group.blocks * max(1, round(keep * group.size / group.blocks))

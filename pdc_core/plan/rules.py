@@ -17,6 +17,8 @@ class Rules(Protocol):
     @property
     def residual(self) -> str: ...
     @property
+    def inside(self) -> str: ...
+    @property
     def counts(self) -> Mapping[str, int]: ...
     @property
     def sizes(self) -> Mapping[str, int]: ...
@@ -136,6 +138,9 @@ def check_fit(plan: Rules, graph: ChannelGraph) -> None:
             f"This plan treats residual sums as {plan.residual!r}, but the network was traced as "
             f"{graph.residual!r}; trace it with residual={plan.residual!r}."
         )
+    if plan.inside != graph.inside:
+        of, traced = (f"the part {part!r}" if part else "the whole network" for part in (plan.inside, graph.inside))
+        raise PDCError(f"This plan is for {of}, but {traced} was traced; trace it with inside={plan.inside!r}.")
     groups = {g.name: g for g in graph.groups}
     named = {
         **plan.sizes, **plan.counts, **plan.bounds, **dict.fromkeys(plan.frozen), **plan.hand, **plan.pinned

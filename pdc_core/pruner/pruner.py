@@ -60,9 +60,9 @@ class Pruner:
         `finish` refits with them the layers that read merged filters.
     teacher : Module or False, optional
         The network that guides; by default a copy of `model` as it is now. False: none, and `guidance` cannot be used.
-    inside : str, default ""
+    inside : str, optional
         Dotted name of the part whose filters are clustered, such as "backbone", where the whole cannot be traced; the
-        example's values then count.
+        example's values then count. By default what the plan says.
     graph : ChannelGraph, optional
         A trace of `model`, if you made one; by default it is made with the plan's residual treatment.
     labels : dict of str to int array (n,), optional
@@ -132,7 +132,7 @@ class Pruner:
         weights = next(self.model.parameters())
         self.images = None if images is None else images.to(weights.dtype)
         with evaluating(self.model):
-            self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside)
+            self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside or plan.inside)
             plan.check(self.graph)
             if teacher is None:
                 teacher = copy.deepcopy(self.model)

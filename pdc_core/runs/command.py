@@ -66,6 +66,7 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
     elif spec.keep is not None:
         words += ["--keep", repr(spec.keep)]
         words += ["--residual", spec.residual] if spec.residual != "internal" else []
+        words += ["--inside", spec.inside] if spec.inside else []
     default = default_training(spec.kind, spec.data)
     own = _OWN_OPTIONS[spec.kind]
     for name in (*own, *(name for name in Training.model_fields if name not in own)):

@@ -55,6 +55,8 @@ class RunSpec(BaseModel):
         In a recipe, in place of a plan: one keep ratio for every group, above 0 to 1.
     residual : {"internal", "shared", "gather"}
         What happens to summed channels; a plan says so itself.
+    inside : str, default ""
+        Dotted name of the part of the network that is clustered; a plan says so itself.
     training : Training
         All settings.
     seed : int, default 0
@@ -77,6 +79,7 @@ class RunSpec(BaseModel):
     plan: Plan | None = None
     keep: float | None = Field(None, gt=0, le=1)
     residual: Literal["internal", "shared", "gather"] = "internal"
+    inside: str = ""
     training: Training = Training()
     seed: int = Field(0, ge=0)
     created: str | None = None
@@ -97,7 +100,8 @@ class RunSpec(BaseModel):
         except PDCError as error:
             raise ValueError(str(error)) from error
         if plan is not None:
-            given["residual"] = plan.residual if isinstance(plan, Plan) else dict(plan).get("residual", "internal")
+            found = plan.model_dump() if isinstance(plan, Plan) else dict(plan)
+            given |= {"residual": found.get("residual", "internal"), "inside": found.get("inside", "")}
         return given
 
     @model_validator(mode="after")
@@ -131,7 +135,7 @@ class RunSpec(BaseModel):
         from pdc_core.models import load_model
 
         network = load_model(self.model, data=self.data, weights="random")
-        graph = trace(network, describe_data(self.data).example, residual=self.residual)
+        graph = trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
         check_mergeable(plan, graph)
         return self.model_copy(update={"plan": plan, "keep": None})

@@ -90,7 +90,8 @@ def evaluate(
     Raises
     ------
     PDCError
-        The split is empty, the network is in train mode, or it gives another number of classes than the data has.
+        The split is empty, the network is in train mode or no classifier, or it gives another number of classes than
+        the data has.
     """
     if len(split) == 0:
         raise PDCError(f"There is no image to measure with: this split of {data.name} is empty.")
@@ -99,9 +100,17 @@ def evaluate(
     rank, world = (fabric.global_rank, fabric.world_size) if fabric is not None else (0, 1)
     device = next(model.parameters()).device
     seen, share = 0, len(range(rank, len(split), world))
-    found, right, right5, loss = [], 0, 0, torch.zeros((), dtype=torch.float64, device=device)
+    found: list[Tensor] = []
+    right = right5 = torch.zeros((), dtype=torch.int64, device=device)
+    loss = torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in split.batches(batch_size, rank, world):
-        logits, y = model(data.prepare(images.to(device))).float(), labels.to(device)
+        logits, y = model(data.prepare(images.to(device))), labels.to(device)
+        if not isinstance(logits, Tensor):
+            raise PDCError(
+                f"The network returns {type(logits).__name__}, not logits of classes: this loop measures and trains "
+                "classifiers. Other tasks train in a loop of your own, with pdc_core.Pruner."
+            )
+        logits = logits.float()
         if logits.dim() != 2 or logits.shape[1] < len(data.classes):
             raise PDCError(
                 f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of "
@@ -109,9 +118,9 @@ def evaluate(
             )
         loss += F.cross_entropy(logits, y, reduction="sum").double()
         found.append(logits.argmax(dim=1))
-        right += (found[-1] == y).sum()
+        right = right + (found[-1] == y).sum()
         if logits.shape[1] >= TOP5_FROM:
-            right5 += (logits.topk(5, dim=1).indices == y[:, None]).sum()
+            right5 = right5 + (logits.topk(5, dim=1).indices == y[:, None]).sum()
         if progress is not None:
             seen += len(labels)
             progress(seen, share)

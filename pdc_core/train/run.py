@@ -102,7 +102,7 @@ def distil(
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual)
+    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
@@ -300,5 +300,6 @@ def _comparison(full: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Pl
         "widths": [
             {"name": a.name, "before": a.out_channels, "after": b.out_channels}
             for a, b in zip(graph.layers, plan_cost(graph, plan).layers, strict=True)
+            if a.kind != "fixed"
         ],
     }

@@ -99,7 +99,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
     else:
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
-        graph = trace(teacher, example, residual=plan.residual)
+        graph = trace(teacher, example, residual=plan.residual, inside=plan.inside)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
         task = PDCTask(teacher, graph, deal_out(graph, plan), tied)

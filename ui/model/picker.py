@@ -22,7 +22,8 @@ from pdc_core.models import (
     shipped_data,
     torchvision_names,
 )
-from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED
+from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED, TIMM
+from pdc_core.models.timm import PREFIX
 from ui.choice import Choice, choose, current_choice
 from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
@@ -34,6 +35,7 @@ _SENTENCES = {
     SHIPPED: "trained weights shipped with PDC",
     RANDOM: "random weights",
     PUBLISHED: "torchvision weights for ImageNet (downloaded once)",
+    TIMM: "timm weights (downloaded once)",
 }
 
 
@@ -57,10 +59,11 @@ def _model() -> str:
     now = current_choice().model
     own = custom_names()
     names = [*own, *(name for name in MODELS if name not in own), *torchvision_names()]
+    names += [] if now in names else [now]
     picked: str = st.selectbox(
-        "Network", names, index=names.index(now) if now in names else 0, key="choose_model",
+        "Network", names, index=names.index(now), key="choose_model", accept_new_options=True,
         help="Your own networks first, if the server was started with any, then PDC's for small images and "
-        "torchvision's classifiers.",
+        "torchvision's classifiers. For one of timm's type timm: and its name, for example timm:mobilenetv3_small_100.",
     )  # fmt: skip
     return picked
 
@@ -85,7 +88,9 @@ def _weights(model: str, data_name: str | None) -> str | None:
     kinds = [RANDOM, _UPLOAD, _PATH]
     if data_name in shipped_data(model):
         kinds.insert(0, SHIPPED)
-    if data_name == DESCRIBED and model not in MODELS:
+    if model.startswith(PREFIX):
+        kinds.insert(0, TIMM)
+    elif data_name == DESCRIBED and model not in MODELS:
         kinds.insert(0, PUBLISHED)
     kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
     if kind == _UPLOAD:

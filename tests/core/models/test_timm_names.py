@@ -44,3 +44,51 @@ def test_without_timm_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(pdc.PDCError, match=r"pip install pdc-core\[timm\]"):
         pdc.build_model("timm:resnet18", 3, 10)
+
+
+def _published(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Weights of timm's resnet10t as its hub would send them, for 1,000 classes."""
+    state = pdc.build_model("timm:resnet10t", 3, 1000).state_dict()
+    state = {key: torch.full_like(t, 0.25) if t.is_floating_point() else t for key, t in state.items()}
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *args, **kwargs: dict(state))
+    return state
+
+
+def test_weights_that_timm_publishes_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = _published(monkeypatch)
+    loaded = pdc.load_model("timm:resnet10t", weights="timm").state_dict()
+    assert all(torch.equal(loaded[key], t) for key, t in state.items())
+
+
+def test_for_other_classes_only_the_last_layer_is_new_and_for_grey_images_the_first_is_summed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = _published(monkeypatch)
+    loaded = pdc.load_model("timm:resnet10t", "digits", weights="timm", seed=3).state_dict()
+    new = {key for key, t in state.items() if not (loaded[key].shape == t.shape and torch.equal(loaded[key], t))}
+    assert new == {"fc.weight", "fc.bias", "conv1.0.weight"}
+    assert loaded["fc.weight"].shape[0] == 10
+    assert torch.equal(loaded["conv1.0.weight"], state["conv1.0.weight"].sum(1, keepdim=True))
+    again = pdc.load_model("timm:resnet10t", "digits", weights="timm", seed=3).state_dict()
+    assert torch.equal(loaded["fc.weight"], again["fc.weight"])
+
+
+def test_weights_that_cannot_be_had_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
+    with pytest.raises(pdc.PDCError, match=r"timm:resnet10t could not be loaded.*no route to host.*weights=PATH"):
+        pdc.load_model("timm:resnet10t", weights="timm")
+    with pytest.raises(pdc.PDCError, match="its own networks only: load timm:resnet18"):
+        pdc.load_model("resnet18", weights="timm")
+
+
+def test_images_are_prepared_as_timm_says() -> None:
+    info = pdc.model_info(pdc.load_model("timm:mobilevit_xxs", weights="random"))
+    assert info is not None
+    cfg = timm.get_pretrained_cfg("mobilevit_xxs")
+    assert (
+        (info.shape, info.mean, info.std) == (cfg.input_size, cfg.mean, cfg.std) == ((3, 256, 256), (0,) * 3, (1,) * 3)
+    )
+    assert pdc.model_info(pdc.load_model("timm:mobilevit_xxs", "cifar10", weights="random")).shape == (3, 32, 32)
