@@ -27,7 +27,7 @@ from pdc_core.clustering import (
     ward_linkage,
 )
 from pdc_core.costs import Cost, LayerCost, cost, latency, plan_cost
-from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data
+from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data, register_data
 from pdc_core.errors import PDCError
 from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.export import export_onnx, header, load, save
@@ -121,6 +121,7 @@ __all__ = [
     "read_trajectory",
     "reconstruct_",
     "register_custom",
+    "register_data",
     "register_own",
     "request_finish",
     "request_keep",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pdc_core.data import is_custom_data
 from pdc_core.graph import RESIDUALS
 from pdc_core.models import is_custom
 from pdc_core.models.load import NAMED, SHIPPED
@@ -20,7 +21,7 @@ _CHOICE, _LECTURE = "choice", "lecture"
 
 @dataclass(frozen=True)
 class Choice:
-    """A network, its data, its weights ("shipped", "random", "torchvision" or a file) and its residual treatment."""
+    """A network, its data, its weights (a name or a file) and its residual treatment."""
 
     model: str = "resnet20"
     data: str = "digits"
@@ -31,7 +32,7 @@ class Choice:
     def label(self) -> str:
         """What a person calls it."""
         kind, _, path = self.data.partition(":")
-        data = f"{kind} {_short(path)}" if path else kind
+        data = f"{kind} {_short(path)}" if path and not is_custom_data(self.data) else self.data
         weights = "" if self.weights == SHIPPED else f", {self._weights_label} weights"
         model = self.model if is_custom(self.model) else self.model.replace("resnet", "ResNet-")
         return f"{model} on {data}{weights}"

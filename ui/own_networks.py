@@ -1,7 +1,8 @@
-"""Networks of the user's own classes: those that the person who started the server named, and no others.
+"""Networks and data of the user's own: those that the person who started the server named, and no others.
 
-They are named by `pdc app --build`, by `streamlit run app.py -- --build` or by the environment variable PDC_BUILD.
-Nothing that a visitor sends (an address, an upload, a form) is ever imported.
+They are named by `pdc app --build` and `--build-data`, by the same options after `streamlit run app.py --`, or by the
+environment variables PDC_BUILD and PDC_BUILD_DATA. Nothing that a visitor sends (an address, an upload, a form) is ever
+imported.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pdc_core.data import custom_data_names, environment_data_targets, is_custom_data, register_all_data
 from pdc_core.errors import PDCError
 from pdc_core.models import MODELS, environment_targets, is_custom, register_all
 
@@ -23,13 +25,19 @@ def register_own() -> tuple[str, ...]:
     """
     failed = _failures()
     try:
-        targets = _arguments()
+        networks, data = _arguments()
     except PDCError as error:
         return (str(error), *failed.values())
-    for target in dict.fromkeys([*targets, *environment_targets()]):
-        if target not in MODELS and target not in failed:
+    wanted = [(register_all, target) for target in (*networks, *environment_targets()) if target not in MODELS]
+    wanted += [
+        (register_all_data, target)
+        for target in (*data, *environment_data_targets())
+        if target not in custom_data_names()
+    ]
+    for register, target in dict.fromkeys(wanted):
+        if target not in failed:
             try:
-                register_all([target])
+                register([target])
             except PDCError as error:
                 failed[target] = str(error)
                 print(f"error: {error}", file=sys.stderr)
@@ -42,19 +50,23 @@ def _failures() -> dict[str, str]:
     return {}
 
 
-def _arguments() -> tuple[str, ...]:
-    """Return what follows each --build after `streamlit run app.py --`."""
+def _arguments() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what follows each --build and each --build-data after `streamlit run app.py --`."""
     if Path(sys.argv[0]).name != "app.py":
-        return ()
+        return (), ()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--build", action="append", default=[])
+    parser.add_argument("--build-data", action="append", default=[])
     try:
         known, unknown = parser.parse_known_args(sys.argv[1:])
     except argparse.ArgumentError:
-        raise PDCError("--build needs a function, for example --build mynets:make.") from None
+        raise PDCError("--build and --build-data need a function, for example --build mynets:make.") from None
     if unknown:
-        raise PDCError(f"{unknown[0]} is not an option of the app; it has only --build, for networks of your own.")
-    return tuple(known.build)
+        raise PDCError(
+            f"{unknown[0]} is not an option of the app; it has only --build and --build-data, for networks and data of "
+            "your own."
+        )
+    return tuple(known.build), tuple(known.build_data)
 
 
 def not_started_with(model: str) -> str | None:
@@ -64,6 +76,16 @@ def not_started_with(model: str) -> str | None:
     return (
         f"This server was not started with {model}. Whoever starts it can add it, since that runs the code of "
         f"its module: pdc app --build {model}"
+    )
+
+
+def data_not_started_with(data: str) -> str | None:
+    """Return a sentence if data is somebody's own that this server does not know; else None."""
+    if data in custom_data_names() or not is_custom_data(data):
+        return None
+    return (
+        f"This server was not started with {data}. Whoever starts it can add it, since that runs the code of "
+        f"its module: pdc app --build-data {data}"
     )
 
 

@@ -10,7 +10,7 @@ from ui.choice import Choice, choose, current_choice, lecture, write_address
 from ui.current_plan import adopt_plan, current_plan, refusal, set_plan
 from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
-from ui.own_networks import not_started_with, register_own
+from ui.own_networks import data_not_started_with, not_started_with, register_own
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's margins leave too little room for a chart and a table side by side on a projector 1280 pixels wide.
@@ -53,7 +53,8 @@ def begin(title: str, sentence: str) -> Network:
     try:
         network = load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        st.error(f"{choice.label} cannot be opened. {not_started_with(choice.model) or error}")
+        reason = not_started_with(choice.model) or data_not_started_with(choice.data) or error
+        st.error(f"{choice.label} cannot be opened. {reason}")
         st.button("Back to the digits network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
     st.caption(f"{network.label} · {MACS}")

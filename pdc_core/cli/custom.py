@@ -1,4 +1,4 @@
-"""The option `--build` of every command, and PDC_BUILD: networks of the user's own classes."""
+"""The options `--build` and `--build-data` of every command, and their variables: networks and data of one's own."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ from typing import Annotated
 import typer
 
 from pdc_core.cli.options import app
+from pdc_core.data import environment_data_targets, register_all_data
 from pdc_core.models import environment_targets, register_all
 
 _HELP = "Your own network: package.module:function, a function of (channels, classes). Its name is that text."
-_OPTION = "--build"
+_HELP_DATA = "Your own data: package.module:function, which returns (train, validation, test). Its name is that text."
+_OPTION, _OPTION_DATA = "--build", "--build-data"
 
 
 @app.callback()
 def custom(
     build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
+    build_data: Annotated[
+        list[str] | None, typer.Option(_OPTION_DATA, metavar="MODULE:FUNCTION", help=_HELP_DATA)
+    ] = None,
 ) -> None:
-    """Import the modules that the command line or PDC_BUILD names; a run file or a page cannot."""
+    """Import the modules that the command line, PDC_BUILD or PDC_BUILD_DATA name; a run file or a page cannot."""
     register_all([*(build or []), *environment_targets()])
+    register_all_data([*(build_data or []), *environment_data_targets()])
 
 
 def build_first(arguments: list[str]) -> list[str]:
-    """Return a command line with every --build in front of the command, where Typer expects it.
+    """Return a command line with every --build and --build-data in front of the command, where Typer expects it.
 
     Parameters
     ----------
@@ -36,10 +42,10 @@ def build_first(arguments: list[str]) -> list[str]:
     """
     front, rest, i = [], [], 0
     while i < len(arguments):
-        if arguments[i] == _OPTION and i + 1 < len(arguments):
+        if arguments[i] in (_OPTION, _OPTION_DATA) and i + 1 < len(arguments):
             front += arguments[i : i + 2]
             i += 1
-        elif arguments[i].startswith(f"{_OPTION}="):
+        elif arguments[i].startswith((f"{_OPTION}=", f"{_OPTION_DATA}=")):
             front.append(arguments[i])
         else:
             rest.append(arguments[i])

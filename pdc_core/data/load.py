@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pdc_core.data.arrays import PARTS
+from pdc_core.data.custom import is_custom_data, made_data
 from pdc_core.data.folders import FOLDER, describe_folder, load_folder
 from pdc_core.data.images import Data, DataInfo, held_back, to_split
 from pdc_core.data.named import named
@@ -42,8 +44,9 @@ def load_data(
     ----------
     name : str
         "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
-        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW), or
-        "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when needed.
+        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW),
+        "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when needed, or
+        "module:function" of your own (see `register_data`).
     root : str or Path, optional
         Folder that holds, or will hold, torchvision's data sets; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -70,6 +73,8 @@ def load_data(
         data = load_folder(name)
     elif name.startswith(NPZ):
         data = _load_npz(name)
+    elif is_custom_data(name):
+        data = _load_custom(name)
     elif name == "digits":
         data = _load_digits(named(name))
     elif name in _TORCHVISION:
@@ -90,7 +95,7 @@ def load_data(
 
 
 def describe_data(name: str) -> DataInfo:
-    """Return the shape, classes and normalisation of a data set; files are read only for npz:PATH and folder:PATH.
+    """Return the shape, classes and normalisation of a data set; files are read only where their names do not say it.
 
     Parameters
     ----------
@@ -114,9 +119,9 @@ def describe_data(name: str) -> DataInfo:
     """
     if name.startswith(FOLDER):
         return describe_folder(name)
-    if not name.startswith(NPZ):
+    if not name.startswith(NPZ) and not is_custom_data(name):
         return named(name)
-    data = _load_npz(name)
+    data = _load_custom(name) if is_custom_data(name) else _load_npz(name)
     return DataInfo(name, data.shape, data.classes, data.mean, data.std)
 
 
@@ -159,6 +164,16 @@ def _load_npz(name: str) -> Data:
     x, y = arrays["x_train"], arrays["y_train"]
     info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_mean_and_std(x))
     return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
+
+
+def _load_custom(name: str) -> Data:
+    found = made_data(name)
+    if isinstance(found, Data):
+        return replace(found, name=name)
+    arrays, classes = found
+    x = arrays["x_train"]
+    train, val, test = (to_split(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS)
+    return Data(name, train, val, test, classes, x.shape[1:], *_mean_and_std(x))
 
 
 def _load_torchvision(info: DataInfo, root: Path) -> Data:

@@ -6,21 +6,19 @@ with `PDC_BUILD`, or by calling `register_custom` in Python. No page, address, r
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
+from pdc_core.data import BUILD_DATA, custom_data_names
 from pdc_core.errors import PDCError
 from pdc_core.models.timm import PREFIX
 from pdc_core.models.zoo import MODELS
+from pdc_core.targets import find_modules_here, import_function, is_target, targets_in
 
 BUILD = "PDC_BUILD"  # the environment variable: what --build names, separated by commas
-_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def register_custom(target: str) -> str:
@@ -42,18 +40,7 @@ def register_custom(target: str) -> str:
     PDCError
         If the target is not written like that, cannot be imported, or is not a function.
     """
-    if not _TARGET.fullmatch(target):
-        raise PDCError(f"{target!r} does not name a function; write package.module:function, for example mynets:make.")
-    module, _, name = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a user's own module may raise anything at all while it is imported
-        raise PDCError(
-            f"{target} cannot be imported ({type(error).__name__}: {error}); run the command in the folder that holds "
-            f"{module.partition('.')[0]}, or install it."
-        ) from error
-    if not callable(found):
-        raise PDCError(f"{target} is {type(found).__name__}, not a function that makes a network.")
+    found = import_function(target, "a network")
     MODELS[target] = _checked(target, found)
     return target
 
@@ -73,7 +60,7 @@ def register_all(targets: Iterable[str]) -> None:
     """
     for target in targets:
         if target not in MODELS:
-            _find_modules_here()
+            find_modules_here()
             register_custom(target)
 
 
@@ -85,14 +72,7 @@ def environment_targets() -> tuple[str, ...]:
     tuple of str
         In the order in which they stand there, separated by commas; nothing is imported.
     """
-    return tuple(target.strip() for target in os.environ.get(BUILD, "").split(",") if target.strip())
-
-
-def _find_modules_here() -> None:
-    """Let modules be imported from the current folder too; a script that pip installed does not look there."""
-    folder = os.getcwd()
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.append(folder)
+    return targets_in(BUILD)
 
 
 def custom_names() -> tuple[str, ...]:
@@ -119,19 +99,19 @@ def is_custom(name: str) -> bool:
     >>> is_custom("mynets:make"), is_custom("resnet20"), is_custom("timm:resnet18")
     (True, False, False)
     """
-    return _TARGET.fullmatch(name) is not None and not name.startswith(PREFIX)
+    return is_target(name) and not name.startswith(PREFIX)
 
 
 def build_environment() -> dict[str, str]:
-    """Return the environment for a new process that is to know the same networks of the user's own as this one.
+    """Return the environment for a new process that is to know the same networks and data of the user's own.
 
     Returns
     -------
     dict of str to str
-        This process's environment, with PDC_BUILD set to what is registered here, if anything is.
+        This process's environment, with PDC_BUILD and PDC_BUILD_DATA set to what is registered here, if anything is.
     """
-    names = custom_names()
-    return {**os.environ, **({BUILD: ",".join(names)} if names else {})}
+    known = {BUILD: custom_names(), BUILD_DATA: custom_data_names()}
+    return {**os.environ, **{variable: ",".join(names) for variable, names in known.items() if names}}
 
 
 def _checked(target: str, make: Callable[..., Any]) -> Callable[[int, int], nn.Module]:

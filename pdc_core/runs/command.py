@@ -9,6 +9,7 @@ import json
 import shlex
 from typing import Any
 
+from pdc_core.data import is_custom_data
 from pdc_core.models import is_custom
 from pdc_core.runs.spec import RunSpec
 from pdc_core.train import Training
@@ -57,6 +58,8 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
     words = ["pdc", spec.kind, *([spec.model] if teach else ["--model", spec.model]), "--data", spec.data]
     if is_custom(spec.model):  # a function of the user's own, which is imported only where a person names it
         words += ["--build", spec.model]
+    if is_custom_data(spec.data):
+        words += ["--build-data", spec.data]
     if spec.weights != RunSpec(kind=spec.kind, keep=None if teach else 1.0).weights:
         words += ["--weights", spec.weights]
     if spec.method != "pdc":

@@ -136,7 +136,28 @@ def test_options_after_the_script_name_networks_and_nothing_else(folder: Path, m
     assert register_own() == ()
     assert name_in(folder) in MODELS
     monkeypatch.setattr(sys, "argv", ["/x/app.py", "--biuld", "a:b"])
-    assert register_own() == ("--biuld is not an option of the app; it has only --build, for networks of your own.",)
+    (said,) = register_own()
+    assert said.startswith("--biuld is not an option of the app; it has only --build and --build-data")
+
+
+def test_data_of_ones_own_stands_first_and_is_in_every_page(
+    opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "own_digits.py").write_text("import pdc_core\ndef make():\n    return pdc_core.load_data('digits')\n")
+    monkeypatch.setattr("pdc_core.data.custom._KNOWN", {})
+    monkeypatch.setattr("pdc_core.data.custom._MADE", {})
+    monkeypatch.setenv("PDC_BUILD_DATA", "own_digits:make")
+    app = opened("model", data="own_digits:make", weights="random")
+    assert not app.exception
+    assert not errors(app)
+    assert app.selectbox(key="choose_data").options[0] == "own_digits:make"
+    assert any(caption.value.startswith("ResNet-20 on own_digits:make, random weights") for caption in app.caption)
+    for page in ("filters", "plan", "distil"):
+        assert not errors(opened(page, data="own_digits:make", weights="random"))
+    monkeypatch.delenv("PDC_BUILD_DATA")
+    monkeypatch.setattr("pdc_core.data.custom._KNOWN", {})
+    (said,) = errors(opened("model", data="os:getcwd"))
+    assert "This server was not started with os:getcwd" in said
 
 
 def test_the_command_stops_before_the_server_starts(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pdc_core.data import DATASETS
+from pdc_core.data import DATASETS, custom_data_names
 from pdc_core.errors import PDCError
 from pdc_core.models import (
     MODELS,
@@ -69,7 +69,7 @@ def _model() -> str:
 
 
 def _data() -> str | None:
-    kinds = [*DATASETS, DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
+    kinds = [*custom_data_names(), *DATASETS, DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
     now = current_choice().data
     kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key="choose_data")
     if kind == _UPLOAD_NPZ:

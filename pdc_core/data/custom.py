@@ -1,0 +1,204 @@
+"""Data of the user's own, made by a function that the person who starts a process names: `--build-data`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdc_core.data.arrays import PARTS, checked_arrays
+from pdc_core.data.images import Data
+from pdc_core.errors import PDCError
+from pdc_core.targets import find_modules_here, import_function, is_target, targets_in
+
+BUILD_DATA = "PDC_BUILD_DATA"  # the environment variable: what --build-data names, separated by commas
+MAX_BYTES = 8 * 2**30
+_PREFIXES = ("npz", "folder")  # of names that are written with a colon too
+_HOW = "return (train, validation, test), each a map-style data set of (image, label) or a pair (images, labels)"
+_KNOWN: dict[str, Callable[[], Any]] = {}
+_MADE: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...]] | Data] = {}
+
+
+def register_data(target: str) -> str:
+    """Make the function `target` a data set of this process and return its name.
+
+    Parameters
+    ----------
+    target : str
+        "package.module:function". The function takes nothing and returns (train, validation, test): each a map-style
+        data set of (image, label), such as torchvision's, or a pair of arrays or tensors (images, labels). Images are
+        PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It may also return a `Data`.
+
+    Returns
+    -------
+    str
+        `target` itself; it can be used wherever a data set's name is asked for: `load_data(target)`.
+
+    Raises
+    ------
+    PDCError
+        The target is not written like that, cannot be imported, or is not a function.
+    """
+    if not is_custom_data(target):
+        raise PDCError(f"{target!r} does not name a function; write package.module:function, for example mydata:make.")
+    _KNOWN[target] = import_function(target, "a data set")
+    _MADE.pop(target, None)
+    return target
+
+
+def register_all_data(targets: Iterable[str]) -> None:
+    """Register functions whose modules may lie in the current folder; those that are registered already stay.
+
+    Parameters
+    ----------
+    targets : iterable of str
+        Each "package.module:function". Installed modules are preferred to those in the current folder.
+
+    Raises
+    ------
+    PDCError
+        If one cannot be used (`register_data`); those before it are registered.
+    """
+    for target in targets:
+        if target not in _KNOWN:
+            find_modules_here()
+            register_data(target)
+
+
+def environment_data_targets() -> tuple[str, ...]:
+    """Return what the environment variable PDC_BUILD_DATA names, in its order; nothing is imported."""
+    return targets_in(BUILD_DATA)
+
+
+def custom_data_names() -> tuple[str, ...]:
+    """Return the data sets of the user's own that this process knows, in the order in which they were registered."""
+    return tuple(_KNOWN)
+
+
+def is_custom_data(name: str) -> bool:
+    """Return whether a name is written like a data set of the user's own; it need not be known here.
+
+    Parameters
+    ----------
+    name : str
+        The name of a data set.
+
+    Examples
+    --------
+    >>> is_custom_data("mydata:make"), is_custom_data("npz:images"), is_custom_data("digits")
+    (True, False, False)
+    """
+    return is_target(name) and name.partition(":")[0] not in _PREFIXES
+
+
+def made_data(name: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]] | Data:
+    """Call the function of a data set once per process, and return what it makes.
+
+    Parameters
+    ----------
+    name : str
+        A data set of the user's own.
+
+    Returns
+    -------
+    Data, or (dict of str to array, tuple of str)
+        What the function returned, or its arrays as `checked_arrays` gives them with the names of the classes.
+
+    Raises
+    ------
+    PDCError
+        Nobody registered the name, its function failed, or what it returned is no data set.
+    """
+    if name not in _KNOWN:
+        raise PDCError(
+            f"{name!r} is data of your own. Importing it runs its code, so it is used only where you name it: with "
+            f"--build-data {name} on the command line, with register_data({name!r}) in Python"
+        )
+    if name not in _MADE:
+        try:
+            returned = _KNOWN[name]()
+        except Exception as error:  # a user's own function may raise anything at all
+            raise PDCError(f"{name}() failed ({type(error).__name__}: {error}).") from error
+        _MADE[name] = returned if isinstance(returned, Data) else _arrays(name, returned)
+    return _MADE[name]
+
+
+def _arrays(name: str, returned: Any) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    if not (isinstance(returned, tuple | list) and len(returned) == len(PARTS)):
+        raise PDCError(f"{name}() returned {_what(returned)}; {_HOW}.")
+    arrays: dict[str, np.ndarray] = {}
+    for part, given in zip(PARTS, returned, strict=True):
+        images, labels = _both(given, f"the {part} part of {name}")
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = _bytes(images, f"x_{part} of {name}"), labels
+    checked = checked_arrays(arrays, name)
+    classes = getattr(returned[0], "classes", None) or range(int(checked["y_train"].max()) + 1)
+    return checked, tuple(map(str, classes))
+
+
+def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels as two arrays, from a pair or from a map-style data set."""
+    if isinstance(given, tuple | list) and len(given) == 2 and hasattr(given[0], "shape"):
+        images, labels = (np.asarray(each.cpu() if isinstance(each, Tensor) else each) for each in given)
+        if images.ndim == 3:
+            images = images[:, None]
+        return images, labels
+    if isinstance(given, Mapping) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+        raise PDCError(f"{where} is {_what(given)}; {_HOW}.")
+    return _read_all(given, where)
+
+
+def _read_all(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    count, images, labels = len(given), [], []
+    if not count:
+        raise PDCError(f"{where} is empty; give at least one image.")
+    for i in range(count):
+        try:
+            image, label = given[i]
+        except Exception as error:  # a data set of the user's own may raise anything
+            raise PDCError(f"{where} does not give (image, label) at {i} ({type(error).__name__}: {error}).") from error
+        images.append(_channels_first(image, f"image {i} of {where}"))
+        labels.append(int(label))
+        if images[i].shape != images[0].shape:
+            raise PDCError(
+                f"{where} has images of different (c, h, w): {images[0].shape} at 0, {images[i].shape} at {i}; "
+                "resize them in its transform."
+            )
+        if i == 0 and count * images[0].nbytes > MAX_BYTES:
+            raise PDCError(
+                f"{where} would take {count * images[0].nbytes / 2**30:.1f} GiB; at most {MAX_BYTES // 2**30} are held "
+                "in memory. Give fewer or smaller images, or a folder of images as folder:PATH."
+            )
+    return np.stack(images), np.array(labels)
+
+
+def _channels_first(image: Any, where: str) -> np.ndarray:
+    """Return one image as (c, h, w): tensors are so already, PIL images and arrays have their channels last."""
+    if isinstance(image, Tensor):
+        values = image.cpu().numpy()
+        return values[None] if values.ndim == 2 else values
+    if hasattr(image, "convert"):  # PIL
+        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    values = np.asarray(image)
+    if values.ndim not in (2, 3):
+        raise PDCError(f"{where} has the shape {values.shape}; images have to be (h, w) or (h, w, c).")
+    return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+
+
+def _bytes(images: np.ndarray, where: str) -> np.ndarray:
+    """Return images as uint8; floats have to lie in 0 to 1."""
+    if images.dtype.kind != "f":
+        return images
+    lowest, highest = (float(images.min()), float(images.max())) if images.size else (0.0, 1.0)
+    if not 0 <= lowest <= highest <= 1:
+        raise PDCError(
+            f"{where} goes from {lowest:.3g} to {highest:.3g}; give uint8 images, or floats 0 to 1 before "
+            "normalisation (PDC normalises itself)."
+        )
+    return torch.from_numpy(images).mul(255).round().to(torch.uint8).numpy()
+
+
+def _what(given: Any) -> str:
+    return f"{type(given).__name__} of {len(given)}" if isinstance(given, tuple | list) else type(given).__name__

@@ -1,0 +1,140 @@
+"""Data of one's own by a function: every form of it gives the same images; what is no data set is one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pdc_core as pdc
+from pdc_core.data import custom
+from pdc_core.models import build_environment
+
+GREY = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 3
+
+
+class MapStyle:
+    """A map-style data set as torch describes it."""
+
+    def __init__(self, images: list[Any], classes: list[str] | None = None) -> None:
+        self.images = images
+        if classes:
+            self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        return self.images[i], int(LABELS[i])
+
+
+FORMS = {
+    "arrays": lambda x: (x, LABELS),
+    "tensors": lambda x: (torch.from_numpy(x), torch.from_numpy(LABELS)),
+    "floats": lambda x: (torch.from_numpy(x) / 255, torch.from_numpy(LABELS)),
+    "pictures": lambda x: MapStyle([Image.fromarray(each) for each in x]),
+    "single arrays": lambda x: MapStyle(list(x)),
+    "single tensors": lambda x: MapStyle(
+        [torch.from_numpy(each if each.ndim == 2 else each.transpose(2, 0, 1)) / 255 for each in x]
+    ),
+    "classes": lambda x: MapStyle([Image.fromarray(each) for each in x], ["ant", "bee", "cat"]),
+}
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the name of a data set whose function returns what is given."""
+    known = dict(custom._KNOWN)
+
+    def make(returned: Any) -> str:
+        module = type(sys)("mydata_here")
+        module.make = returned if callable(returned) else lambda: returned  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "mydata_here", module)
+        return pdc.register_data("mydata_here:make")
+
+    yield make
+    custom._KNOWN.clear()
+    custom._KNOWN.update(known)
+    custom._MADE.clear()
+
+
+@pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_images(form: str, images: np.ndarray, made: Any) -> None:
+    parts = [images[a:b] for a, b in ((0, 6), (6, 9), (9, 12))]
+    data = pdc.load_data(made(tuple(FORMS[form](images) for _ in parts)))
+    expected = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    for split in (data.train, data.val, data.test):
+        assert np.array_equal(split.images.numpy(), expected)
+        assert np.array_equal(split.labels.numpy(), LABELS)
+    assert data.shape == expected.shape[1:]
+    assert data.classes == (("ant", "bee", "cat") if form == "classes" else ("0", "1", "2"))
+    assert np.allclose(data.mean, expected.mean((0, 2, 3)) / 255)
+    assert np.allclose(data.std, expected.std((0, 2, 3)) / 255)
+    assert pdc.describe_data("mydata_here:make").shape == data.shape
+
+
+def test_a_data_set_is_made_once_and_taken_as_it_is(made: Any) -> None:
+    calls = []
+    digits = pdc.load_data("digits")
+    name = made(lambda: calls.append(1) or digits)
+    for _ in range(3):
+        assert pdc.load_data(name).train is digits.train
+    assert (len(calls), pdc.load_data(name).name) == (1, name)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ((GREY, LABELS), r"returned tuple of 2; return \(train, validation, test\)"),
+        (None, "returned NoneType; return"),
+        (((GREY, LABELS),) * 2 + ({},), r"the test part of .* is dict"),
+        (((GREY, LABELS[:5]),) * 3, "has 12 images, y_train has 5 labels"),
+        (((torch.randn(12, 1, 6, 5), LABELS),) * 3, "floats 0 to 1 before normalisation"),
+        (((COLOUR, LABELS), (GREY, LABELS), (GREY, LABELS)), r"differ in \(c, h, w\)"),
+        ((MapStyle([GREY[0], GREY[0, :4]]),) * 3, r"different \(c, h, w\): \(1, 6, 5\) at 0, \(1, 4, 5\) at 1"),
+        ((MapStyle([]),) * 3, "is empty"),
+        ((MapStyle([GREY[0]] * 13),) * 3, r"does not give \(image, label\) at 12 \(IndexError"),
+        (((GREY, LABELS), (GREY, LABELS), (GREY, LABELS + 5)), "y_test in .* has the label 7"),
+        (lambda: 1 / 0, r"failed \(ZeroDivisionError"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_with_its_reason(returned: Any, said: str, made: Any) -> None:
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.load_data(made(returned))
+
+
+def test_a_name_that_nobody_registered_is_never_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil_data.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("evil_data:make", "os:getcwd"):
+        with pytest.raises(pdc.PDCError, match="--build-data"):
+            pdc.load_data(name)
+    with pytest.raises(pdc.PDCError, match="does not name a function"):
+        pdc.register_data("folder:make")
+    assert "evil_data" not in sys.modules
+
+
+def test_a_run_by_command_knows_the_data_and_prints_it(
+    tmp_path: Path, made: Any, monkeypatch: pytest.MonkeyPatch, pdc_command
+) -> None:
+    (tmp_path / "digits_again.py").write_text("import pdc_core\ndef make():\n    return pdc_core.load_data('digits')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name, run = "digits_again:make", tmp_path / "run"
+    words = ("distil", "--data", name, "--build-data", name, "--weights", "random", "--epochs", 1, "--out", run)
+    code, _, err = pdc_command(*words, "--batch-size", 512)
+    assert code == 0, err
+    spec = pdc.read_run(run).spec
+    assert spec.data == name
+    assert f"--build-data {name}" in pdc.runs.run_command(spec)
+    assert build_environment()["PDC_BUILD_DATA"].split(",") == [name]
+    assert pdc.model_info(pdc.load(run / "folded.safetensors")).data == name
