@@ -23,11 +23,12 @@ def test_a_folded_network_of_timm_is_rebuilt_by_name_in_a_fresh_process(tmp_path
     labels = pdc.assign(model, graph, pdc.Plan.uniform(graph, 0.5))
     small = pdc.fold(pdc.reconstruct_(model, graph, labels), graph, labels)
     pdc.save(small, tmp_path / "small.safetensors")
-    torch.save((x, small(x)), tmp_path / "expected.pt")
+    torch.save((x, small(x), small.state_dict()), tmp_path / "expected.pt")
     program = (
-        "import torch, pdc_core as pdc; x, y = torch.load('expected.pt'); "
-        "net = pdc.load('small.safetensors'); "
-        "assert pdc.model_info(net).model == 'timm:resnet10t'; assert torch.equal(net(x), y)"
+        "import torch, pdc_core as pdc; x, y, state = torch.load('expected.pt'); "
+        "net = pdc.load('small.safetensors'); assert pdc.model_info(net).model == 'timm:resnet10t'; "
+        "assert all(torch.equal(t, state.pop(key)) for key, t in net.state_dict().items()) and not state; "
+        "assert torch.allclose(net(x), y, atol=1e-5)"
     )
     root = str(Path(__file__).parents[3])
     code = f"import sys; sys.path.insert(0, {root!r}); {program}"
