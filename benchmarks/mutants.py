@@ -67,16 +67,28 @@ TESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "clustering": (("pdc_core/clustering",), ("tests/core/clustering",)),
     "reconstruct": (("pdc_core/reconstruct",), ("tests/core/reconstruct",)),
     "folding": (("pdc_core/folding",), ("tests/core/folding",)),
-    "export": (("pdc_core/export.py",), ("tests/core/test_export.py", "tests/core/test_files.py")),
-    "checkpoint": (("pdc_core/models/checkpoint.py",), ("tests/core/models/test_models.py",)),
+    "export": (("pdc_core/export.py",), ("tests/core/test_export.py", "tests/core/test_files_killed.py")),
+    "checkpoint": (
+        ("pdc_core/models/checkpoint.py",),
+        ("tests/core/models/test_models.py", "tests/core/models/test_saved_by_scripts.py"),
+    ),
     "data": (("pdc_core/data",), ("tests/core/data",)),
     "runs": (
         ("pdc_core/runs", "pdc_core/files.py"),
-        ("tests/core/runs/test_folders.py", "tests/core/runs/test_checkpoint.py", "tests/core/test_files.py"),
+        (
+            *(f"tests/core/runs/test_{name}.py" for name in ("folders", "checkpoint", "results", "earlier_format")),
+            *("tests/core/test_files.py", "tests/core/test_files_killed.py", "tests/cli/test_run_command.py"),
+        ),
     ),
     "ui": (
         ("ui/choice.py", "ui/current_plan.py", "ui/jobs.py", "ui/uploads.py", "ui/plan/tools.py", "ui/plan/files.py"),
-        ("tests/ui/plan", "tests/ui/model", "tests/ui/test_pages.py"),
+        (
+            "tests/ui/plan",
+            "tests/ui/model",
+            "tests/ui/test_page.py",
+            "tests/ui/test_current_plan.py",
+            "tests/ui/test_jobs.py",
+        ),
     ),
 }
 LEAST = 20  # mutants of a small package

@@ -109,7 +109,7 @@ def accuracy_against(
     figure = blank(
         f"Test accuracy against {quantity}: before, reconstructed, folded",
         x=f"{quantity} {unit}", y="test accuracy [%]", height=460, legend=True, xaxis={"rangemode": "tozero"},
-        yaxis={"range": _accuracy_range(100 * lower, 100 * upper)},
+        yaxis={"range": _accuracy_range(100 * lower, 100 * upper)}, legend_below=True,
         alt=f"{len(runs)} runs; {len(front)} points are on the Pareto front, the best is "
         f"{100 * float(frame['accuracy'].max()):.2f} percent." + (f" {accuracy_caption(n_test)}" if n_test else ""),
     )  # fmt: skip

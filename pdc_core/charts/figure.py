@@ -23,6 +23,7 @@ def blank(
     height: int,
     alt: str,
     legend: bool = False,
+    legend_below: bool = False,
     xaxis: dict[str, Any] | None = None,
     yaxis: dict[str, Any] | None = None,
     **layout: Any,
@@ -41,6 +42,8 @@ def blank(
         What the figure shows beyond its title, in words.
     legend : bool, default False
         Whether there is a legend.
+    legend_below : bool, default False
+        Whether it stands below the axes, where any number of entries has room, and not above them.
     xaxis, yaxis : dict, optional
         Further properties of the axes, as plotly names them.
     **layout : object
@@ -79,9 +82,16 @@ def blank(
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"size": 14, "color": GREY},
-            "margin": {"l": 10, "r": 10, "t": 72 if legend else 40, "b": 10},
+            "margin": {"l": 10, "r": 10, "t": 72 if legend and not legend_below else 40, "b": 10},
             "showlegend": legend,
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 0 if legend_below else 1,
+                "yref": "container" if legend_below else "paper",
+                "yanchor": "bottom",
+            },
             "hoverlabel": {"font": {"size": 14}},
             "uirevision": "keep",
             "xaxis": {**axis, "title": {"text": x, "font": {"size": 14}}, **(xaxis or {})},

@@ -122,8 +122,8 @@ def draw_speed(run: Run) -> None:
     def draw(times: dict[int, tuple[float, float]]) -> None:
         figure(charts.speed_up(times, ratio), key="speed_up")
         st.caption(
-            "Medians on this machine, measured one network after the other. Time falls less than MACs do: small layers "
-            "are limited by overhead and memory, not by arithmetic."
+            "Medians on this machine, measured one network after the other. Time usually falls less than MACs do: "
+            "small layers are limited by overhead and memory, not by arithmetic."
         )
 
     draw_job(job, "Timing both networks at several batch sizes", draw, "speed")
