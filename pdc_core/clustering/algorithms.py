@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
+from pdc_core.clustering.kmeans import SMALL, kmeans
 from pdc_core.clustering.labels import FloatArray, IntArray, canonical, split_to
 from pdc_core.clustering.medoids import kmedoids
 from pdc_core.clustering.ward import relative_weights, ward
 from pdc_core.errors import PDCError
-
-LARGE, SKETCH = 512, 256  # points from which k-means starts on a sketch of them, and its dimensions
 
 
 def cluster(
@@ -62,55 +62,32 @@ def cluster(
         return np.arange(n)
     if k == 1:
         return np.zeros(n, dtype=np.int64)
-    points, inverse = np.unique(vectors, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    points, inverse = _distinct(vectors)
     if len(points) <= k:  # fewer different filters than clusters: there is nothing to choose
-        return canonical(split_to(inverse.astype(np.int64), k))
+        return canonical(split_to(inverse, k))
     d = np.bincount(inverse, relative_weights(weights, n)).astype(np.float64)
-    return canonical(split_to(ALGORITHMS[algorithm](_rotated(points), k, d, seed)[inverse], k))
+    points = points if algorithm == "kmeans" and len(points) > SMALL else _rotated(points)
+    return canonical(split_to(ALGORITHMS[algorithm](points, k, d, seed)[inverse], k))
+
+
+def _distinct(vectors: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Return the different rows, and for each row which of them it is."""
+    if len(vectors) <= SMALL:
+        points, inverse = np.unique(vectors, axis=0, return_inverse=True)
+        return points, inverse.reshape(-1).astype(np.int64)
+    found: dict[bytes, int] = {}
+    rows = np.ascontiguousarray(vectors + 0.0)  # -0 is 0
+    inverse = np.array([found.setdefault(row.tobytes(), len(found)) for row in rows])
+    return rows[np.unique(inverse, return_index=True)[1]], inverse
 
 
 def _rotated(points: FloatArray) -> FloatArray:
     """Return long points in coordinates of their span, n dimensions: no distance changes."""
-    return np.transpose(np.linalg.qr(points.T, mode="r")) if points.shape[1] > 2 * len(points) else points
-
-
-def kmeans(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:
-    """Weighted k-means from k-means++ (scikit-learn).
-
-    With more than LARGE points, the start is chosen on their random projection to SKETCH dimensions, which keeps all
-    distances to about a sixteenth: 2,048 filters take a quarter of the time and end within about 1 % of the inertia.
-
-    Parameters
-    ----------
-    points : array of float, shape (n, d)
-        All different.
-    k : int
-        Clusters, 2 to n - 1.
-    d : array of float, shape (n,)
-        Weights, above 0.
-    seed : int
-        Seed of the starts.
-
-    Returns
-    -------
-    array of int64, shape (n,)
-        Labels.
-
-    Source: Lloyd 1982; Arthur and Vassilvitskii 2007; Johnson and Lindenstrauss 1984 for the projection.
-    """
-    from sklearn.cluster import KMeans, kmeans_plusplus
-    from sklearn.random_projection import GaussianRandomProjection
-
-    n = len(points)
-    if n > LARGE and points.shape[1] > SKETCH:
-        sketch = GaussianRandomProjection(SKETCH, random_state=seed).fit_transform(points)
-        _, chosen = kmeans_plusplus(sketch, k, sample_weight=d, random_state=seed)
-        model = KMeans(n_clusters=k, init=points[chosen], n_init=1)
-    else:
-        starts = 10 if n <= 64 else 3 if n <= 256 else 1  # the larger the group, the less another start finds
-        model = KMeans(n_clusters=k, n_init=starts, random_state=seed)
-    return model.fit(points, sample_weight=d).labels_.astype(np.int64)
+    if points.shape[1] <= 2 * len(points):
+        return points
+    if len(points) <= SMALL:
+        return np.transpose(np.linalg.qr(points.T, mode="r"))
+    return torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(points)).T, mode="r").R.T.contiguous().numpy()
 
 
 def column_subset(points: FloatArray, k: int, d: FloatArray, seed: int) -> IntArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import combinations, product
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.clustering import ALGORITHMS, VECTORS, canonical, channel_covariances, cut_tree, ward_linkage
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
+from pdc_core.clustering.kmeans import gram, gram_kmeans
 from pdc_core.clustering.medoids import _swapped
 from pdc_core.clustering.vectors import reader_kernels
 from tests.networks import chain, lively_
@@ -83,18 +83,50 @@ def test_no_swap_of_a_medoid_pays_at_the_end(n: int) -> None:
         assert weights @ apart[:, other].min(1) >= loss * (1 - 1e-9)
 
 
-def test_large_groups_start_on_a_sketch_and_end_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("n", "k", "d"), [(65, 9, 30), (130, 65, 400), (300, 150, 40), (520, 60, 300)])
+def test_large_groups_end_as_well_as_scikit_learns_though_only_inner_products_are_read(n: int, k: int, d: int) -> None:
+    from sklearn.cluster import KMeans
+
+    random = np.random.default_rng(n)
+    vectors = 5 + random.normal(size=(k, d))[np.arange(n) % k] + random.normal(size=(n, d))
+    weights = random.uniform(0.1, 2, n)
+    found = pdc.cluster(vectors, k, weights)
+    assert len(set(found)) == k
+    assert np.array_equal(found, pdc.cluster(vectors, k, weights))
+    theirs = KMeans(k, n_init=3, random_state=0).fit(vectors, sample_weight=weights).labels_
+    assert inertia(vectors, found, weights) <= 1.01 * inertia(vectors, theirs, weights)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_means_stands_still_at_the_nearest_means_and_its_inertia_is_the_naive_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors, weights = random.normal(size=(90, 7)) * 10.0 ** random.integers(-3, 4), random.uniform(0.01, 3, 90)
+    a = gram_kmeans(gram(vectors), 20, weights, seed)
+    means = np.stack([np.average(vectors[a == j], axis=0, weights=weights[a == j]) for j in range(20)])
+    apart = ((vectors[:, None] - means) ** 2).sum(-1)
+    assert np.allclose(apart[np.arange(90), a], apart.min(1), rtol=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.floats(1e-6, 1e6))
+@settings(max_examples=40)
+def test_far_and_near_points_of_any_scale_fill_every_cluster(seed: int, k: int, scale: float) -> None:
+    random = np.random.default_rng(seed)
+    vectors = np.concatenate([random.normal(size=(66, 3)) * 1e-7 * scale, scale * (1 + random.normal(size=(5, 3)))])
+    a = pdc.cluster(vectors, k, random.choice([1e-9, 1.0], 71), seed=seed)
+    assert sorted(set(a)) == list(range(k))
+
+
+def test_equal_rows_of_a_large_group_are_one_point() -> None:
     random = np.random.default_rng(0)
-    truth = np.arange(520) % 60
-    vectors = random.normal(size=(60, 300))[truth] + random.normal(size=(520, 300))
-    weights = random.uniform(0.1, 2, 520)
-    sketched = pdc.cluster(vectors, 60, weights)
-    assert np.array_equal(sketched, pdc.cluster(vectors, 60, weights))
-    monkeypatch.setattr(import_module("pdc_core.clustering.algorithms"), "LARGE", 1000)
-    whole = pdc.cluster(vectors, 60, weights)
-    assert not np.array_equal(sketched, whole), "the sketch was not used"
-    assert inertia(vectors, sketched, weights) < 1.05 * inertia(vectors, whole, weights)
-    assert inertia(vectors, sketched, weights) < 1.1 * inertia(vectors, truth, weights)
+    rows = random.normal(size=(40, 9))
+    pick = np.concatenate([np.arange(40), random.integers(0, 40, 60)])
+    vectors = rows[pick]
+    vectors[50] = np.where(vectors[50] == 0, -0.0, vectors[50])
+    a = pdc.cluster(vectors, 25)
+    assert all(len(set(a[pick == i])) == 1 for i in range(40))
+    assert len(set(pdc.cluster(vectors, 70))) == 70, (
+        "equal rows are split where too few differ"
+    )
 
 
 def test_weights_move_the_clusters() -> None:
