@@ -124,9 +124,7 @@ def test_equal_rows_of_a_large_group_are_one_point() -> None:
     vectors[50] = np.where(vectors[50] == 0, -0.0, vectors[50])
     a = pdc.cluster(vectors, 25)
     assert all(len(set(a[pick == i])) == 1 for i in range(40))
-    assert len(set(pdc.cluster(vectors, 70))) == 70, (
-        "equal rows are split where too few differ"
-    )
+    assert len(set(pdc.cluster(vectors, 70))) == 70, "equal rows are split where too few differ"
 
 
 def test_weights_move_the_clusters() -> None:
