@@ -119,7 +119,7 @@ class Data:
         Channels, height and width, (c, h, w).
     mean, std : tuple of float
         Per channel, of images scaled to 0..1.
-    shift : int
+    shift : int, default 1
         Training images are shifted by up to this many pixels in each direction; zeros (black) fill in.
     flip : bool
         Whether half of the training images are mirrored left to right.

@@ -256,7 +256,7 @@ def sensitivity_key(
         As for `sensitivity`.
     keeps : sequence of float
         Keep ratios, above 0 and below 1.
-    images, norm_images : int
+    images, norm_images : int, default 500
         Validation and training images that are used.
     seed : int, default 0
         Seed of the clustering.

@@ -146,7 +146,7 @@ def merge_(
         The clusters of the end, and those that are tied already, of the same groups.
     images : Tensor, shape (b, c, h, w)
         Prepared images on which channels are measured.
-    share : float, 0 to 1
+    share : float, 0 to 1, default 1.0
         Of the way to the clusters of the end.
 
     Returns

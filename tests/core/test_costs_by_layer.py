@@ -69,7 +69,7 @@ def test_latency_runs_whole_batches_and_two_more_of_each_than_count() -> None:
 
 
 def test_the_median_is_that_of_the_runs_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths, now = [50.0, 60.0, 9.0, 1.0, 3.0], [0.0]
+    lengths, now = [50.0, 60.0, 9.0, 1.0, 4.0, 3.0, 2.0], [0.0]
 
     class Waits(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -77,4 +77,44 @@ def test_the_median_is_that_of_the_runs_that_count(monkeypatch: pytest.MonkeyPat
             return x
 
     monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
-    assert pdc.latency(Waits(), torch.zeros(1, 1, 1, 1), (1,), repeats=3) == {1: 3.0}
+    assert pdc.latency(Waits(), torch.zeros(1, 1, 1, 1), (1,), repeats=5) == {1: 3.0}
+
+
+def test_products_outside_of_layers_have_an_entry_of_their_own_with_their_shape() -> None:
+    class Products(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(2) @ x.flatten(2).mT  # (1, 3, 20) by (1, 20, 3)
+
+    (only,) = pdc.cost(Products(), torch.zeros(1, 3, 4, 5)).layers
+    assert (only.kind, only.kernel, only.in_channels, only.out_channels) == ("fixed", (1,), 3, 3)
+    assert (only.output, only.macs, only.params) == ((3, 3), 3 * 3 * 20, 0)
+
+
+def test_weights_of_a_called_function_are_its_first_and_buffers_take_part() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Parameter(torch.ones(7, 5)), nn.Parameter(torch.ones(5, 7))
+            self.register_buffer("shift", torch.ones(5))
+            self.register_buffer("picked", torch.tensor([0, 2]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            product = nn.functional.linear(x + self.shift, self.one)
+            return product[:, self.picked] + (self.one @ self.two)[:1, :2]
+
+    found = {layer.name: layer for layer in pdc.cost(Called(), torch.zeros(1, 5)).layers}
+    assert {name: each.macs for name, each in found.items()} == {"one": 7 * 5 + 7 * 7 * 5}
+    assert (found["one"].kind, found["one"].in_channels, found["one"].out_channels) == ("linear", 5, 7)
+
+
+def test_a_network_whose_way_depends_on_values_is_run_once() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if float(x.detach().sum()) > 0 else x
+
+    assert pdc.cost(Looks(), torch.ones(1, 4)).macs == 8
+    assert pdc.cost(Looks(), -torch.ones(1, 4)).macs == 0

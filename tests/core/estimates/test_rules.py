@@ -68,6 +68,7 @@ def test_a_preview_on_the_command_line_is_that_of_the_library(pdc_command) -> No
     seen = json.loads(out)["preview"]
     expected = preview(MODEL, GRAPH, pdc.Plan.uniform(GRAPH, 0.5), pdc.load_data("digits"))
     assert (seen["accuracy"], seen["before"], seen["images"]) == (expected.accuracy, expected.before, expected.images)
+    assert 0 < expected.seconds < 60
 
 
 def test_a_sensitivity_is_measured_where_none_is_given(measured: Sensitivity) -> None:

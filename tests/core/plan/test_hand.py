@@ -123,6 +123,7 @@ def test_hand_and_pins_survive_json_yaml_and_a_file(tmp_path) -> None:
         (lambda: move(PLAN, "3", LABELS, [1], 9), "has no cluster 9"),
         (lambda: move(PLAN, "3", LABELS, [], 1), "No filter of group '3' is selected"),
         (lambda: move(PLAN, "3", LABELS, [12], 1), "has filters 0 to 11"),
+        (lambda: move(PLAN, "3", LABELS, [-1], 1), "has filters 0 to 11"),
         (lambda: merge(PLAN, "3", LABELS, [1]), "takes two or more"),
         (lambda: merge(PLAN, "3", LABELS, [1, 7]), "has no cluster 7"),
         (lambda: split(PLAN, "3", LABELS, [0, 1]), "a cluster of their own already"),
@@ -183,6 +184,8 @@ def test_the_difference_names_every_line_that_differs_and_no_other() -> None:
         ("8", "4", "4, pinned 7"),
     ]
     assert difference(PLAN, PLAN) == ()
+    (line,) = difference(PLAN, PLAN.model_copy(update={"frozen": ("0",), "bounds": {"0": (1, 3)}}))
+    assert (line.what, line.before, line.after) == ("0", "3", "3, frozen, 1 to 3")
     again = set_clusters(other, "3", [*LABELS[::-1][1:], 0])
     assert [c.what for c in difference(other, again)] == ["3"]
 

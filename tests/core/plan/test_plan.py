@@ -54,6 +54,9 @@ def test_a_plan_for_another_network_is_refused_with_what_differs(graph: pdc.Chan
     assert "made for resnet20" in said
     assert "no group 'layer1.0.conv1'" in said
     assert "The network's groups are 0, 3, 8" in said
+    first = ", ".join(g.name for g in other.clusterable[:4])
+    with pytest.raises(pdc.PDCError, match=f"groups are {first}, \\.\\.\\."):
+        pdc.Plan(sizes={"0": 6}).check(other)
 
 
 def test_another_size_is_refused(graph: pdc.ChannelGraph) -> None:
@@ -142,3 +145,34 @@ def test_counts_outside_the_constraints_say_what_is_allowed(
 ) -> None:
     with pytest.raises(pdc.PDCError, match=said):
         pdc.Plan.uniform(graph, 1.0, **constraints).replace({"3": k})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"round_to": 0}, "round_to"),
+        ({"min": 0}, "min"),
+        ({"bounds": {"a": (0, 3)}}, "1 <= fewest <= most"),
+        ({"bounds": {"a": (3, 2)}}, "1 <= fewest <= most"),
+        ({"pinned": {"a": (-1,)}}, "a"),
+        ({"pinned": {"a": (4,)}}, "a"),
+        ({"pinned": {"a": (1, 1)}}, "a"),
+        ({"counts": {"a": 3}, "hand": {"a": (0, 0, 1, 1)}}, "a"),
+        ({"counts": {"a": 1}, "hand": {"a": (0, 0, 1, 1)}}, "a"),
+    ],
+)
+def test_values_just_out_of_range_are_refused(given: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pdc.Plan(sizes={"a": 4}, **given)
+
+
+def test_values_just_in_range_are_taken() -> None:
+    plan = pdc.Plan(sizes={"a": 4}, round_to=1, min=1, bounds={"a": (1, 1)}, pinned={"a": (0, 3)})
+    assert plan.bounds == {"a": (1, 1)}
+    assert pdc.Plan(sizes={"a": 4}, counts={"a": 2}, hand={"a": (0, 0, 1, 1)}).hand
+
+
+def test_a_plan_is_written_for_people_to_read(graph: pdc.ChannelGraph) -> None:
+    plan = pdc.Plan.uniform(graph, 0.5)
+    assert plan.to_json() == json.dumps(plan.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    assert plan.to_json().splitlines()[1].startswith('  "')

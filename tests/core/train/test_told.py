@@ -128,3 +128,45 @@ def test_half_precision_needs_a_gpu_and_bfloat16_does_not(precision: Any) -> Non
         rounded = pdc.teach(net, FEW, settings=settings).history[0]["loss"]
         exact = pdc.teach(net, FEW, settings=Training(epochs=1, accelerator="cpu")).history[0]["loss"]
         assert 0 < abs(rounded - exact) < 0.05 * exact
+
+
+@pytest.mark.parametrize("epochs", [1, 30, 61])
+def test_about_a_hundred_single_steps_are_written_down_and_always_the_last(epochs: int) -> None:
+    net, told = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), Told()
+    result = pdc.teach(net, FEW, settings=Training(epochs=epochs, warmup=0.0), recorder=told)
+    steps = epochs * PER_EPOCH
+    every = max(1, steps // 100)
+    expected = [step for step in range(1, steps + 1) if (step - 1) % every == 0 or step == steps]
+    assert [call[1] for call in told.calls if call[0] == "train"] == expected
+    written = [row for row in result.history if row["kind"] == "train"]
+    assert {(row["strength"], row["deviation"]) for row in written} == {(0.0, 0.0)}, "nothing is pulled together"
+
+
+def test_a_schedules_earlier_name_is_no_other_settings_name() -> None:
+    from pdc_core.train.settings import with_present_names
+
+    given = {"schedule": "soft", "teacher_precision": "soft", "tied_gradients": "asymptotic"}
+    assert with_present_names(given) == {**given, "schedule": "recluster"}
+
+
+def test_the_teacher_is_not_trained_and_what_is_folded_is_tied_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdc_core.train import run
+    from pdc_core.train.tasks.pdc import PDCTask
+
+    seen: list[nn.Module] = []
+    finish = PDCTask.finish
+
+    def shaken(task: PDCTask) -> tuple[nn.Module, nn.Module]:
+        seen.append(task.distillation.teacher.network)
+        with torch.no_grad():
+            for p in task.student.parameters():
+                p.add_(1e-2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+        return finish(task)
+
+    monkeypatch.setattr(PDCTask, "finish", shaken)
+    net = little()
+    plan = pdc.Plan.uniform(pdc.trace(net, torch.zeros(1, 1, 8, 8)), 0.5)
+    assert run.distil is pdc.distil
+    result = pdc.distil(net, plan, FEW, settings=Training(epochs=1))
+    assert result.report["same_predictions"]
+    assert not any(p.requires_grad for p in seen[0].parameters())
