@@ -18,7 +18,12 @@ from pdc_core.reconstruct.projection import (
     tie,
 )
 from pdc_core.reconstruct.reclustering import ReclusteredTying
-from pdc_core.reconstruct.representatives import copy_filters_, least_squares_readers, merge_filters_
+from pdc_core.reconstruct.representatives import (
+    average_filters_,
+    copy_filters_,
+    least_squares_readers,
+    merge_filters_,
+)
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
 from pdc_core.reconstruct.tying import TiedTying, Tying, TyingInput, TyingSettings, evaluating
 
@@ -32,6 +37,7 @@ __all__ = [
     "Tying",
     "TyingInput",
     "TyingSettings",
+    "average_filters_",
     "centroids",
     "copy_filters_",
     "deviation",

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from pdc_core.clustering import FloatArray, IntArray, ReaderCovariances, canonical
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
 from pdc_core.clustering.labels import cluster_count, first_members
-from pdc_core.clustering.vectors import reader_kernels
+from pdc_core.clustering.vectors import filter_vectors, reader_kernels
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import channel_tensors, input_axis, layer_of
+from pdc_core.reconstruct.projection import GroupProjection
 
 
 def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
@@ -99,6 +100,48 @@ def merge_filters_(
     labels_now = canonical(merged)
     order = np.argsort(labels_now[first[stays]])
     return labels_now, first[stays][order]
+
+
+@torch.no_grad()
+def average_filters_(
+    model: nn.Module, group: ChannelGroup, labels: IntArray, k: int, now: IntArray | None = None
+) -> IntArray:
+    """Merge a group's filters down to k within their clusters where no reader can be refitted. In place.
+
+    Such groups are those of treatment "gather" whose channels are copied to their places in a sum. The filters that
+    stay are chosen by their weights; the others join the nearest in their cluster, and all become their mean.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, changed in place; if `now` is given, filters that share a cluster of it are tied.
+    group : ChannelGroup
+        The group, of n filters.
+    labels : array of int, shape (n,)
+        The final clusters; filters merge only within them.
+    k : int
+        Different filters to leave, as for `merge_filters_`.
+    now : array of int, shape (n,), optional
+        Clusters that are tied already, within those of `labels`; by default every filter is alone.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        The clusters that are tied now, canonical.
+
+    Source: our choice.
+    """
+    now = np.arange(group.size) if now is None else canonical(now)
+    first = first_members(now)
+    w = filter_vectors(model, group)[first]
+    c, own = w @ w.T, labels[first]
+    stays = _stays(c, np.eye(len(first)), own, _block(group)[first], k)
+    far = np.diag(c)[:, None] - 2 * c[:, stays] + np.diag(c)[stays]
+    joins = np.where(own[:, None] == own[stays], far, np.inf).argmin(axis=1)
+    joins[stays] = np.arange(len(stays))
+    labels_now = canonical(joins[now])
+    GroupProjection(model, group, labels_now).apply_(1.0)
+    return labels_now
 
 
 def _block(group: ChannelGroup) -> IntArray:

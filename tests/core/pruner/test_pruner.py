@@ -114,8 +114,7 @@ def test_a_fold_is_exact_and_has_the_plans_widths(residual: str) -> None:
     x, y = torch.randn(16, 1, 8, 8, dtype=torch.float64), torch.arange(16) % 10
     graph = pdc.trace(model, x[:1], residual=residual)
     plan = pdc.Plan.uniform(graph, 0.5)
-    schedule = "progressive" if residual == "gather" else "merge"  # merging needs readers, which gather hides
-    pruner = pdc.Pruner(model.train(), plan, x[:1], steps=3, images=x, merges=2, schedule=schedule)
+    pruner = pdc.Pruner(model.train(), plan, x[:1], steps=3, images=x, merges=2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     pruner.attach(optimizer)
     for _ in range(3):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import pdc_core as pdc
 from pdc_core.clustering import canonical, channel_covariances
-from pdc_core.reconstruct import centroids, merge_filters_, progressive, summed_gradients, tie, tied
+from pdc_core.reconstruct import average_filters_, centroids, merge_filters_, progressive, summed_gradients, tie, tied
 from tests.networks import chain, lively_, random_labels
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
@@ -275,3 +275,22 @@ def test_merging_in_two_goes_ends_in_the_same_clusters() -> None:
     assert np.array_equal(now, a)
     assert np.array_equal(a[first], [0, 1, 2])
     assert pdc.check_equal(net, pdc.fold(net, graph, {"3": a}), x).equal
+
+
+@pytest.mark.parametrize("k", [8, 12, 4])
+def test_filters_that_no_reader_reads_alone_become_the_mean_of_the_nearest_within_their_cluster(k: int) -> None:
+    net = pdc.load_model("resnet20")
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8), residual="gather")
+    group = next(g for g in graph.clusterable if not g.readers)
+    final, before = canonical(np.arange(16) % 4), copy.deepcopy(net)
+    now = average_filters_(net, group, final, k)
+    assert now.max() + 1 == k
+    assert all(len(set(final[now == j])) == 1 for j in range(k)), "filters left their clusters"
+    w, was = pdc.filter_vectors(net, group), pdc.filter_vectors(before, group)
+    weight = (was**2).sum(1)
+    for j in range(k):
+        own = now == j
+        assert np.allclose(w[own], np.average(was[own], axis=0, weights=weight[own]), atol=1e-6)
+    if k > 4:  # a second merge begins at the first
+        again = average_filters_(net, group, final, 4, now)
+        assert np.array_equal(again, final)

@@ -142,3 +142,14 @@ def test_a_small_network_is_trained_under_the_same_teacher_and_loop() -> None:
     assert pdc.evaluate(result.folded, DIGITS, DIGITS.val).loss < pdc.evaluate(start, DIGITS, DIGITS.val).loss
     with pytest.raises(pdc.PDCError, match="l1, fpgm, random"):
         train_baseline("magic", MODEL, PLAN, FEW)
+
+
+@pytest.mark.parametrize("schedule", ["merge", "recluster", "progressive"])
+def test_a_sum_whose_producers_merge_alone_is_trained_and_folded_exactly(schedule: str) -> None:
+    graph = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8), residual="gather")
+    plan = pdc.Plan.uniform(graph, 0.5)
+    assert any(not group.readers for group in graph.clusterable)
+    result = pdc.distil(MODEL, plan, FEW, settings=Training(epochs=2, schedule=schedule, n_images=64))
+    assert result.report["same_predictions"]
+    assert result.report["folded"]["macs"] == pdc.plan_cost(graph, plan).macs
+    assert {name: a.max() + 1 for name, a in result.labels.items()} == plan.counts
