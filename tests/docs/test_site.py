@@ -114,7 +114,8 @@ def test_commands_and_options_that_a_page_names_exist(path):
     code = commands_of(path)
     for name, rest in COMMAND.findall(code):
         assert name in COMMANDS, f"pdc {name}"
-        known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--build", "--help"}
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+        known |= {"--build", "--build-data", "--help"}
         given = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
         assert given <= known, f"pdc {name}: {given - known}"
     for setting in re.findall(r"--setting ([a-z_]+)=", code):
