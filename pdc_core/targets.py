@@ -11,9 +11,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from pdc_core.errors import PDCError
+from pdc_core.torchvision_adapter import torchvision
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -58,7 +60,7 @@ def import_function(target: str, makes: str) -> Callable[..., Any]:
         raise PDCError(f"{target!r} does not name a function; write package.module:function, for example mynets:make.")
     module, _, name = target.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(_imported(module), name)
     except Exception as error:  # a user's own module may raise anything at all while it is imported
         raise PDCError(
             f"{target} cannot be imported ({type(error).__name__}: {error}); run the command in the folder that holds "
@@ -67,6 +69,17 @@ def import_function(target: str, makes: str) -> Callable[..., Any]:
     if not callable(found):
         raise PDCError(f"{target} is {type(found).__name__}, not a function that makes {makes}.")
     return found
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module; where it imports a torchvision that does not fit to torch, repair that first."""
+    try:
+        return importlib.import_module(module)
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    torchvision()
+    return importlib.import_module(module)
 
 
 def find_modules_here() -> None:

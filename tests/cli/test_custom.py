@@ -69,3 +69,16 @@ def test_the_option_stands_anywhere_on_the_command_line(nets: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "6" in done.stdout
     assert f"{nets}:make" in done.stdout
+
+
+def test_a_module_that_imports_torchvision_is_imported_where_that_has_to_be_repaired(tmp_path: Path) -> None:
+    name = f"seen_{tmp_path.name.replace('-', '_')}"
+    body = "    return torchvision.models.squeezenet1_1(num_classes=classes)"
+    source = f"import torchvision\ndef make(channels, classes):\n{body}\n"
+    (tmp_path / f"{name}.py").write_text(source)
+    words = [sys.executable, "-m", "pdc_core", "layers", f"{name}:make", "--data", "cifar10", "--build", f"{name}:make"]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": str(ROOT), "PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "classifier.1" in done.stdout
