@@ -170,3 +170,29 @@ def test_the_teacher_is_not_trained_and_what_is_folded_is_tied_once_more(monkeyp
     result = pdc.distil(net, plan, FEW, settings=Training(epochs=1))
     assert result.report["same_predictions"]
     assert not any(p.requires_grad for p in seen[0].parameters())
+
+
+@pytest.mark.parametrize(
+    ("world", "asked", "said"), [(2, "pause", "Paused"), (2, "stop", "Stopped"), (1, "pause", None)]
+)
+def test_what_the_first_process_is_asked_holds_in_all(world: int, asked: Any, said: str | None) -> None:
+    from pdc_core.train.loop import REQUESTS, Loop
+
+    class Second:
+        """The fabric of the second of two processes, whose own recorder is asked nothing."""
+
+        world_size = world
+
+        def broadcast(self, value: torch.Tensor) -> torch.Tensor:
+            assert REQUESTS[int(value)] is None
+            return torch.tensor(REQUESTS.index(asked))
+
+    loop, saved = Loop.__new__(Loop), []
+    loop.fabric, loop.recorder, loop.done, loop.steps = Second(), Recorder(), 3, 9
+    loop._checkpoint = lambda: saved.append(loop.done)  # type: ignore[method-assign]
+    if said is None:
+        assert loop._asked() is None
+        return
+    with pytest.raises(pdc.train.Stopped, match=f"{said} after step 3 of 9"):
+        loop._asked()
+    assert saved == [3]
