@@ -15,7 +15,7 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.clustering import ALGORITHMS, VECTORS, canonical, channel_covariances, cut_tree, ward_linkage
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
-from pdc_core.clustering.kmeans import gram, gram_kmeans
+from pdc_core.clustering.kmeans import _without_empty, gram, gram_kmeans
 from pdc_core.clustering.medoids import _swapped
 from pdc_core.clustering.vectors import reader_kernels
 from tests.networks import chain, lively_
@@ -125,6 +125,33 @@ def test_equal_rows_of_a_large_group_are_one_point() -> None:
     a = pdc.cluster(vectors, 25)
     assert all(len(set(a[pick == i])) == 1 for i in range(40))
     assert len(set(pdc.cluster(vectors, 70))) == 70, "equal rows are split where too few differ"
+
+
+def test_many_equal_rows_leave_every_other_point_its_place() -> None:
+    random = np.random.default_rng(2)
+    centres = 100 * random.normal(size=(10, 6))
+    truth = np.concatenate([np.zeros(60, dtype=int), np.repeat(np.arange(10), 6)])
+    vectors = centres[truth] + np.concatenate([np.zeros((60, 6)), 0.01 * random.normal(size=(60, 6))])
+    found = pdc.cluster(vectors, 10)  # 61 different rows of 120, most of them behind the equal ones
+    assert np.array_equal(found, canonical(truth))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_empty_cluster_gets_the_point_that_costs_most_of_a_larger_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x, d, k = random.normal(size=(12, 3)), random.uniform(0.1, 2, 12), 6
+    a = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 5])  # 2 and 4 are empty, 5 has one point only
+    means = {j: np.average(x[a == j], axis=0, weights=d[a == j]) for j in set(a)}
+    cost = np.array([d[i] * ((x[i] - means[a[i]]) ** 2).sum() for i in range(12)])
+    expected = a.copy()
+    for empty in (2, 4):
+        left = [i for i in range(12) if (expected == expected[i]).sum() > 1]
+        worst = max(left, key=lambda i: cost[i])
+        expected[worst], cost[worst] = empty, 0.0
+    g = gram(x)
+    assert np.array_equal(_without_empty(a, k, d, np.diag(g), g), expected)
+    full = np.arange(12) % 6
+    assert _without_empty(full, 6, d, np.diag(g), g) is full
 
 
 def test_weights_move_the_clusters() -> None:
