@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from pdc_core.clustering.distances import squared_distances
 from pdc_core.clustering.labels import FloatArray
@@ -148,7 +151,7 @@ def umap_map(vectors: FloatArray, seed: int = 0) -> FloatArray:
     n = len(vectors)
     if n <= 3 or np.ptp(vectors, axis=0).max() == 0:
         return pca_map(vectors)
-    with _UMAP_LOCK, warnings.catch_warnings():
+    with _UMAP_LOCK, _same_threads(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spectral initialisation warns about small or disconnected graphs
         from umap import UMAP
 
@@ -160,6 +163,17 @@ def umap_map(vectors: FloatArray, seed: int = 0) -> FloatArray:
         )
         points = np.asarray(layout.fit_transform(vectors.astype(np.float32)), dtype=np.float64)
     return points if np.isfinite(points).all() else pca_map(vectors)
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Give torch its number of threads back: numba sets that of the process, and torch rounds by it."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def trustworthiness(vectors: FloatArray, points: FloatArray) -> float:

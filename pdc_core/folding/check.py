@@ -20,11 +20,16 @@ class Check:
 
     Attributes
     ----------
-    max_abs_diff : largest difference of two logits.
-    relative : the same, divided by the largest |logit| of the first network.
-    same_predictions : whether every example gets the same class.
-    examples : how many were compared.
-    tolerance : what `relative` may be: 1e-9 in float64, 1e-4 in float32.
+    max_abs_diff : float
+        Largest difference of two logits, 0 or more.
+    relative : float
+        The same, divided by the largest |logit| of the first network.
+    same_predictions : bool
+        Whether every example gets the same class.
+    examples : int
+        How many were compared.
+    tolerance : float
+        What `relative` may be: 1e-9 in float64, 1e-4 in float32.
     """
 
     max_abs_diff: float

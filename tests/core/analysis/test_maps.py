@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from sklearn import manifold
 from sklearn.decomposition import PCA
 
@@ -40,8 +41,9 @@ def test_maps_of_few_filters_and_few_weights_have_two_coordinates(n: int, d: int
 
 @pytest.mark.parametrize("n", [4, 15, 16, 40])
 def test_umap_is_finite_and_repeats_with_the_seed(n: int) -> None:
-    vectors = _vectors(n, 27)
+    vectors, threads = _vectors(n, 27), torch.get_num_threads()
     first = umap_map(vectors, seed=3)
+    assert torch.get_num_threads() == threads, "later trainings in this process would round otherwise"
     assert first.shape == (n, 2)
     assert np.isfinite(first).all()
     assert np.array_equal(first, umap_map(vectors, seed=3))

@@ -22,11 +22,12 @@ TRAINING = Training(epochs=2, batch_size=256, tied_after=0.5, checkpoint_steps=2
 
 # What a worker does to itself: SIGKILL after a step, or in the middle of writing its n-th checkpoint.
 WORKER = """
-import os, signal, sys
+import os, signal, sys, torch
 from pathlib import Path
 from pdc_core.runs import checkpoint, run_worker
 
 folder, moment, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch.set_num_threads(int(sys.argv[4]))
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 writes = 0
 
@@ -75,7 +76,10 @@ def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(
 ) -> None:
     folder = new_run(tmp_path / "run")
     worker = subprocess.run(
-        [sys.executable, "-c", WORKER, str(folder), moment, str(count)], cwd=ROOT, capture_output=True, timeout=300
+        [sys.executable, "-c", WORKER, str(folder), moment, str(count), str(torch.get_num_threads())],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=300,
     )
     assert worker.returncode == -signal.SIGKILL, worker.stderr.decode()
     assert pdc.read_run(folder).state == "interrupted"
