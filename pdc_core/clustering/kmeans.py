@@ -64,7 +64,13 @@ def gram(points: FloatArray) -> FloatArray:
         G_ij = (w_i - m) . (w_j - m).
     """
     points = np.ascontiguousarray(points, dtype=np.float64)
-    return _computed(_Content(points)) if len(points) >= KEPT else _computed.__wrapped__(_Content(points))
+    return _kept(_Content(points)) if len(points) >= KEPT else _products(points)
+
+
+def _products(points: FloatArray) -> FloatArray:
+    centred = torch.from_numpy(points - points.mean(axis=0))
+    products: FloatArray = (centred @ centred.T).numpy()
+    return products
 
 
 class _Content:
@@ -82,10 +88,10 @@ class _Content:
 
 
 @lru_cache(maxsize=1)
-def _computed(content: _Content) -> FloatArray:
-    centred = torch.from_numpy(content.points - content.points.mean(axis=0))
-    products: FloatArray = (centred @ centred.T).numpy()
-    products.setflags(write=False)  # who moves a slider asks for the same group again
+def _kept(content: _Content) -> FloatArray:
+    """Return the products of `_products`; who moves a slider asks for the same group again."""
+    products = _products(content.points)
+    products.setflags(write=False)
     return products
 
 

@@ -134,8 +134,11 @@ def _arrays(name: str, returned: Any) -> tuple[dict[str, np.ndarray], tuple[str,
         images, labels = _both(given, f"the {part} part of {name}")
         arrays[f"x_{part}"], arrays[f"y_{part}"] = _bytes(images, f"x_{part} of {name}"), labels
     checked = checked_arrays(arrays, name)
-    classes = getattr(returned[0], "classes", None) or range(int(checked["y_train"].max()) + 1)
-    return checked, tuple(map(str, classes))
+    count = int(checked["y_train"].max()) + 1
+    classes = tuple(map(str, getattr(returned[0], "classes", None) or range(count)))
+    if len(classes) < count:
+        raise PDCError(f"{name} names {len(classes)} classes, but its labels go up to {count - 1}.")
+    return checked, classes
 
 
 def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -157,10 +160,10 @@ def _read_all(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     for i in range(count):
         try:
             image, label = given[i]
+            labels.append(int(label))
         except Exception as error:  # a data set of the user's own may raise anything
             raise PDCError(f"{where} does not give (image, label) at {i} ({type(error).__name__}: {error}).") from error
         images.append(_channels_first(image, f"image {i} of {where}"))
-        labels.append(int(label))
         if images[i].shape != images[0].shape:
             raise PDCError(
                 f"{where} has images of different (c, h, w): {images[0].shape} at 0, {images[i].shape} at {i}; "

@@ -102,6 +102,8 @@ def test_a_data_set_is_made_once_and_taken_as_it_is(made: Any) -> None:
         (((COLOUR, LABELS), (GREY, LABELS), (GREY, LABELS)), r"differ in \(c, h, w\)"),
         ((MapStyle([GREY[0], GREY[0, :4]]),) * 3, r"different \(c, h, w\): \(1, 6, 5\) at 0, \(1, 4, 5\) at 1"),
         ((MapStyle([]),) * 3, "is empty"),
+        (([(GREY[0], "ant"), (GREY[1], "bee"), (GREY[2], "cat")],) * 3, r"\(image, label\) at 0 \(ValueError"),
+        ((MapStyle(list(GREY), ["ant", "bee"]),) * 3, "names 2 classes, but its labels go up to 2"),
         ((MapStyle([GREY[0]] * 13),) * 3, r"does not give \(image, label\) at 12 \(IndexError"),
         (((GREY, LABELS), (GREY, LABELS), (GREY, LABELS + 5)), "y_test in .* has the label 7"),
         (lambda: 1 / 0, r"failed \(ZeroDivisionError"),
