@@ -7,6 +7,7 @@ Methods are named as those of `torch.fx.Interpreter`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,15 +20,18 @@ from torch.utils import _pytree as pytree
 from pdc_core.graph.ids import WAY, Ids, TraceRecord, Weight
 from pdc_core.graph.layers import FUNCTIONS, LayerRules
 from pdc_core.graph.operations import (
+    CONDITIONS,
     ELEMENTWISE,
     MODULES_ELEMENTWISE,
     MODULES_SPATIAL,
     POOLING,
     PRODUCT,
+    REARRANGED,
     REDUCTIONS,
     SHAPE,
     SIZES,
     SUM,
+    TRANSPOSED,
     UNCHANGED,
     operation,
 )
@@ -59,7 +63,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.functional = False
         self.row_ids = {}
         self.kernels = set()
-        self.split = False  # whether channels were followed through a split over several axes
+        self.rearranged = False  # whether channels were split over several axes, or put in another order
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.constants: dict[str, Tensor] = {}
         self.shared_tensors = _shared_tensors(root)
@@ -137,8 +141,13 @@ class ChannelInterpreter(LayerRules, TensorRules):
                 self.notes.freeze(ids, f"is combined with a tensor's size in {node.name}, which changes with the width")
         if name in ELEMENTWISE:
             return self.elementwise(args, kwargs)
+        if name in {"max", "min"}:
+            two = any(isinstance(v, Ids) for v in (*args[1:2], kwargs.get("other")))
+            return self.combine("maximum", args, kwargs) if two else self.reduce(name, args, kwargs)
         if name in SUM or name in PRODUCT:
             return self.combine(name, args, kwargs)
+        if name in CONDITIONS:
+            return replace(self.combine(name, args, kwargs), dtype=torch.bool)
         if name in POOLING:
             return self.spatial(name, lambda: apply(node, on_meta(args), on_meta(kwargs)), args[0])
         if name == "pad":
@@ -149,7 +158,14 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return self.softmax(name, args, kwargs)
         if name in {"cat", "concat", "concatenate"}:
             return self.cat(args, kwargs)
+        if name == "glu":
+            return self.glu(args, kwargs)
+        if name == "unfold" and isinstance(args[0], Ids) and args[0].dim == 1 and node.op == "call_function":
+            return self.repeated(args, kwargs)
+        if name in {"pixel_shuffle", "pixel_unshuffle", "channel_shuffle"} and args[0].dim == 1:
+            return self.shuffle(name, args, kwargs)
         if name in SHAPE:
+            self.rearranged |= name in REARRANGED
             return self.shape_operation(name, args, kwargs)
         return self.unknown(name, lambda: apply(node, on_meta(args), on_meta(kwargs)), args, kwargs)
 
@@ -161,11 +177,11 @@ class ChannelInterpreter(LayerRules, TensorRules):
             how = " and ".join(
                 sorted({type(p).__name__.lstrip("_") for each in module.parametrizations.values() for p in each})  # type: ignore[operator]
             )
-            return self.unknown(name, run, args, kwargs, f"{type(module).__bases__[0].__name__} with {how}")
+            return self.frozen_layer(name, run, args, kwargs, f"{type(module).__bases__[0].__name__} with {how}")
         if isinstance(module, MODULES_ELEMENTWISE) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
             return self.elementwise(args, kwargs)
         if isinstance(module, _ConvTransposeNd) and module.groups > 1:
-            return self.unknown(name, run, args, kwargs, "a grouped transposed convolution")
+            return self.frozen_layer(name, run, args, kwargs, "a grouped transposed convolution")
         if isinstance(module, _ConvNd):
             self.claim_module(name)
             transposed = isinstance(module, _ConvTransposeNd)
@@ -185,7 +201,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return self.norm(name, module, args[0])
         if isinstance(module, MODULES_SPATIAL):
             return self.spatial(name, run, args[0])
-        if isinstance(module, nn.Flatten | nn.Unflatten):
+        if isinstance(module, nn.Flatten):
             return self.literal(lambda x: module(x), args, kwargs, f"{type(module).__name__} ({name})")
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
             kind = "layer_norm" if isinstance(module, nn.LayerNorm) else "group_norm"
@@ -201,6 +217,13 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return self.softmax(name, (args[0], module.dim), {})
         why = "mixes channels" if isinstance(module, nn.LocalResponseNorm) else ""
         return self.unknown(name, run, args, kwargs, f"{type(module).__name__} {why}".strip())
+
+    def frozen_layer(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str) -> Any:
+        """Freeze a layer on both sides; it is seen, with its filters, though none can be merged."""
+        value = self.unknown(name, run, args, kwargs, what)
+        if isinstance(value, Ids) and isinstance(self.modules[name], _ConvNd | nn.Linear):
+            self.notes.once(self.notes.producers, name, value.channels)
+        return value
 
     def as_ids(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return arguments with the ids of parameters in place of these."""
@@ -240,8 +263,14 @@ class ChannelInterpreter(LayerRules, TensorRules):
 
     def size(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A tensor's size, number of dims or type. What a wider network would give tells which sizes are widths."""
+        if self.node.target is getattr and not isinstance(args[0], Ids | Weight):  # a field of several results
+            return getattr(args[0], args[1])
         value = apply(self.node, on_meta(args), kwargs)
-        if isinstance(value, Tensor):  # x.T and the like
+        if isinstance(value, Tensor) and args[1] in TRANSPOSED:
+            return self.literal(lambda x: getattr(x, args[1]), args[:1], {}, f"{args[1]} ({self.node.name})")
+        if isinstance(value, Tensor) and args[1] == "data":
+            return args[0]
+        if isinstance(value, Tensor):
             return self.unknown(f"attribute {args[1]}", lambda: value, args, kwargs)
         try:
             self.sized[self.node] = apply(self.node, wider(args), kwargs)
@@ -276,7 +305,8 @@ class ChannelInterpreter(LayerRules, TensorRules):
             label = str(self.node.target) if self.node.op == "call_module" else self.node.name
             before = self.notes.fixed.get(label, (0, ()))[0]
             self.notes.fixed[label] = before + macs, shapes[0]
-        return pytree.tree_map(lambda v: self.fresh(v, f"comes out of {name}"), value)
+        out = f"comes out of {name} ({what})" if what else f"comes out of {name}"
+        return pytree.tree_map(lambda v: self.fresh(v, out), value)
 
 
 def _shared_tensors(root: nn.Module) -> frozenset[str]:

@@ -219,7 +219,7 @@ def _changed(
         target, name = "reshape" if node.op == "call_method" else torch.reshape, "reshape"
         sizes = [s if d else -1 for d, s in enumerate(expected.shape)]
         new_args, new_kwargs = (first, tuple(sizes)), {}
-    elif name in ("view", "reshape", "expand"):
+    elif name in ("view", "reshape", "expand", "broadcast_to"):
         nested = len(node.args) == 2 and isinstance(node.args[1], list | tuple)
         sizes = list(node.args[1] if nested else node.args[1:])  # type: ignore[arg-type]
         given = fx.node.map_arg(sizes, now.__getitem__)

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from pdc_core.graph.ids import Ids, TraceRecord, compact, in_order, varying, widest
-from pdc_core.graph.operations import SUM
+from pdc_core.graph.operations import SUM, operation
 from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
 
 
@@ -27,7 +27,7 @@ class TensorRules:
     residual: str
     node: fx.Node
     expanded: set[fx.Node]
-    split: bool
+    rearranged: bool
 
     def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
         raise NotImplementedError
@@ -37,6 +37,8 @@ class TensorRules:
     def elementwise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = ids_in((args, kwargs))[0]
         types = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.dtype)]
+        if operation(self.node) in {"float", "double", "half", "bfloat16"}:
+            return replace(x, dtype=None)
         return replace(x, dtype=None if types[0].is_floating_point else types[0]) if types else x
 
     def spatial(self, name: str, run: Callable[[], Any], x: Ids) -> Any:
@@ -106,6 +108,37 @@ class TensorRules:
             return x
         return self.unknown(name, lambda: torch.empty(x.shape, device="meta"), args, kwargs)
 
+    def glu(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A gate: the first half of the channels times the sigmoid of the second."""
+        x, shape = args[0], tuple(apply(self.node, on_meta(args), on_meta(kwargs)).shape)
+        if kwargs.get("dim", args[1] if len(args) > 1 else -1) % len(shape) != x.dim:
+            return x.reshaped(shape)
+        halves = tuple(Ids(channels, x.dim, shape) for channels in np.split(x.channels, 2))
+        self.separate(x, [replace(x, channels=h.channels, shape=shape) for h in halves], f"glu ({self.node.name})")
+        return self.combine("mul", halves, {})
+
+    def repeated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ids:
+        """Windows side by side: every channel becomes as many as a window has pixels."""
+        x, shape = args[0], tuple(apply(self.node, on_meta(args), on_meta(kwargs)).shape)
+        return Ids(np.repeat(x.channels, shape[1] // len(x.channels)), 1, shape)
+
+    def shuffle(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Pixel and channel shuffles. Channels that end up at one place of several are tied: they go together."""
+        x, shape = args[0], tuple(apply(self.node, on_meta(args), on_meta(kwargs)).shape)
+        if name == "pixel_unshuffle":
+            return Ids(np.repeat(x.channels, shape[1] // len(x.channels)), 1, shape)
+        if name == "pixel_shuffle":
+            same = x.channels.reshape(shape[1], -1).T
+            result = same[0]
+        else:
+            groups = args[1] if len(args) > 1 else kwargs["groups"]
+            same = x.channels.reshape(groups, -1)
+            result = np.repeat(same[0], groups)
+        for other in same[1:]:
+            self.notes.tie(same[0], other)
+        self.rearranged = True
+        return Ids(result, 1, shape)
+
     # -- operations on the shape, executed literally on the ids --------------------------------------
 
     def pad(self, x: Ids, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
@@ -174,7 +207,7 @@ class TensorRules:
             for x in sources:
                 self.notes.freeze(x, f"is split over several axes by {what}")
             return self.notes.opaque(tuple(literal.shape), f"comes out of {what}")
-        self.split = True
+        self.rearranged = True
         ids, (a, b) = widest(literal)
         self.notes.tie(a, b)
         return ids

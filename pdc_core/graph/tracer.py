@@ -65,8 +65,10 @@ class Tracer(fx.Tracer):
         return super().trace(root, concrete_args)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return calls_torchs_forward(m)
+        return not isinstance(m, _AS_FUNCTIONS) and calls_torchs_forward(m)
 
+
+_AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)
 
 def calls_torchs_forward(m: nn.Module) -> bool:
     """Return whether a module computes exactly what the layer of torch.nn does that it is or derives from."""
@@ -167,6 +169,14 @@ class SizedProxy(fx.Proxy):
     def is_floating_point(self) -> bool:
         ids = self._ids()
         return ids is None or ids.dtype is None or ids.dtype.is_floating_point
+
+    def __len__(self) -> int:
+        value = self.tracer.walk.values.get(self.node)
+        if isinstance(value, tuple | list):
+            return len(value)
+        if isinstance(value, Weight) or (isinstance(value, Ids) and value.of_weight):
+            return value.shape[0]
+        raise PDCError(self.tracer.refusal(self, "asks for the length of a batch"))
 
     def __index__(self) -> int:
         raise PDCError(self.tracer.refusal(self, "uses a value as a number"))

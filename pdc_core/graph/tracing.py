@@ -76,7 +76,7 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
     program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
     if sum(n.op == "placeholder" for n in program.nodes if not n.args) > len(inputs):
         raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
-    careful = walk.functional or walk.split or sized
+    careful = walk.functional or walk.rearranged or sized
     met: set[Any] = set()
     while True:
         found = build_groups(walk.notes)

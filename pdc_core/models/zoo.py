@@ -114,9 +114,9 @@ def unknown_model(name: str, known: tuple[str, ...]) -> PDCError:
             f"with --build {name} on the command line, with register_custom({name!r}) in Python"
         )
     close = difflib.get_close_matches(name, (*MODELS, *known), n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}? " if close else ""
+    hint = f"; did you mean {', '.join(close)}?" if close else "."
     return PDCError(
-        f"there is no network called {name!r}; {hint}The zoo has {', '.join(MODELS)}; "
+        f"there is no network called {name!r}{hint} The zoo has {', '.join(MODELS)}; "
         "torchvision's classifiers go by torchvision's names"
     )
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 import pdc_core as pdc
 from tests.networks import chain, counted_macs, lively_, parameters, random_labels, reconstructed_and_folded
@@ -78,6 +79,28 @@ SOUND: dict[str, tuple[Net, str]] = {
     "literal view with a free batch": (Net(lambda n, x: n.a(x).view(x.size(0), 6, 64).view(x.size(0), 6, 8, 8)), "a"),
     "view by size": (Net(lambda n, x: n.a(x).view(x.size(0), -1, 8, 8)), "a"),
     "stochastic depth and dropout": (Net(lambda n, x: F.dropout(n.a(x), 0.5, False)), "a"),
+    "gate": (Net(lambda n, x: F.glu(n.w(x), 1), w=nn.Conv2d(2, 12, 1)), "w"),
+    "gate as a module": (Net(lambda n, x: n.g(n.w(x)), g=nn.GLU(1), w=nn.Conv2d(2, 12, 1)), "w"),
+    "gate along the rows": (Net(lambda n, x: F.glu(n.a(x), dim=-2)), "a"),
+    "pixel shuffle": (Net(lambda n, x: F.pixel_shuffle(n.w(x), 2), w=nn.Conv2d(2, 24, 1)), "w"),
+    "pixel shuffle as a module": (Net(lambda n, x: n.p(n.w(x)), 2, p=nn.PixelShuffle(2), w=nn.Conv2d(2, 8, 1)), "w"),
+    "pixel unshuffle": (Net(lambda n, x: n.p(n.a(x)), 24, p=nn.PixelUnshuffle(2)), "a"),
+    "channel shuffle by torch": (Net(lambda n, x: n.s(n.a(x)), s=nn.ChannelShuffle(3)), "a"),
+    "unflatten": (Net(lambda n, x: n.u(n.f(x.flatten(1))), 4, u=nn.Unflatten(1, (4, 2, 2)), f=nn.Linear(128, 16)), "f"),
+    "windows": (Net(lambda n, x: F.unfold(n.a(x), 3).unflatten(2, (6, 6)), 54), "a"),
+    "chosen by a condition": (Net(lambda n, x: torch.where((y := n.a(x)) > 0, y, n.b(x))), "a"),
+    "masked": (Net(lambda n, x: (y := n.a(x)).masked_fill((y < 0.1) & ~(y < n.b(x)), 0.5)), "a"),
+    "a condition as a number": (Net(lambda n, x: n.a(x) * (n.b(x) > 0).float()), "a"),
+    "three operands": (Net(lambda n, x: torch.addcmul(n.a(x), n.b(x), n.a(x), value=0.5)), "a"),
+    "the larger one": (Net(lambda n, x: torch.max(n.a(x), n.b(x))), "a"),
+    "largest of a row": (Net(lambda n, x: n.a(x) * n.b(x).max(3, keepdim=True).values), "a"),
+    "transposed attribute": (Net(lambda n, x: n.a(x).mT), "a"),
+    "flipped pixels": (Net(lambda n, x: n.a(x).flip((2, 3)).roll(1, -1)), "a"),
+    "channels twice": (Net(lambda n, x: n.a(x).repeat(1, 2, 1, 1), 12), "a"),
+    "a list of parts": (
+        Net(lambda n, x: torch.cat([*(y := list(n.w(x).chunk(2, 1))), y[0]], 1), 18, w=nn.Conv2d(2, 12, 1)),
+        "w w.2",
+    ),
     "expanded weights": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3))[:, :, None, None].expand(-1, 6, 8, 8)), "a"),
 }
 
@@ -107,7 +130,7 @@ FROZEN: dict[str, tuple[Net, str]] = {
     "softmax over channels": (Net(lambda n, x: F.softmax(n.a(x), 1)), "softmax"),
     "mean over channels": (Net(lambda n, x: n.a(x) * n.a(x).mean(1, keepdim=True)), "mean over channels"),
     "sum with the input": (Net(lambda n, x: n.t(x) + x, 2, t=nn.Conv2d(2, 2, 1)), "network's input"),
-    "pixel shuffle": (Net(lambda n, x: F.pixel_shuffle(n.w(x), 2), 2, w=nn.Conv2d(2, 8, 1)), "pixel_shuffle"),
+    "spectral norm": (Net(lambda n, x: n.s(x), 6, s=spectral_norm(nn.Conv2d(2, 6, 1))), "Conv2d with SpectralNorm"),
     "every second channel": (Net(lambda n, x: n.a(x)[:, ::2], 3), "single channels picked from it"),
     "channels by list": (Net(lambda n, x: n.a(x)[:, [5, 4, 3, 2, 1, 0]]), "indexing by a list"),
     "reversed": (Net(lambda n, x: n.a(x).flip(1)), "flip"),
