@@ -59,6 +59,11 @@ def _channels_first(images: np.ndarray, key: str, path: str) -> np.ndarray:
 
 
 def _labels(labels: np.ndarray, key: str, path: str) -> np.ndarray:
+    if labels.dtype.kind in "US":
+        raise PDCError(
+            f"{key} in {path} is text; labels have to be integers, counted from 0: classes, y_train = "
+            "numpy.unique(labels, return_inverse=True) makes both, and the file may hold classes beside them"
+        )
     if labels.dtype.kind not in "iu":
         raise PDCError(f"{key} in {path} is {labels.dtype}; labels have to be integers, counted from 0")
     if labels.ndim != 1:

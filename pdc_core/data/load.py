@@ -14,7 +14,7 @@ from pdc_core.data.custom import is_custom_data, made_data
 from pdc_core.data.folders import FOLDER, describe_folder, load_folder
 from pdc_core.data.images import Data, DataInfo, held_back, to_split
 from pdc_core.data.named import named
-from pdc_core.data.npz import read_npz
+from pdc_core.data.npz import CLASSES, read_npz
 from pdc_core.errors import PDCError
 from pdc_core.torchvision_adapter import torchvision
 
@@ -44,9 +44,9 @@ def load_data(
     ----------
     name : str
         "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
-        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW),
-        "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when needed, or
-        "module:function" of your own (see `register_data`).
+        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW) and
+        classes (text, one name per class) if it has them, "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see
+        `load_folder`), which are read when needed, or "module:function" of your own (see `register_data`).
     root : str or Path, optional
         Folder that holds, or will hold, torchvision's data sets; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -162,7 +162,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _load_npz(name: str) -> Data:
     arrays = read_npz(name.removeprefix(NPZ))
     x, y = arrays["x_train"], arrays["y_train"]
-    info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_mean_and_std(x))
+    info = DataInfo(name, x.shape[1:], tuple(arrays[CLASSES].tolist()), *_mean_and_std(x))
     return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
 
 

@@ -151,6 +151,18 @@ def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == files
 
 
+def test_names_of_classes_travel_from_the_file_into_the_network_of_a_run(pdc_command, tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", classes=np.array(["cat", "dog"]))
+    run = tmp_path / "run"
+    code, _, said = pdc_command(
+        "teach", "resnet20", "--data", f"npz:{data}", "--epochs", 1, "--batch-size", 16, "--out", run
+    )
+    assert code == 0, said
+    info = pdc.model_info(pdc.load(run / "folded.safetensors"))
+    assert info is not None
+    assert info.classes == ("cat", "dog")
+
+
 def test_random_weights_are_asked_for_by_name(tmp_path: Path, pdc_command) -> None:
     folder = tmp_path / "run"
     options = ("--weights", "random", "--epochs", 1, "--batch-size", 256)

@@ -237,6 +237,16 @@ def test_npz_becomes_data_with_measured_normalisation(tmp_path):
     assert (info.shape, info.classes, info.mean, info.std) == (data.shape, data.classes, data.mean, data.std)
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [["cat", "grey dog", "Öl", "7"], [b"cat", b"grey dog", "Öl".encode(), b"7"], ["cat ", " grey\ndog", "Öl", "7"]],
+    ids=["text", "bytes", "space"],
+)
+def test_names_of_classes_come_from_the_file(tmp_path, stored):
+    name = f"npz:{write(tmp_path / 'a.npz', classes=np.array(stored))}"
+    assert load_data(name).classes == describe_data(name).classes == ("cat", "grey dog", "Öl", "7")
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     kind=st.sampled_from([np.int8, np.uint8, np.int32, np.uint64, np.dtype(">i4")]),
@@ -290,7 +300,22 @@ WRONG_ARRAYS = {
     "lengths differ": ({"y_train": np.zeros(39, int)}, "40 images, y_train has 39 labels"),
     "test lengths differ": ({"y_test": np.zeros(9, int)}, "8 images, y_test has 9 labels"),
     "float labels": ({"y_train": np.zeros(40)}, "float64; labels have to be integers"),
-    "text labels": ({"y_test": np.array(["a"] * 8)}, "labels have to be integers"),
+    "text labels": (
+        {"y_test": np.array(["a"] * 8)},
+        r"y_test in .* is text; labels have to be integers.*numpy\.unique",
+    ),
+    "bytes for labels": ({"y_train": np.array([b"a", b"b"] * 20)}, "y_train in .* is text"),
+    "few names": ({"classes": np.array(["a", "b", "c"])}, "has 3 names, but y_train has 4 classes, 0 to 3"),
+    "many names": ({"classes": np.array(list("abcde"))}, "has 5 names, but y_train has 4 classes"),
+    "a name twice": ({"classes": np.array(["a", "b ", "b", "c"])}, "has the name 'b' more than once"),
+    "an empty name": ({"classes": np.array(["a", "b", " ", "c"])}, "has an empty name"),
+    "numbers for names": (
+        {"classes": np.arange(4)},
+        r"classes in .* is int64 of the shape \(4,\); names of classes have",
+    ),
+    "names in two axes": ({"classes": np.array([list("abcd")])}, "names of classes have to be text"),
+    "names that are no UTF-8": ({"classes": np.array([b"a", b"b", b"\xff", b"c"])}, "not UTF-8"),
+    "pickled names": ({"classes": np.array(list("abcd"), dtype=object)}, r"classes in .* pickled.*dtype=str"),
     "boolean labels": ({"y_train": np.arange(40) % 2 == 0}, "labels have to be integers"),
     "one-hot labels": ({"y_train": np.eye(40, dtype=int)}, r"shape \(40, 40\); labels have to be \(n,\)"),
     "negative label": ({"y_train": np.arange(40) % 4 - 1}, "labels from -1 to 2; they count from 0"),
