@@ -31,7 +31,7 @@ ModelName = Annotated[
     ),
 ]
 DataName = Annotated[
-    str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
+    str, typer.Option("--data", help="digits, clothing, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
 ]
 Weights = Annotated[
     str | None,

@@ -25,6 +25,8 @@ from pdc_core.errors import PDCError
 
 FIRST_TEST_LABELS = [3, 7, 3, 9, 0, 8, 7, 0, 8, 0, 3, 3]
 TEST_CHECKSUM = 320522175
+FIRST_CLOTHING_LABELS = [5, 6, 0, 5, 3, 6, 1, 1, 1, 2, 4, 7]
+CLOTHING_SUMS = [343290771, 56554983, 56504085]
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +95,33 @@ def test_digits_ink_is_scaled_to_the_whole_range(digits):
     assert digits.train.images.max() == 255
 
 
-@pytest.mark.parametrize("name", ["digits"])
-def test_description_without_files_is_what_loading_gives(name, digits):
-    info = describe_data(name)
-    assert (info.name, info.shape, info.classes) == (digits.name, digits.shape, digits.classes)
-    assert (info.mean, info.std) == (digits.mean, digits.std)
-    prepared = digits.prepare(digits.train.images)
+def test_clothing_is_a_stratified_part_of_its_own_name():
+    data = load_data("clothing")
+    splits = (data.train, data.val, data.test)
+    assert [len(split) for split in splits] == [6000, 1000, 1000]
+    for split in splits:
+        assert torch.bincount(split.labels).tolist() == [len(split) // 10] * 10
+    assert (data.name, data.shift, data.flip) == ("clothing", 2, True)
+    assert data.classes == describe_data("fashion_mnist").classes
+    assert len({image.tobytes() for split in splits for image in split.images.numpy()}) == 8000
+    # As for digits. `benchmarks/clothing.py --check` compares every image with Fashion-MNIST.
+    assert data.val.labels[:12].tolist() == FIRST_CLOTHING_LABELS
+    assert [int(split.images.long().sum()) for split in splits] == CLOTHING_SUMS
+
+
+def test_the_notice_of_clothing_lies_beside_it():
+    notice = Path(load.__file__).with_name("clothing.txt").read_text(encoding="utf-8")
+    assert "Copyright © 2017 Zalando SE, https://tech.zalando.com" in notice
+    assert "Permission is hereby granted" in notice
+    assert load._CLOTHING.stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["digits", "clothing"])
+def test_description_without_files_is_what_loading_gives(name):
+    info, data = describe_data(name), load_data(name)
+    assert (info.name, info.shape, info.classes) == (data.name, data.shape, data.classes)
+    assert (info.mean, info.std) == (data.mean, data.std)
+    prepared = data.prepare(data.train.images)
     assert prepared.mean().abs() < 1e-3
     assert abs(prepared.std() - 1) < 1e-3
 
