@@ -29,7 +29,10 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         def show(step: int, steps: int) -> None:
             progress.update(task, completed=step, total=steps)
 
-        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show)
+        def say(sentence: str) -> None:
+            progress.console.print(sentence, markup=False, highlight=False)
+
+        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say)
 
 
 def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
@@ -43,7 +46,16 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
         }
         short |= {
             key: content[key]
-            for key in ("max_abs_diff", "same_predictions", "seconds", "residual", "last", "best", "ended_early")
+            for key in (
+                "max_abs_diff",
+                "same_predictions",
+                "seconds",
+                "residual",
+                "last",
+                "best",
+                "ended_early",
+                "new_head",
+            )
             if key in content
         }
         print_json({**short, "folder": str(folder)})
@@ -65,6 +77,8 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     if report.ended_early is not None:
         early = report.ended_early
         console.print(f"Finished early, after step {early.step} of {early.steps}, on request.")
+    if report.new_head is not None:
+        console.print(f"New head: {report.new_head} began with random weights.", markup=False)
     seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
     console.print(f"{seconds}Network: {folder / 'folded.safetensors'}")
 

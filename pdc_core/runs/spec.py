@@ -46,9 +46,9 @@ class RunSpec(BaseModel):
     data : str, default "digits"
         The data set, as `load_data` takes it.
     weights : str
-        Where the run's first weights come from: "shipped", "random", "torchvision" or the path of a checkpoint.
-        "shipped" if left out, and "random" for "teach". True and False are read too: "shipped" and "random" for
-        "distil", always "random" for "teach".
+        Where the run's first weights come from: "shipped", "random", "published", "torchvision", "timm" or the path of
+        a checkpoint. "shipped" if left out, and "random" for "teach". True and False are read too: "shipped" and
+        "random" for "distil", always "random" for "teach".
     plan : Plan, optional
         Clusters kept per group.
     keep : float, optional

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.folding import check_equal
 from pdc_core.graph import ChannelGraph, trace
+from pdc_core.models import model_info
 from pdc_core.norms import recalibrate_
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.train.evaluation import Evaluation, evaluate
@@ -209,6 +210,11 @@ def run_task(
     measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
     test = measure(before, first)
     report: dict[str, Any] = {}
+    info = model_info(model)
+    if info is not None and info.new_head:  # by now it has been trained
+        report["new_head"] = info.new_head
+        for network in (full, small, *([best] if best is not None else [])):
+            setattr(network, "card", replace(info, new_head=""))  # noqa: B010
     if plan is None or graph is None:
         report["before"], report["taught"] = test.record, measure(small).record
         latencies = {"before": small, "taught": small}  # one architecture, so it is measured once
