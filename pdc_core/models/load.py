@@ -186,13 +186,18 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     elif source in (PUBLISHED, TORCHVISION):
         theirs = published_weights(name) if source == PUBLISHED else torchvision_weights(name)
         fitting, head = _with_own_head(model, theirs, len(info.classes))
-        load_state_(
-            model, fitting, f"the {'checkpoint' if source == PUBLISHED else 'torchvision checkpoint'} of {name}"
-        )
+        load_state_(model, fitting, f"the {source} checkpoint of {name}")
     elif source == TIMM and not name.startswith(PREFIX):
         raise PDCError(f"timm publishes weights for its own networks only: load timm:{name}, or choose other weights")
     elif source not in (RANDOM, TIMM):
-        load_state_(model, read_checkpoint(source), source)
+        given = read_checkpoint(source)
+        if other := _with_own_head(model, given, len(info.classes))[1]:
+            outputs = compare_state(model, given).misshapen[0][1][0]
+            raise PDCError(
+                f"{source} is for {outputs} classes (the outputs of {other}), but {info.name} has "
+                f"{len(info.classes)}: choose data with its classes, or weights that were trained on these (pdc teach)"
+            )
+        load_state_(model, given, source)
     card = ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std, head)
     setattr(model, "card", card)  # noqa: B010
     return model.eval()
@@ -244,7 +249,8 @@ def _with_own_head(model: nn.Module, tensors: Mapping[str, Tensor], n_classes: i
     """Return tensors with the network's own last layer where only the number of classes differs, and its name or ""."""
     fit = compare_state(model, tensors)
     layers = {name.rpartition(".")[0] for name, _, _ in fit.misshapen}
-    if len(layers) != 1 or any(has[1:] != needs[1:] or needs[0] != n_classes for _, has, needs in fit.misshapen):
+    alike = (has[:1] and has[1:] == needs[1:] and needs[0] == n_classes for _, has, needs in fit.misshapen)
+    if len(layers) != 1 or not all(alike):
         return tensors, ""
     own = model.state_dict()
     return {**tensors, **{name: own[name] for name, _, _ in fit.misshapen}}, layers.pop()

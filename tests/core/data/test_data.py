@@ -350,7 +350,11 @@ WRONG_ARRAYS = {
     "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "only one class"),
     "one image a class": (
         {"x_train": np.zeros((2, 6, 7, 3), np.uint8), "y_train": np.arange(2), "y_test": np.zeros(8, int)},
-        "give more examples",
+        "one image of class 0; every class needs at least two",
+    ),
+    "one image of a class": (
+        {"y_train": np.array([1, 1, *[0] * 37, 2]), "y_test": np.zeros(8, int)},
+        "one image of class 2; every class needs at least two.* leave it out",
     ),
     "structured": ({"y_train": np.zeros(40, [("a", int)])}, "labels have to be integers"),
 }

@@ -205,3 +205,12 @@ def test_a_run_says_that_the_head_is_new_and_its_network_has_none(
     assert info.new_head == ""
     code, out, _ = pdc_command("show", tmp_path / "run")
     assert "New head: classifier.3 began with random weights." in out
+
+
+def test_a_checkpoint_of_ones_own_for_other_classes_is_one_plain_sentence(tmp_path: Path) -> None:
+    torch.save(pdc.load_model("resnet20", "digits").state_dict(), tmp_path / "mine.pt")
+    images = np.zeros((8, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(8) % 3, x_test=images, y_test=np.arange(8) % 3)
+    said = r"mine\.pt is for 10 classes \(the outputs of linear\), but npz:.* has 3: choose data with its classes, or"
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.load_model("resnet20", f"npz:{tmp_path / 'a.npz'}", weights=tmp_path / "mine.pt")
