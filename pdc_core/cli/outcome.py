@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
-from pdc_core.runs import Report, run_worker
+from pdc_core.runs import Report, RunSpec, WeakTeacher, create_run, remove_run, run_worker
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import Result
 
@@ -33,6 +35,19 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
             progress.console.print(sentence, markup=False, highlight=False)
 
         return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say)
+
+
+@contextmanager
+def new_run(spec: RunSpec, out: Path | None) -> Iterator[Path]:
+    """Make a run folder to work on in this block; if the run is refused before it begins, the folder goes again."""
+    new = out is None or not out.exists()
+    folder = create_run(spec, folder=out)
+    try:
+        yield folder
+    except WeakTeacher:
+        if new:
+            remove_run(folder)
+        raise
 
 
 def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:

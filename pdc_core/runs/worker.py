@@ -182,6 +182,8 @@ def run_worker(
     ------
     PDCError
         The run cannot be read, another worker has it, it is done already, or training failed (the status says so too).
+    WeakTeacher
+        The network to learn from is near chance, and run.yaml does not allow that. It is a PDCError.
     Stopped
         Somebody asked to stop or to pause.
     """
@@ -205,7 +207,11 @@ def run_worker(
             "to, and resume it there."
         ) from error
     recorder = FolderRecorder(
-        folder, show, checkpoint_seconds=spec.training.checkpoint_seconds, tensorboard=tensorboard
+        folder,
+        show,
+        checkpoint_seconds=spec.training.checkpoint_seconds,
+        tensorboard=tensorboard,
+        allow_weak_teacher=spec.allow_weak_teacher,
     )
     try:
         if not queue:

@@ -17,7 +17,7 @@ from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import model_info
 from pdc_core.norms import recalibrate_
 from pdc_core.plan import Plan, check_mergeable
-from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
@@ -73,7 +73,8 @@ def distil(
     Parameters
     ----------
     model : Module
-        The trained network, in eval mode. It is the teacher and the student's start, and is not changed.
+        The trained network, in eval mode. It is the teacher and the student's start, and is not changed. If it is
+        hardly better than guessing (`chance_level`), the recorder is told, and without one there is a warning.
     plan : Plan
         Clusters kept per group.
     data : Data
@@ -199,6 +200,12 @@ def run_task(
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
     if task.teacher is not None:
         loop.teacher = first.predictions
+        chance, least = chance_level(data.val.labels)
+        if first.accuracy <= least:
+            loop.recorder.weak_teacher(
+                f"The network to learn from names the class of {first.accuracy:.1%} of {len(data.val):,} validation "
+                f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
+            )
     loop.run(task)
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
