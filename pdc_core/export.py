@@ -225,7 +225,9 @@ def _card(content: dict[str, Any]) -> ModelInfo | None:
             tuple(map(float, raw["mean"])),
             tuple(map(float, raw["std"])),
         )
-        return ModelInfo(str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std)
+        return ModelInfo(
+            str(raw["model"]), str(raw["data"]), (c, h, w), classes, mean, std, str(raw.get("new_head", ""))
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise PDCError(f"The header does not describe the network ({error}); save it again.") from error
 

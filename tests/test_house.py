@@ -236,6 +236,6 @@ def test_shipped_weights_are_part_of_the_package():
     import tomllib
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": ["weights/*.safetensors"]}
+    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": ["weights/*.safetensors", "data/clothing.*"]}
     packages = settings["tool"]["setuptools"]["packages"]
     assert set(packages) == {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY}

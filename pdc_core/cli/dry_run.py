@@ -11,7 +11,7 @@ from pdc_core.data import load_data
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import load_model
-from pdc_core.models.load import PUBLISHED, RANDOM, TIMM
+from pdc_core.models.load import NAMED, RANDOM, SHIPPED
 from pdc_core.runs import RunSpec
 from pdc_core.train import forecast
 
@@ -21,7 +21,8 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
     data = load_data(spec.data)
     planned = spec.with_plan()
     try:
-        weights = RANDOM if spec.weights in (PUBLISHED, TIMM) else spec.weights  # nothing is downloaded for a dry run
+        downloaded = spec.weights in NAMED and spec.weights != SHIPPED  # which a dry run does not do
+        weights = RANDOM if downloaded else spec.weights
         model = load_model(spec.model, data=spec.data, weights=weights, seed=spec.seed)
     except PDCError as error:
         if weights == RANDOM:

@@ -31,14 +31,14 @@ ModelName = Annotated[
     ),
 ]
 DataName = Annotated[
-    str, typer.Option("--data", help="digits, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
+    str, typer.Option("--data", help="digits, clothing, cifar10, cifar100, fashion_mnist, npz:PATH or folder:PATH.")
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        help="shipped (those that come with PDC), random, torchvision, timm or a checkpoint file. Left out: shipped; "
-        "for teach: random.",
+        help="shipped (those that come with PDC), random, published (ResNets for CIFAR-10), torchvision, timm or a "
+        "checkpoint file. Left out: shipped; for teach: random.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what the run would do and how long it would take.")]

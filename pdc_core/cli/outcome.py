@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
-from pdc_core.runs import Report, run_worker
+from pdc_core.runs import Report, RunSpec, WeakTeacher, create_run, remove_run, run_worker
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import Result
 
@@ -29,7 +31,23 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         def show(step: int, steps: int) -> None:
             progress.update(task, completed=step, total=steps)
 
-        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show)
+        def say(sentence: str) -> None:
+            progress.console.print(sentence, markup=False, highlight=False)
+
+        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say)
+
+
+@contextmanager
+def new_run(spec: RunSpec, out: Path | None) -> Iterator[Path]:
+    """Make a run folder to work on in this block; if the run is refused before it begins, the folder goes again."""
+    new = out is None or not out.exists()
+    folder = create_run(spec, folder=out)
+    try:
+        yield folder
+    except WeakTeacher:
+        if new:
+            remove_run(folder)
+        raise
 
 
 def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
@@ -43,7 +61,16 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
         }
         short |= {
             key: content[key]
-            for key in ("max_abs_diff", "same_predictions", "seconds", "residual", "last", "best", "ended_early")
+            for key in (
+                "max_abs_diff",
+                "same_predictions",
+                "seconds",
+                "residual",
+                "last",
+                "best",
+                "ended_early",
+                "new_head",
+            )
             if key in content
         }
         print_json({**short, "folder": str(folder)})
@@ -65,6 +92,8 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     if report.ended_early is not None:
         early = report.ended_early
         console.print(f"Finished early, after step {early.step} of {early.steps}, on request.")
+    if report.new_head is not None:
+        console.print(f"New head: {report.new_head} began with random weights.", markup=False)
     seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
     console.print(f"{seconds}Network: {folder / 'folded.safetensors'}")
 

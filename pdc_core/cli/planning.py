@@ -40,7 +40,7 @@ from pdc_core.estimates import sensitivity as measure
 from pdc_core.estimates.sensitivities import KEEPS, SENSITIVITY_IMAGES
 from pdc_core.estimates.untrained import PREVIEW_IMAGES
 from pdc_core.graph import ChannelGraph, trace
-from pdc_core.models import load_model
+from pdc_core.models import load_model, model_info
 from pdc_core.models.load import SHIPPED
 from pdc_core.plan import Plan, difference
 from pdc_core.registry import choices
@@ -194,4 +194,7 @@ def _loaded(
     model: str, data: str, weights: str | None, residual: str, inside: str
 ) -> tuple[nn.Module, ChannelGraph, Data]:
     network, loaded = load_model(model, data=data, weights=absolute(weights, SHIPPED)), load_data(data)
+    info = model_info(network)
+    if info is not None and info.note:
+        Console(stderr=True, soft_wrap=True).print(info.note, markup=False)
     return network, trace(network, loaded.example, residual=residual, inside=inside), loaded

@@ -14,12 +14,11 @@ from rich.table import Table
 
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
-from pdc_core.cli.outcome import print_report, train
+from pdc_core.cli.outcome import new_run, print_report, train
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs import (
     Run,
-    create_run,
     list_runs,
     read_run,
     read_spec,
@@ -59,8 +58,10 @@ def run(
     if recipe:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise PDCError("torchrun needs a run folder that all processes share; make one first: distil --out FOLDER.")
-        folder = create_run(spec, folder=out)
-        Console(stderr=True, soft_wrap=True).print(f"The run folder is {folder}", markup=False)
+        with new_run(spec, out) as made:
+            Console(stderr=True, soft_wrap=True).print(f"The run folder is {made}", markup=False)
+            _work_and_report(made, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
+        return
     _work_and_report(folder, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
 
 

@@ -26,7 +26,7 @@ from pdc_core.cli.options import (
     app,
     count,
 )
-from pdc_core.cli.outcome import print_report, train
+from pdc_core.cli.outcome import new_run, print_report, train
 from pdc_core.data import describe_data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
@@ -34,7 +34,7 @@ from pdc_core.models import load_model
 from pdc_core.models.load import RANDOM, SHIPPED
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices, explained
-from pdc_core.runs import RunSpec, create_run
+from pdc_core.runs import RunSpec
 from pdc_core.train import SCHEDULES, Training
 from pdc_core.train.settings import EARLIER_NAMES
 
@@ -99,6 +99,10 @@ def distil(
     tied_after: Annotated[
         float | None, typer.Option("--tied-after", "--ramp", help="Share of the run after which filters are tied.")
     ] = None,
+    allow_weak_teacher: Annotated[
+        bool,
+        typer.Option("--allow-weak-teacher", help="Also learn from a network that is hardly better than guessing."),
+    ] = False,
     method: Annotated[str, typer.Option(help=f"How the network is made smaller. {explained(METHOD_HELP)}.")] = "pdc",
     setting: Setting = None,
     seed: Seed = 0,
@@ -139,6 +143,7 @@ def distil(
         data=data,
         weights=absolute(weights, SHIPPED),
         plan=chosen,
+        allow_weak_teacher=allow_weak_teacher,
         training=training,
         seed=seed,
     )
@@ -150,8 +155,8 @@ def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         print_forecast(spec, as_json)
         return
-    folder = create_run(spec, folder=out)
-    print_report(folder, train(folder).report, as_json)
+    with new_run(spec, out) as folder:
+        print_report(folder, train(folder).report, as_json)
 
 
 def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:

@@ -59,6 +59,11 @@ def _channels_first(images: np.ndarray, key: str, path: str) -> np.ndarray:
 
 
 def _labels(labels: np.ndarray, key: str, path: str) -> np.ndarray:
+    if labels.dtype.kind in "US":
+        raise PDCError(
+            f"{key} in {path} is text; labels have to be integers, counted from 0: classes, labels = "
+            "numpy.unique(text, return_inverse=True) gives the names and the numbers"
+        )
     if labels.dtype.kind not in "iu":
         raise PDCError(f"{key} in {path} is {labels.dtype}; labels have to be integers, counted from 0")
     if labels.ndim != 1:
@@ -76,13 +81,13 @@ def _check_together(arrays: dict[str, np.ndarray], path: str) -> None:
         if arrays["x_train"].shape[1:] != x.shape[1:]:
             train, other = arrays["x_train"].shape[1:], x.shape[1:]
             raise PDCError(f"images in {path} differ in (c, h, w): {train} in x_train, {other} in x_{part}")
-    classes = np.unique(arrays["y_train"])
+    classes, counts = np.unique(arrays["y_train"], return_counts=True)
     if len(classes) < 2:
         raise PDCError(f"y_train in {path} has only one class, {classes[0]}; at least two are needed")
-    if len(classes) == len(arrays["y_train"]) and "y_val" not in arrays:
+    if counts.min() == 1 and "y_val" not in arrays:
         raise PDCError(
-            f"x_train in {path} has {len(classes)} images of {len(classes)} classes; at least one is held back for "
-            "validation and every class has to keep one, so give more examples"
+            f"x_train in {path} has one image of class {classes[counts.argmin()]}; every class needs at least two, "
+            "since some images are held back for validation: give more of it, or leave it out"
         )
     if classes[-1] != len(classes) - 1:
         absent = np.setdiff1d(np.arange(min(classes[-1], len(classes) + 1)), classes)[0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdc_core.data.arrays import PARTS, checked_arrays
+from pdc_core.data.folders import unfit
 from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 from pdc_core.targets import find_modules_here, import_function, is_target, targets_in
@@ -183,6 +184,8 @@ def _channels_first(image: Any, where: str) -> np.ndarray:
         values = image.cpu().numpy()
         return values[None] if values.ndim == 2 else values
     if hasattr(image, "convert"):  # PIL
+        if (wrong := unfit(image)) is not None:
+            raise PDCError(f"{where} {wrong}.")
         image = image if image.mode in ("L", "RGB") else image.convert("RGB")
     values = np.asarray(image)
     if values.ndim not in (2, 3):

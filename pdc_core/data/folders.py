@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdc_core.data.arrays import PARTS
 from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
@@ -21,7 +22,7 @@ SIZE = 224  # height and width in pixels, unless the name gives another: folder:
 SHORTER = 256 / 224  # the shorter side before the middle is cut out, relative to that
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
-_VAL_SHARE, _VAL_MOST = 0.1, 5000
+_VAL_SHARE, _VAL_MOST, _TEST_SHARE = 0.1, 5000, 0.2
 
 
 class ImageFiles:
@@ -114,9 +115,13 @@ def _image(path: str, size: int, chance: np.ndarray | None) -> np.ndarray:
 
     try:
         with Image.open(path) as file:
+            if (wrong := unfit(file)) is not None:
+                raise PDCError(f"The image {path} {wrong}.")
             if chance is None:
                 file.draft("RGB", (round(SHORTER * size), round(SHORTER * size)))  # a JPEG is decoded no larger
             image = file.convert("RGB")
+    except PDCError:
+        raise
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise PDCError(
             f"The image {path} cannot be read ({str(error).splitlines()[0]}); repair or remove it."
@@ -132,6 +137,28 @@ def _image(path: str, size: int, chance: np.ndarray | None) -> np.ndarray:
     return pixels[:, ::-1].copy() if chance is not None and chance[4] < 0.5 else pixels
 
 
+def unfit(image: Any) -> str | None:
+    """Return why a picture cannot be one of a data set, or None if it can; grey ones are read as colour.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The picture, opened but perhaps not read.
+
+    Returns
+    -------
+    str or None
+        What it is and what to do, to follow its name.
+    """
+    if image.mode.startswith(("I", "F")):
+        return (
+            f"has more than 8 bits per value (mode {image.mode}), and how many are used is unknown; save it with 8 bits"
+        )
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # photographs with a second view for 3D displays
+        return f"has {image.n_frames} frames; save the one that is meant as an image of its own"
+    return None
+
+
 def _part(w: int, h: int, chance: np.ndarray) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of a random part of an image of w x h pixels."""
     area, ratio = w * h * (0.08 + 0.92 * chance[0]), math.exp((2 * chance[1] - 1) * math.log(4 / 3))
@@ -145,7 +172,8 @@ def load_folder(name: str, workers: int | None = None) -> Data:
 
     PATH holds train/CLASS/... and val/CLASS/.... If there is also a folder test/, val is for choosing and test for
     reporting. If not, as with ImageNet, val/ is the test split, and a stratified part of train/ (a tenth, at most
-    5,000) is the validation split.
+    5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is the test split,
+    stratified and always the same, and a part of the rest the validation split as above.
 
     Parameters
     ----------
@@ -162,18 +190,22 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     Raises
     ------
     PDCError
-        If a folder is missing or has no images, or the splits have different classes.
+        If a folder is missing or has no images, the splits have different classes, or a class has too few images.
     """
     root, size = _place(name)
     info = describe_folder(name)
-    train, y = _files(root / "train", info.classes)
-    test, y_test = _files(root / ("test" if (root / "test").is_dir() else "val"), info.classes)
-    if (root / "test").is_dir():
+    whole = _undivided(root)
+    train, y = _files(root if whole else root / "train", info.classes)
+    _check_classes(root if whole else root / "train", y, info.classes, 3 if whole else 2 - (root / "test").is_dir())
+    if whole:
+        train, y, test, y_test = _divided(train, y, round(_TEST_SHARE * len(y)), len(info.classes))
+    else:
+        test, y_test = _files(root / ("test" if (root / "test").is_dir() else "val"), info.classes)
+    if (root / "test").is_dir() and not whole:
         val, y_val = _files(root / "val", info.classes)
     else:
-        held = held_back(y, min(_VAL_MOST, round(_VAL_SHARE * len(y)), len(y) - len(info.classes)))
-        kept = np.setdiff1d(np.arange(len(y)), held)
-        val, y_val, train, y = train[held], y[held], train[kept], y[kept]
+        count = max(1, min(_VAL_MOST, round(_VAL_SHARE * len(y))))
+        train, y, val, y_val = _divided(train, y, count, len(info.classes))
     splits = (
         Split(_as_tensor(ImageFiles(paths, size, workers)), torch.from_numpy(labels))
         for paths, labels in ((train, y), (val, y_val), (test, y_test))
@@ -201,14 +233,54 @@ def describe_folder(name: str) -> DataInfo:
         If a folder is missing, or there are fewer than 2 classes.
     """
     root, size = _place(name)
-    train = root / "train"
-    classes = tuple(sorted(entry.name for entry in os.scandir(train) if entry.is_dir())) if train.is_dir() else ()
-    if len(classes) < 2 or not (root / "val").is_dir():
+    if not root.is_dir():
         raise PDCError(
-            f"{root} has to hold train/CLASS/ and val/CLASS/ with the images of at least 2 classes; there are "
-            f"{len(classes)} in train/ and {'a' if (root / 'val').is_dir() else 'no'} folder val/."
+            f"There is no folder {root}; give the one that holds train/CLASS/ and val/CLASS/, or CLASS/ alone."
+        )
+    whole, train = _undivided(root), root / "train"
+    classes = _folders(root if whole else train)
+    if len(classes) >= 2 and not whole and not (root / "val").is_dir():
+        at = f"@{size}" if size != SIZE else ""
+        raise PDCError(
+            f"{root} has train/ but no folder val/ with images to measure on. Make val/CLASS/, or give "
+            f"{FOLDER}{train}{at} to let PDC hold back a part of train/, stratified and always the same."
+        )
+    if len(classes) < 2:
+        raise PDCError(
+            f"{root} has to hold train/CLASS/ and val/CLASS/, or CLASS/ alone, with the images of at least 2 classes; "
+            f"there are {len(classes)} in {root if whole else train}."
         )
     return DataInfo(name, (3, size, size), classes, _MEAN, _STD)
+
+
+def _undivided(root: Path) -> bool:
+    """Return whether a folder holds classes rather than splits."""
+    return not any((root / part).is_dir() for part in PARTS)
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    """Return the folders in a folder by name, sorted, without hidden ones; none if there is no such folder."""
+    found = os.scandir(folder) if folder.is_dir() else ()
+    return tuple(sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")))
+
+
+def _divided(paths: np.ndarray, labels: np.ndarray, count: int, classes: int) -> tuple[np.ndarray, ...]:
+    """Return paths and labels of what stays, then of what is held back: `count` images, or as many as there can be."""
+    held = held_back(labels, min(count, len(labels) - classes))
+    kept = np.setdiff1d(np.arange(len(labels)), held)
+    return paths[kept], labels[kept], paths[held], labels[held]
+
+
+def _check_classes(folder: Path, labels: np.ndarray, classes: tuple[str, ...], least: int) -> None:
+    """Refuse a class with fewer images than splits that are made of them."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < least:
+        few = int(counts.argmin())
+        held = ", since some are held back to measure on" if least > 1 else ""
+        raise PDCError(
+            f"{folder / classes[few]} holds {counts[few]} image{'' if counts[few] == 1 else 's'}; every class needs at "
+            f"least {least}{held}. Add images (known endings are {', '.join(sorted(ENDINGS))}) or remove the folder."
+        )
 
 
 def _place(name: str) -> tuple[Path, int]:
@@ -227,7 +299,7 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarr
     """Return paths and labels of the images under one split, in sorted order."""
     paths: list[str] = []
     labels: list[int] = []
-    strange = sorted({entry.name for entry in os.scandir(folder) if entry.is_dir()} - set(classes))
+    strange = sorted(set(_folders(folder)) - set(classes))
     if strange:
         raise PDCError(f"{folder} has a class {strange[0]!r} that train/ does not have; both need the same folders.")
     for label, name in enumerate(classes):

@@ -1,4 +1,4 @@
-"""Data sets by name: scikit-learn's digits, npz files, image folders, and torchvision's sets, downloaded once."""
+"""Data sets by name: digits and clothing, which are here already, npz files, image folders, and torchvision's sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pdc_core.data.custom import is_custom_data, made_data
 from pdc_core.data.folders import FOLDER, describe_folder, load_folder
 from pdc_core.data.images import Data, DataInfo, held_back, to_split
 from pdc_core.data.named import named
-from pdc_core.data.npz import read_npz
+from pdc_core.data.npz import CLASSES, read_npz
 from pdc_core.errors import PDCError
 from pdc_core.torchvision_adapter import torchvision
 
@@ -22,6 +22,7 @@ NPZ = "npz:"
 CACHE = Path("~/.cache/pdc")
 _VAL_SHARE, _VAL_MOST = 0.1, 5000
 _DIGITS_HELD_BACK = 360
+_CLOTHING, _CLOTHING_HELD_BACK = Path(__file__).with_name("clothing.npz"), 1000  # made by benchmarks/clothing.py
 
 # Class in torchvision, and the training augmentation that is usual for the set: pixels of shift, and flip.
 _TORCHVISION = {
@@ -43,10 +44,11 @@ def load_data(
     Parameters
     ----------
     name : str
-        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "fashion_mnist", "cifar10",
-        "cifar100", "npz:PATH" for a file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW),
-        "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when needed, or
-        "module:function" of your own (see `register_data`).
+        "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "clothing" (8,000 images of 28x28
+        pixels, a part of Fashion-MNIST that comes with PDC), "fashion_mnist", "cifar10", "cifar100", "npz:PATH" for a
+        file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW) and classes (text, one name per class)
+        if it has them, "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when
+        needed, or "module:function" of your own (see `register_data`).
     root : str or Path, optional
         Folder that holds, or will hold, torchvision's data sets; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -55,8 +57,8 @@ def load_data(
     Returns
     -------
     Data
-        Part of the training images (a tenth, at most 5,000; 360 for digits) is split off as `val`, stratified and
-        always the same.
+        Part of the training images (a tenth, at most 5,000; 360 for digits, 1,000 for clothing) is split off as `val`,
+        stratified and always the same.
 
     Raises
     ------
@@ -77,6 +79,8 @@ def load_data(
         data = _load_custom(name)
     elif name == "digits":
         data = _load_digits(named(name))
+    elif name == "clothing":
+        data = _load_clothing(named(name))
     elif name in _TORCHVISION:
         data = _load_torchvision(named(name), Path(root or CACHE).expanduser())
     else:
@@ -159,10 +163,17 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return digits.images, digits.target
 
 
+def _load_clothing(info: DataInfo) -> Data:
+    arrays = read_npz(_CLOTHING)
+    parts = (arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"])
+    _, shift, flip = _TORCHVISION["fashion_mnist"]  # of which it is a part
+    return _assemble(info, *parts, shift=shift, flip=flip, val=_CLOTHING_HELD_BACK)
+
+
 def _load_npz(name: str) -> Data:
     arrays = read_npz(name.removeprefix(NPZ))
     x, y = arrays["x_train"], arrays["y_train"]
-    info = DataInfo(name, x.shape[1:], tuple(str(c) for c in range(int(y.max()) + 1)), *_mean_and_std(x))
+    info = DataInfo(name, x.shape[1:], tuple(arrays[CLASSES].tolist()), *_mean_and_std(x))
     return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
 
 

@@ -28,6 +28,7 @@ _NAMED = {
     info.name: info
     for info in (
         DataInfo("digits", (1, 8, 8), tuple("0123456789"), (0.3064,), (0.3767,)),
+        DataInfo("clothing", (1, 28, 28), tuple(_FASHION.split("|")), (0.2862,), (0.3531,)),
         DataInfo("fashion_mnist", (1, 28, 28), tuple(_FASHION.split("|")), (0.2860,), (0.3530,)),
         DataInfo("cifar10", (3, 32, 32), tuple(_CIFAR10.split()), _IMAGENET_MEAN, _IMAGENET_STD),
         DataInfo(

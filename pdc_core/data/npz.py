@@ -14,13 +14,14 @@ from pdc_core.data.arrays import checked_arrays
 from pdc_core.errors import PDCError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+CLASSES = "classes"  # optional: the name of each class, text (k,)
 MAX_BYTES = 8 * 2**30
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _HOW = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of `KEYS` from a file.
+    """Read the arrays of `KEYS` and the names of the classes from a file.
 
     Images may be stored as NHWC or NCHW, with one or three channels. Pickled objects are never loaded.
 
@@ -32,7 +33,8 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to array
-        x_train and x_test: uint8 (n, c, h, w); y_train and y_test: int64 (n,), counted from 0.
+        x_train and x_test: uint8 (n, c, h, w); y_train and y_test: int64 (n,), counted from 0; classes: text (k,), the
+        numbers from 0 if the file names none.
 
     Raises
     ------
@@ -51,7 +53,10 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise
     except (zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise PDCError(f"{path} is damaged or cannot be read: {error}") from error
-    return checked_arrays(arrays, str(path))
+    names = arrays.pop(CLASSES, None)
+    checked = checked_arrays(arrays, str(path))
+    count = int(checked["y_train"].max()) + 1
+    return {**checked, CLASSES: np.arange(count).astype(str) if names is None else _names(names, count, path)}
 
 
 def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
@@ -59,14 +64,14 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
     missing = [key for key in KEYS if f"{key}.npy" not in names]
     if missing:
         raise PDCError(f"{path} has no array {', '.join(missing)}; {_HOW}")
-    total = 0
-    for key in KEYS:
+    total, keys = 0, [*KEYS, *([CLASSES] if f"{CLASSES}.npy" in names else [])]
+    for key in keys:
         with archive.open(f"{key}.npy") as file:
             total += _check_header(file, archive.getinfo(f"{key}.npy").file_size, key, path)
     if total > MAX_BYTES:
         raise PDCError(f"{path} holds {total / 2**30:.1f} GiB of arrays; at most {MAX_BYTES // 2**30} are read")
     arrays = {}
-    for key in KEYS:
+    for key in keys:
         with archive.open(f"{key}.npy") as file:
             arrays[key] = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
             file.read(1)  # reading to the end compares the checksum
@@ -83,7 +88,8 @@ def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
     if dtype.hasobject:
         raise PDCError(
             f"{key} in {path} holds pickled Python objects, which are never loaded "
-            "because they can run programs; save plain arrays: uint8 images, integer labels"
+            "because they can run programs; save plain arrays: uint8 images, integer labels, and names of classes as "
+            "numpy.array(names, dtype=str)"
         )
     declared = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or declared != stored - file.tell():
@@ -92,3 +98,24 @@ def _check_header(file: IO[bytes], stored: int, key: str, path: Path) -> int:
             f"but {stored - file.tell()} are stored: the file is damaged"
         )
     return declared
+
+
+def _names(names: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Return the names of `count` classes as text without space around it."""
+    if names.dtype.kind not in "US" or names.ndim != 1:
+        raise PDCError(
+            f"{CLASSES} in {path} is {names.dtype} of the shape {names.shape}; names of classes have to be text (k,), "
+            'one per class, such as numpy.array(["cat", "dog"])'
+        )
+    try:
+        found = [name.decode() if isinstance(name, bytes) else name for name in names.tolist()]
+    except UnicodeDecodeError as error:
+        raise PDCError(f"{CLASSES} in {path} holds bytes that are not UTF-8; save the names as text") from error
+    found = [" ".join(name.split()) for name in found]
+    if len(found) != count:
+        raise PDCError(f"{CLASSES} in {path} has {len(found)} names, but y_train has {count} classes, 0 to {count - 1}")
+    twice = [name for name in found if not name or found.count(name) > 1]
+    if twice:
+        what = f"the name {twice[0]!r} more than once" if twice[0] else "an empty name"
+        raise PDCError(f"{CLASSES} in {path} has {what}; each class needs a name of its own")
+    return np.array(found)

@@ -18,10 +18,11 @@ from pdc_core.models.load import (
     ModelInfo,
     load_model,
     model_info,
-    published_weights,
     shipped_data,
+    torchvision_weights,
     weights_source,
 )
+from pdc_core.models.published import published_weights
 from pdc_core.models.zoo import MODELS, build_model, torchvision_names
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "register_custom",
     "shipped_data",
     "torchvision_names",
+    "torchvision_weights",
     "weights_source",
 ]

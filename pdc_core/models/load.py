@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pdc_core.data import describe_data
+from pdc_core.data import DataInfo, describe_data
 from pdc_core.errors import PDCError
-from pdc_core.models.checkpoint import load_state_, read_checkpoint
-from pdc_core.models.timm import PREFIX, build_timm, timm_inputs
+from pdc_core.models.checkpoint import compare_state, load_state_, read_checkpoint
+from pdc_core.models.download import cached_file
+from pdc_core.models.published import FILES, published_weights
+from pdc_core.models.timm import PREFIX, build_timm, timm_head, timm_inputs
 from pdc_core.models.zoo import MODELS, build_model, segmentation_names, torchvision_names
 from pdc_core.torchvision_adapter import torchvision
 
-SHIPPED, RANDOM, PUBLISHED, TIMM = "shipped", "random", "torchvision", "timm"
-NAMED = (SHIPPED, RANDOM, PUBLISHED, TIMM)
+SHIPPED, RANDOM, PUBLISHED, TORCHVISION, TIMM = "shipped", "random", "published", "torchvision", "timm"
+NAMED = (SHIPPED, RANDOM, PUBLISHED, TORCHVISION, TIMM)
 _AUXILIARY = ("aux", "AuxLogits")  # heads that only training reads; they are not built here
+_DENSE_LAYER = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")  # how files of DenseNet write norm1 and conv2
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -38,6 +42,8 @@ class ModelInfo:
         The class of each output.
     mean, std : tuple of float
         Per channel, of images scaled to 0..1.
+    new_head : str, default ""
+        The last layer, if it is random because the weights of all others were trained for other classes.
     """
 
     model: str
@@ -46,11 +52,22 @@ class ModelInfo:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    new_head: str = ""
 
     @property
     def example(self) -> Tensor:
         """A float32 tensor of zeros (1, c, h, w), for tracing and costing the network."""
         return torch.zeros(1, *self.shape)
+
+    @property
+    def note(self) -> str:
+        """A sentence that names the new head; "" if there is none."""
+        if not self.new_head:
+            return ""
+        return (
+            f"New head: {self.new_head} has {len(self.classes)} outputs and random weights, because the weights of "
+            f"{self.model} are for other classes. Train it before it is distilled: pdc teach."
+        )
 
 
 def model_info(model: nn.Module) -> ModelInfo | None:
@@ -78,15 +95,16 @@ def weights_source(weights: bool | str | Path) -> str:
     Parameters
     ----------
     weights : bool, str or Path
-        "shipped" or True: the weights that come with PDC. "random" or False: random ones. "torchvision": those that
-        torchvision publishes for its ImageNet classifiers. "timm": those that timm publishes for its networks. Anything
-        else: the path of a checkpoint, returned as it is given. A file that is itself called like one of these words
-        needs a folder before its name, ./random.
+        "shipped" or True: the weights that come with PDC. "random" or False: random ones. "published": the CIFAR-10
+        ResNets of akamaster/pytorch_resnet_cifar10. "torchvision": those that torchvision publishes for its ImageNet
+        classifiers. "timm": those that timm publishes for its networks. Anything else: the path of a checkpoint,
+        returned as it is given. A file that is itself called like one of these words needs a folder before its name,
+        ./random.
 
     Returns
     -------
     str
-        "shipped", "random", "torchvision", "timm" or the path.
+        "shipped", "random", "published", "torchvision", "timm" or the path.
 
     Raises
     ------
@@ -105,8 +123,8 @@ def weights_source(weights: bool | str | Path) -> str:
     if isinstance(weights, str) and weights.strip():
         return weights
     raise PDCError(
-        f'weights={weights!r}: give "shipped" (or True), "random" (or False), "torchvision", "timm" or the path of a '
-        "checkpoint"
+        f'weights={weights!r}: give "shipped" (or True), "random" (or False), "published", "torchvision", "timm" or '
+        "the path of a checkpoint"
     )
 
 
@@ -121,9 +139,11 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
         The data set that gives the channels and classes. By default "digits" for the zoo and "imagenet" (224x224
         pixels, 1,000 classes) for all others; with timm's networks its pixels, mean and std are those that timm gives.
     weights : bool, str or Path, default "shipped"
-        "shipped" or True: the weights that come with PDC; "random" or False: random ones; "torchvision": those that
-        torchvision publishes for its ImageNet classifiers, downloaded once; "timm": those that timm publishes, also
-        downloaded once, with a new last layer for other classes; a path: a checkpoint (`read_checkpoint`).
+        "shipped" or True: the weights that come with PDC; "random" or False: random ones; "published": those of the
+        CIFAR-10 ResNets of akamaster/pytorch_resnet_cifar10; "torchvision": those that torchvision publishes for its
+        ImageNet classifiers; "timm": those that timm publishes. These three are downloaded once, and for another
+        number of classes than theirs the last layer is new and random (`ModelInfo.new_head`). A path: a checkpoint
+        (`read_checkpoint`).
     seed : int, default 0
         Seed of the random weights. The global random state is neither read nor written.
 
@@ -143,34 +163,47 @@ def load_model(name: str, data: str | None = None, *, weights: bool | str | Path
     >>> model.training, model_info(model).shape
     (False, (1, 8, 8))
     """
-    source = weights_source(weights)
+    source, head = weights_source(weights), ""
     info = describe_data(data or ("digits" if name in MODELS else "imagenet"))
     if name.startswith(PREFIX) and info.name == "imagenet":
         info = replace(info, **timm_inputs(name))
     with _SeededInit(seed):
         if source == TIMM and name.startswith(PREFIX):
             model = build_timm(name, info.shape[0], len(info.classes), pretrained=True)
+            head = timm_head(model, len(info.classes))
         else:
             model = build_model(name, info.shape[0], len(info.classes), size=info.shape[1])
     if source == SHIPPED:
         if info.name not in shipped_data(name):
             raise PDCError(
-                f'PDC comes with no weights for {name} on {info.name}; give weights="random" (--weights random) for '
-                "random ones or weights=PATH (--weights PATH) for a checkpoint of your own"
+                f"PDC comes with no weights for {name} on {info.name}; give "
+                + ('weights="published" (--weights published) to download some, ' if _published(name, info) else "")
+                + 'weights="random" (--weights random) for random ones or weights=PATH (--weights PATH) for a '
+                "checkpoint of your own"
             )
         path = WEIGHTS / f"{name}-{info.name}.safetensors"
         load_state_(model, read_checkpoint(path), str(path))
-    elif source == PUBLISHED:
-        load_state_(model, published_weights(name), f"torchvision's checkpoint of {name}")
+    elif source in (PUBLISHED, TORCHVISION):
+        theirs = published_weights(name) if source == PUBLISHED else torchvision_weights(name)
+        fitting, head = _with_own_head(model, theirs, len(info.classes))
+        load_state_(model, fitting, f"the {source} checkpoint of {name}")
     elif source == TIMM and not name.startswith(PREFIX):
         raise PDCError(f"timm publishes weights for its own networks only: load timm:{name}, or choose other weights")
     elif source not in (RANDOM, TIMM):
-        load_state_(model, read_checkpoint(source), source)
-    setattr(model, "card", ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std))  # noqa: B010
+        given = read_checkpoint(source)
+        if other := _with_own_head(model, given, len(info.classes))[1]:
+            outputs = compare_state(model, given).misshapen[0][1][0]
+            raise PDCError(
+                f"{source} is for {outputs} classes (the outputs of {other}), but {info.name} has "
+                f"{len(info.classes)}: choose data with its classes, or weights that were trained on these (pdc teach)"
+            )
+        load_state_(model, given, source)
+    card = ModelInfo(name, info.name, info.shape, info.classes, info.mean, info.std, head)
+    setattr(model, "card", card)  # noqa: B010
     return model.eval()
 
 
-def published_weights(name: str) -> dict[str, Tensor]:
+def torchvision_weights(name: str) -> dict[str, Tensor]:
     """Return the tensors that torchvision publishes for one of its classifiers, downloaded into torch's cache once.
 
     Parameters
@@ -199,18 +232,28 @@ def published_weights(name: str) -> dict[str, Tensor]:
             f"torchvision publishes no weights for {name!r}; give weights=PATH (--weights PATH) for a checkpoint of "
             "your own"
         )
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        state = torch.hub.load_state_dict_from_url(
-            weights.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise PDCError(
-            f"torchvision's weights for {name} could not be downloaded ({error}). On a machine with a network "
-            f"connection download {weights.url} and give the file as weights=PATH (--weights PATH)"
-        ) from error
-    own = {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
-    return own if name in ("googlenet", "inception_v3") else dict(state)
+    url = models.get_model_weights(name).DEFAULT.url
+    state = read_checkpoint(cached_file(url, f"torchvision's weights for {name}"))
+    if name.startswith("densenet"):
+        return {_DENSE_LAYER.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    if name in ("googlenet", "inception_v3"):
+        return {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
+    return state
+
+
+def _published(name: str, info: DataInfo) -> bool:
+    return name in FILES and info.name == "cifar10"
+
+
+def _with_own_head(model: nn.Module, tensors: Mapping[str, Tensor], n_classes: int) -> tuple[Mapping[str, Tensor], str]:
+    """Return tensors with the network's own last layer where only the number of classes differs, and its name or ""."""
+    fit = compare_state(model, tensors)
+    layers = {name.rpartition(".")[0] for name, _, _ in fit.misshapen}
+    alike = (has[:1] and has[1:] == needs[1:] and needs[0] == n_classes for _, has, needs in fit.misshapen)
+    if len(layers) != 1 or not all(alike):
+        return tensors, ""
+    own = model.state_dict()
+    return {**tensors, **{name: own[name] for name, _, _ in fit.misshapen}}, layers.pop()
 
 
 def shipped_data(name: str) -> tuple[str, ...]:

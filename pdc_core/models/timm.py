@@ -81,6 +81,21 @@ def timm_inputs(name: str) -> dict[str, Any]:
     return {key: tuple(value) for key, value in found.items() if value is not None}
 
 
+def timm_head(model: nn.Module, n_classes: int) -> str:
+    """Return the name of the last layer, if timm made it anew because its weights are for other classes; else "".
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network that `build_timm` returned, with timm's weights.
+    n_classes : int
+        Its outputs.
+    """
+    theirs = getattr(model, "pretrained_cfg", {})
+    layer = theirs.get("classifier") or "the last layer"
+    return "" if theirs.get("num_classes") == n_classes else layer if isinstance(layer, str) else ", ".join(layer)
+
+
 def _timm() -> ModuleType:
     torchvision()  # timm imports it, and it may have to be repaired first
     try:

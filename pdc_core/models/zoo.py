@@ -22,7 +22,7 @@ MODELS: dict[str, Builder] = {
     f"resnet{6 * blocks + 2}{suffix}": partial(ResNet, blocks, option=option)
     for suffix, option in (("", "A"), ("_b", "B"))
     for blocks in (3, 5, 7, 9, 18)
-} | {"vgg16_bn_small": VGG16, "mobilenet_v2_small": MobileNetV2}
+} | {"resnet1202": partial(ResNet, 200), "vgg16_bn_small": VGG16, "mobilenet_v2_small": MobileNetV2}
 
 # Heads that only the original training uses, and an initialisation that takes half a minute.
 _WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}

@@ -10,7 +10,7 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
-from pdc_core.runs.recorder import FolderRecorder
+from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
 from pdc_core.runs.results import Report, read_report
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
 from pdc_core.runs.worker import (
@@ -30,6 +30,7 @@ __all__ = [
     "Report",
     "Run",
     "RunSpec",
+    "WeakTeacher",
     "create_run",
     "default_training",
     "launch",

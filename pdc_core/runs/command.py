@@ -70,6 +70,8 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
         words += ["--keep", repr(spec.keep)]
         words += ["--residual", spec.residual] if spec.residual != "internal" else []
         words += ["--inside", spec.inside] if spec.inside else []
+    if spec.allow_weak_teacher and not teach:
+        words.append("--allow-weak-teacher")
     default = default_training(spec.kind, spec.data)
     own = _OWN_OPTIONS[spec.kind]
     for name in (*own, *(name for name in Training.model_fields if name not in own)):

@@ -25,6 +25,10 @@ CSV_EVERY = 10.0  # seconds between writes of history.csv, which is written whol
 _REQUESTS: dict[str, Request] = {"stop": "stop", "pause": "pause", "finish": "finish", "keep": "finish"}
 
 
+class WeakTeacher(PDCError):
+    """Raised where a run would distil from a network near chance and its run.yaml does not allow that."""
+
+
 class FolderRecorder(Recorder):
     """Writes what the loop reports into a run folder, and reads requests from it.
 
@@ -38,6 +42,8 @@ class FolderRecorder(Recorder):
         A checkpoint is due when the last one is older.
     tensorboard : bool, default False
         Whether event files for TensorBoard are written as well.
+    allow_weak_teacher : bool, default False
+        Whether a run may begin whose teacher is hardly better than guessing.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class FolderRecorder(Recorder):
         *,
         checkpoint_seconds: float = 60.0,
         tensorboard: bool = False,
+        allow_weak_teacher: bool = False,
     ) -> None:
         self.folder, self.show, self.checkpoint_seconds = folder, show, checkpoint_seconds
         self.began: tuple[float, int] | None = None
@@ -57,6 +64,7 @@ class FolderRecorder(Recorder):
         self.kept: str | None = None
         self.status: dict[str, Any] = {"pid": os.getpid(), "host": platform.node(), "started": time.time()}
         self.tensorboard, self.board = tensorboard, None
+        self.allow_weak_teacher = allow_weak_teacher
 
     def state(self, state: str, message: str = "", **more: Any) -> None:
         """Write status.json.
@@ -114,6 +122,14 @@ class FolderRecorder(Recorder):
 
     def labels(self, labels: Labels) -> None:
         write_labels(self.folder, labels)
+
+    def weak_teacher(self, sentence: str) -> None:
+        if self.allow_weak_teacher or newest_checkpoint(self.folder) is not None:  # what has begun goes on
+            return
+        raise WeakTeacher(
+            f"{sentence} Train it first (pdc teach) and give the result as --weights, or allow it: "
+            "--allow-weak-teacher, or allow_weak_teacher: true in run.yaml."
+        )
 
     def requested(self) -> Request | None:
         try:

@@ -135,6 +135,8 @@ class Report(_Read):
         The best epoch by validation.
     ended_early : FinishedEarly or None
         Where the run was asked to finish, if it was.
+    new_head : str or None
+        The last layer, if it was new and random at the start because the weights were for other classes.
     seconds : float or None
         Duration of the whole run.
     """
@@ -152,6 +154,7 @@ class Report(_Read):
     last: EpochReport | None = None
     best: EpochReport | None = None
     ended_early: FinishedEarly | None = None
+    new_head: str | None = None
     seconds: float | None = None
 
     @classmethod

@@ -46,9 +46,9 @@ class RunSpec(BaseModel):
     data : str, default "digits"
         The data set, as `load_data` takes it.
     weights : str
-        Where the run's first weights come from: "shipped", "random", "torchvision" or the path of a checkpoint.
-        "shipped" if left out, and "random" for "teach". True and False are read too: "shipped" and "random" for
-        "distil", always "random" for "teach".
+        Where the run's first weights come from: "shipped", "random", "published", "torchvision", "timm" or the path of
+        a checkpoint. "shipped" if left out, and "random" for "teach". True and False are read too: "shipped" and
+        "random" for "distil", always "random" for "teach".
     plan : Plan, optional
         Clusters kept per group.
     keep : float, optional
@@ -57,6 +57,9 @@ class RunSpec(BaseModel):
         What happens to summed channels; a plan says so itself.
     inside : str, default ""
         Dotted name of the part of the network that is clustered; a plan says so itself.
+    allow_weak_teacher : bool, default False
+        Of a distil run: whether it may learn from a network that is hardly better than guessing on the validation
+        images (`train.chance_level`).
     training : Training
         All settings.
     seed : int, default 0
@@ -80,6 +83,7 @@ class RunSpec(BaseModel):
     keep: float | None = Field(None, gt=0, le=1)
     residual: Literal["internal", "shared", "gather"] = "internal"
     inside: str = ""
+    allow_weak_teacher: bool = False
     training: Training = Training()
     seed: int = Field(0, ge=0)
     created: str | None = None

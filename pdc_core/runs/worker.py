@@ -29,6 +29,7 @@ from pdc_core.train import Recorder, Result, Stopped, distil, teach
 from pdc_core.train.recorder import Request
 
 Show = Callable[[int, int], None]
+Say = Callable[[str], None]
 
 
 def launch(folder: str | Path) -> int:
@@ -153,7 +154,12 @@ def remove_run(folder: str | Path) -> None:
 
 
 def run_worker(
-    folder: str | Path, *, queue: bool = False, show: Show | None = None, tensorboard: bool = False
+    folder: str | Path,
+    *,
+    queue: bool = False,
+    show: Show | None = None,
+    tensorboard: bool = False,
+    say: Say | None = None,
 ) -> Result:
     """Run a run folder in this process: train, fold, write the report.
 
@@ -169,11 +175,15 @@ def run_worker(
         Called with (step, steps).
     tensorboard : bool, default False
         Whether event files for TensorBoard are written as well.
+    say : callable, optional
+        Called with sentences about the network before it is trained, such as that its last layer is new.
 
     Raises
     ------
     PDCError
         The run cannot be read, another worker has it, it is done already, or training failed (the status says so too).
+    WeakTeacher
+        The network to learn from is near chance, and run.yaml does not allow that. It is a PDCError.
     Stopped
         Somebody asked to stop or to pause.
     """
@@ -182,7 +192,7 @@ def run_worker(
     folder = Path(folder)
     spec = read_spec(folder)
     if int(os.environ.get("RANK", 0)) > 0:
-        return _train(spec, Recorder())
+        return _train(spec, Recorder(), None)
     if _finished(folder):
         repair_run(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
@@ -197,14 +207,18 @@ def run_worker(
             "to, and resume it there."
         ) from error
     recorder = FolderRecorder(
-        folder, show, checkpoint_seconds=spec.training.checkpoint_seconds, tensorboard=tensorboard
+        folder,
+        show,
+        checkpoint_seconds=spec.training.checkpoint_seconds,
+        tensorboard=tensorboard,
+        allow_weak_teacher=spec.allow_weak_teacher,
     )
     try:
         if not queue:
             clear_request(folder)  # a worker that waits for its turn was launched, and may be asked something already
-            return _work(folder, spec, recorder)
+            return _work(folder, spec, recorder, say)
         with _Turn(folder, recorder):
-            return _work(folder, spec, recorder)
+            return _work(folder, spec, recorder, say)
     except Stopped as stop:
         _say(recorder, stop.state, str(stop))
         clear_request(folder)
@@ -308,11 +322,11 @@ class _Turn:
         self.lock.release()
 
 
-def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder) -> Result:
+def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None) -> Result:
     from pdc_core.export import save
 
     recorder.state("running", "loading data and network")
-    result = _train(spec, recorder)
+    result = _train(spec, recorder, say)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
     if result.best is not None:
@@ -324,12 +338,15 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder) -> Result:
     return result
 
 
-def _train(spec: RunSpec, recorder: Recorder) -> Result:
+def _train(spec: RunSpec, recorder: Recorder, say: Say | None) -> Result:
     from pdc_core.data import load_data
-    from pdc_core.models import load_model
+    from pdc_core.models import load_model, model_info
 
     data = load_data(spec.data)
     model = load_model(spec.model, data=spec.data, weights=spec.weights, seed=spec.seed)
+    info = model_info(model)
+    if say is not None and info is not None and info.note:
+        say(info.note)
     if spec.kind == "teach":
         return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
     plan = spec.with_plan().plan

@@ -6,7 +6,7 @@
 
 from pdc_core.norms import recalibrate_
 from pdc_core.reconstruct import SCHEDULES
-from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.recorder import Recorder, Stopped
@@ -30,6 +30,7 @@ __all__ = [
     "SupervisedTask",
     "Training",
     "TrainingTask",
+    "chance_level",
     "distil",
     "evaluate",
     "forecast",

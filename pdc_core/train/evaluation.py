@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from pdc_core.data import Data, Split
 from pdc_core.errors import PDCError
 
 TOP5_FROM = 100  # classes from which on the literature reports top-5 as well
+NEAR_CHANCE = 0.05  # of the way from guessing to no mistake; our choice, like the next two
+ERRORS = 3.0  # standard errors of guessing
+FAR_FROM_CHANCE = 0.5  # of the way; enough for any number of images
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,34 @@ class Evaluation:
         """
         named = {"accuracy": self.accuracy, "loss": self.loss, "top5": self.top5, "agreement": self.agreement}
         return {f"{prefix}{name}": value for name, value in named.items() if value is not None}
+
+
+def chance_level(labels: Tensor) -> tuple[float, float]:
+    """Return the accuracy of guessing, and the one that a network has to exceed to be better than that.
+
+    Guessing names the commonest class: c is its share. A network is better if its accuracy exceeds
+    c + min(0.5 (1 - c), max(0.05 (1 - c), 3 sqrt(c (1 - c) / n))): a twentieth of the way from guessing to no mistake,
+    or three standard errors where these are more, but never more than half of the way. Our choice.
+
+    Parameters
+    ----------
+    labels : Tensor of int64, shape (n,)
+        The true classes, at least one.
+
+    Returns
+    -------
+    tuple of float
+        Both from 0 to 1.
+
+    Examples
+    --------
+    >>> chance_level(torch.arange(1000) % 10)
+    (0.1, 0.145)
+    """
+    n = len(labels)
+    c = int(torch.bincount(labels).max()) / n
+    errors = ERRORS * math.sqrt(c * (1 - c) / n)
+    return c, c + min(FAR_FROM_CHANCE * (1 - c), max(NEAR_CHANCE * (1 - c), errors))
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -71,6 +72,16 @@ class Recorder:
         labels : dict of str to int array, shape (n,)
             The cluster of every filter, by group.
         """
+
+    def weak_teacher(self, sentence: str) -> None:
+        """Take that the teacher is hardly better than guessing. This one warns; another may raise, which ends the run.
+
+        Parameters
+        ----------
+        sentence : str
+            Its accuracy, and that of guessing.
+        """
+        warnings.warn(sentence, stacklevel=2)
 
     def requested(self) -> Request | None:
         """Return what somebody asks: "stop", "pause", "finish" (end here and fold the network as it is), or None."""

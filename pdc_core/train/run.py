@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.folding import check_equal
 from pdc_core.graph import ChannelGraph, trace
+from pdc_core.models import model_info
 from pdc_core.norms import recalibrate_
 from pdc_core.plan import Plan, check_mergeable
-from pdc_core.train.evaluation import Evaluation, evaluate
+from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
 from pdc_core.train.settings import Training
@@ -72,7 +73,8 @@ def distil(
     Parameters
     ----------
     model : Module
-        The trained network, in eval mode. It is the teacher and the student's start, and is not changed.
+        The trained network, in eval mode. It is the teacher and the student's start, and is not changed. If it is
+        hardly better than guessing (`chance_level`), the recorder is told, and without one there is a warning.
     plan : Plan
         Clusters kept per group.
     data : Data
@@ -198,6 +200,12 @@ def run_task(
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
     if task.teacher is not None:
         loop.teacher = first.predictions
+        chance, least = chance_level(data.val.labels)
+        if first.accuracy <= least:
+            loop.recorder.weak_teacher(
+                f"The network to learn from names the class of {first.accuracy:.1%} of {len(data.val):,} validation "
+                f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
+            )
     loop.run(task)
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
@@ -209,6 +217,11 @@ def run_task(
     measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
     test = measure(before, first)
     report: dict[str, Any] = {}
+    info = model_info(model)
+    if info is not None and info.new_head:  # by now it has been trained
+        report["new_head"] = info.new_head
+        for network in (full, small, *([best] if best is not None else [])):
+            setattr(network, "card", replace(info, new_head=""))  # noqa: B010
     if plan is None or graph is None:
         report["before"], report["taught"] = test.record, measure(small).record
         latencies = {"before": small, "taught": small}  # one architecture, so it is measured once

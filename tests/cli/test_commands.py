@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,11 +152,52 @@ def test_wrong_input_is_one_line_exit_code_1_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == files
 
 
+def test_names_of_classes_travel_from_the_file_into_the_network_of_a_run(pdc_command, tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", classes=np.array(["cat", "dog"]))
+    run = tmp_path / "run"
+    code, _, said = pdc_command(
+        "teach", "resnet20", "--data", f"npz:{data}", "--epochs", 1, "--batch-size", 16, "--out", run
+    )
+    assert code == 0, said
+    info = pdc.model_info(pdc.load(run / "folded.safetensors"))
+    assert info is not None
+    assert info.classes == ("cat", "dog")
+
+
 def test_random_weights_are_asked_for_by_name(tmp_path: Path, pdc_command) -> None:
     folder = tmp_path / "run"
-    options = ("--weights", "random", "--epochs", 1, "--batch-size", 256)
+    options = ("--weights", "random", "--allow-weak-teacher", "--epochs", 1, "--batch-size", 256)
     assert pdc_command("distil", *options, "--out", folder)[0] == 0
     assert read_spec(folder).weights == "random"
+
+
+@pytest.mark.parametrize("method", ["pdc", "l1"])
+def test_nothing_is_learnt_from_a_network_near_chance_unless_that_is_allowed(
+    tmp_path: Path, pdc_command, method: str
+) -> None:
+    folder, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    words = ("distil", "--weights", "random", "--method", method, "--epochs", 1, "--batch-size", 512, "--out", folder)
+    code, out, said = pdc_command(*words, "--json")
+    assert (code, out) == (1, "")
+    error = said.splitlines()[-1]
+    assert re.search(r"names the class of \d+\.\d% of 360 validation images of digits; guessing names 10\.\d%", error)
+    assert "pdc teach" in error
+    assert "--allow-weak-teacher" in error
+    assert not folder.exists(), "the same command can be given again"
+    recipe.write_text(f"weights: random\nkeep: 0.5\nmethod: {method}\ntraining: {{epochs: 1, batch_size: 512}}\n")
+    assert pdc_command("run", recipe, "--out", folder)[0] == 1
+    assert not folder.exists()
+    code, _, said = pdc_command(*words, "--allow-weak-teacher")
+    assert code == 0, said
+    assert read_spec(folder).allow_weak_teacher
+
+
+def test_a_folder_that_was_there_stays_where_a_run_in_it_is_refused(tmp_path: Path, pdc_command) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert pdc_command("distil", "--weights", "random", "--epochs", 1, "--out", tmp_path)[0] == 1
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    run = pdc.read_run(tmp_path)
+    assert (run.state, "--allow-weak-teacher" in run.status["message"]) == ("failed", True)
 
 
 def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:

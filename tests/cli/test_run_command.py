@@ -49,7 +49,9 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "compile": st.booleans(), "workers": st.integers(0, 64), "checkpoint_seconds": positive,
     "checkpoint_steps": st.none() | st.integers(1, 9999),
 }  # fmt: skip
-weights = st.sampled_from(["shipped", "random", "torchvision", "/a b/it's $1.pt", "/nets/\u00fcber.safetensors"])
+weights = st.sampled_from(
+    ["shipped", "random", "published", "torchvision", "/a b/it's $1.pt", "/nets/\u00fcber.safetensors"]
+)
 
 
 @st.composite
@@ -76,7 +78,7 @@ def specs(draw: st.DrawFn) -> RunSpec:
     whole: dict[str, Any] = {"kind": kind, "data": data, "training": training, "seed": draw(st.integers(0, 2**31))}
     whole["weights"] = draw(weights)
     if kind == "distil":
-        whole |= {"method": draw(st.sampled_from(list(METHOD_HELP)))}
+        whole |= {"method": draw(st.sampled_from(list(METHOD_HELP))), "allow_weak_teacher": draw(st.booleans())}
         if draw(st.booleans()):
             whole |= {"plan": draw(plans())}
         else:
@@ -97,7 +99,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunSpec]:
         return pdc.load_model(model, "digits", weights="random")
 
     info = pdc.describe_data("digits")
-    monkeypatch.setattr("pdc_core.cli.training.create_run", catch)
+    monkeypatch.setattr("pdc_core.cli.outcome.create_run", catch)
     monkeypatch.setattr("pdc_core.cli.training.load_model", build)
     monkeypatch.setattr("pdc_core.cli.training.describe_data", lambda name: info)
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ from pdc_core.models import (
     shipped_data,
     torchvision_names,
 )
-from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED, TIMM
+from pdc_core.models.load import RANDOM, SHIPPED, TIMM, TORCHVISION
 from pdc_core.models.timm import PREFIX
 from ui.choice import Choice, choose, current_choice
 from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
@@ -34,7 +34,7 @@ _ROWS, _NAMES = 200, "upload_names"
 _SENTENCES = {
     SHIPPED: "trained weights shipped with PDC",
     RANDOM: "random weights",
-    PUBLISHED: "torchvision weights for ImageNet (downloaded once)",
+    TORCHVISION: "torchvision weights for ImageNet (downloaded once)",
     TIMM: "timm weights (downloaded once)",
 }
 
@@ -91,7 +91,7 @@ def _weights(model: str, data_name: str | None) -> str | None:
     if model.startswith(PREFIX):
         kinds.insert(0, TIMM)
     elif data_name == DESCRIBED and model not in MODELS:
-        kinds.insert(0, PUBLISHED)
+        kinds.insert(0, TORCHVISION)
     kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
     if kind == _UPLOAD:
         file = st.file_uploader("State dict (no code in it is run)", type=list(CHECKPOINTS), key="choose_checkpoint")

@@ -106,6 +106,8 @@ def test_a_data_set_is_made_once_and_taken_as_it_is(made: Any) -> None:
         ((MapStyle(list(GREY), ["ant", "bee"]),) * 3, "names 2 classes, but its labels go up to 2"),
         ((MapStyle([GREY[0]] * 13),) * 3, r"does not give \(image, label\) at 12 \(IndexError"),
         (((GREY, LABELS), (GREY, LABELS), (GREY, LABELS + 5)), "y_test in .* has the label 7"),
+        ((MapStyle([Image.fromarray(np.zeros((6, 5), np.uint16))] * 12),) * 3, "image 0 of .* has more than 8 bits"),
+        (((GREY, np.array(["ant", "bee", "cat"] * 4)),) * 3, r"y_train in .* is text; .*numpy\.unique"),
         (lambda: 1 / 0, r"failed \(ZeroDivisionError"),
     ],
 )
@@ -133,7 +135,7 @@ def test_a_run_by_command_knows_the_data_and_prints_it(
     monkeypatch.setattr(sys, "path", [*sys.path])
     name, run = "digits_again:make", tmp_path / "run"
     words = ("distil", "--data", name, "--build-data", name, "--weights", "random", "--epochs", 1, "--out", run)
-    code, _, err = pdc_command(*words, "--batch-size", 512)
+    code, _, err = pdc_command(*words, "--batch-size", 512, "--allow-weak-teacher")
     assert code == 0, err
     spec = pdc.read_run(run).spec
     assert spec.data == name

@@ -25,6 +25,8 @@ from pdc_core.errors import PDCError
 
 FIRST_TEST_LABELS = [3, 7, 3, 9, 0, 8, 7, 0, 8, 0, 3, 3]
 TEST_CHECKSUM = 320522175
+FIRST_CLOTHING_LABELS = [5, 6, 0, 5, 3, 6, 1, 1, 1, 2, 4, 7]
+CLOTHING_SUMS = [343290771, 56554983, 56504085]
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +95,33 @@ def test_digits_ink_is_scaled_to_the_whole_range(digits):
     assert digits.train.images.max() == 255
 
 
-@pytest.mark.parametrize("name", ["digits"])
-def test_description_without_files_is_what_loading_gives(name, digits):
-    info = describe_data(name)
-    assert (info.name, info.shape, info.classes) == (digits.name, digits.shape, digits.classes)
-    assert (info.mean, info.std) == (digits.mean, digits.std)
-    prepared = digits.prepare(digits.train.images)
+def test_clothing_is_a_stratified_part_of_its_own_name():
+    data = load_data("clothing")
+    splits = (data.train, data.val, data.test)
+    assert [len(split) for split in splits] == [6000, 1000, 1000]
+    for split in splits:
+        assert torch.bincount(split.labels).tolist() == [len(split) // 10] * 10
+    assert (data.name, data.shift, data.flip) == ("clothing", 2, True)
+    assert data.classes == describe_data("fashion_mnist").classes
+    assert len({image.tobytes() for split in splits for image in split.images.numpy()}) == 8000
+    # As for digits. `benchmarks/clothing.py --check` compares every image with Fashion-MNIST.
+    assert data.val.labels[:12].tolist() == FIRST_CLOTHING_LABELS
+    assert [int(split.images.long().sum()) for split in splits] == CLOTHING_SUMS
+
+
+def test_the_notice_of_clothing_lies_beside_it():
+    notice = Path(load.__file__).with_name("clothing.txt").read_text(encoding="utf-8")
+    assert "Copyright © 2017 Zalando SE, https://tech.zalando.com" in notice
+    assert "Permission is hereby granted" in notice
+    assert load._CLOTHING.stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["digits", "clothing"])
+def test_description_without_files_is_what_loading_gives(name):
+    info, data = describe_data(name), load_data(name)
+    assert (info.name, info.shape, info.classes) == (data.name, data.shape, data.classes)
+    assert (info.mean, info.std) == (data.mean, data.std)
+    prepared = data.prepare(data.train.images)
     assert prepared.mean().abs() < 1e-3
     assert abs(prepared.std() - 1) < 1e-3
 
@@ -237,6 +260,16 @@ def test_npz_becomes_data_with_measured_normalisation(tmp_path):
     assert (info.shape, info.classes, info.mean, info.std) == (data.shape, data.classes, data.mean, data.std)
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [["cat", "grey dog", "Öl", "7"], [b"cat", b"grey dog", "Öl".encode(), b"7"], ["cat ", " grey\ndog", "Öl", "7"]],
+    ids=["text", "bytes", "space"],
+)
+def test_names_of_classes_come_from_the_file(tmp_path, stored):
+    name = f"npz:{write(tmp_path / 'a.npz', classes=np.array(stored))}"
+    assert load_data(name).classes == describe_data(name).classes == ("cat", "grey dog", "Öl", "7")
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     kind=st.sampled_from([np.int8, np.uint8, np.int32, np.uint64, np.dtype(">i4")]),
@@ -290,7 +323,22 @@ WRONG_ARRAYS = {
     "lengths differ": ({"y_train": np.zeros(39, int)}, "40 images, y_train has 39 labels"),
     "test lengths differ": ({"y_test": np.zeros(9, int)}, "8 images, y_test has 9 labels"),
     "float labels": ({"y_train": np.zeros(40)}, "float64; labels have to be integers"),
-    "text labels": ({"y_test": np.array(["a"] * 8)}, "labels have to be integers"),
+    "text labels": (
+        {"y_test": np.array(["a"] * 8)},
+        r"y_test in .* is text; labels have to be integers.*numpy\.unique",
+    ),
+    "bytes for labels": ({"y_train": np.array([b"a", b"b"] * 20)}, "y_train in .* is text"),
+    "few names": ({"classes": np.array(["a", "b", "c"])}, "has 3 names, but y_train has 4 classes, 0 to 3"),
+    "many names": ({"classes": np.array(list("abcde"))}, "has 5 names, but y_train has 4 classes"),
+    "a name twice": ({"classes": np.array(["a", "b ", "b", "c"])}, "has the name 'b' more than once"),
+    "an empty name": ({"classes": np.array(["a", "b", " ", "c"])}, "has an empty name"),
+    "numbers for names": (
+        {"classes": np.arange(4)},
+        r"classes in .* is int64 of the shape \(4,\); names of classes have",
+    ),
+    "names in two axes": ({"classes": np.array([list("abcd")])}, "names of classes have to be text"),
+    "names that are no UTF-8": ({"classes": np.array([b"a", b"b", b"\xff", b"c"])}, "not UTF-8"),
+    "pickled names": ({"classes": np.array(list("abcd"), dtype=object)}, r"classes in .* pickled.*dtype=str"),
     "boolean labels": ({"y_train": np.arange(40) % 2 == 0}, "labels have to be integers"),
     "one-hot labels": ({"y_train": np.eye(40, dtype=int)}, r"shape \(40, 40\); labels have to be \(n,\)"),
     "negative label": ({"y_train": np.arange(40) % 4 - 1}, "labels from -1 to 2; they count from 0"),
@@ -302,7 +350,11 @@ WRONG_ARRAYS = {
     "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "only one class"),
     "one image a class": (
         {"x_train": np.zeros((2, 6, 7, 3), np.uint8), "y_train": np.arange(2), "y_test": np.zeros(8, int)},
-        "give more examples",
+        "one image of class 0; every class needs at least two",
+    ),
+    "one image of a class": (
+        {"y_train": np.array([1, 1, *[0] * 37, 2]), "y_test": np.zeros(8, int)},
+        "one image of class 2; every class needs at least two.* leave it out",
     ),
     "structured": ({"y_train": np.zeros(40, [("a", int)])}, "labels have to be integers"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,12 @@ def test_nothing_is_read_before_it_is_needed_and_a_bad_image_is_named(tmp_path: 
     ("splits", "name", "said"),
     [
         ({"train": 1}, "", "no folder val/"),
-        ({"val": 1}, "", "there are 0 in train/"),
-        ({"train": 1, "val": 0}, "", "There are no images"),
+        ({"val": 1}, "", "there are 0 in .*train"),
+        ({"train": 2, "val": 0}, "", "There are no images"),
+        ({"train": 1, "val": 1}, "", "train/bee holds 1 image; every class needs at least 2, since some are held back"),
+        ({".": 2}, "", "bee holds 2 images; every class needs at least 3, since"),
+        ({}, "", "or CLASS/ alone, with the images of at least 2 classes; there are 0"),
+        ({}, "/nowhere", "There is no folder .*nowhere; give the one that holds"),
         ({"train": 1, "val": 1}, "@9999", "8 to 4096"),
     ],
 )
@@ -96,6 +101,95 @@ def test_a_folder_that_is_not_laid_out_right_is_refused(
 ) -> None:
     with pytest.raises(pdc.PDCError, match=said):
         pdc.load_data(f"folder:{make(tmp_path, splits)}{name}")
+
+
+@pytest.mark.parametrize(
+    ("splits", "left", "said"),
+    [
+        (
+            {"train": 4, "val": 1},
+            0,
+            r"train/cat holds 0 images; every class needs at least 2, .*\.png.* remove the folder",
+        ),
+        ({"train": 4, "val": 1}, 1, "train/cat holds 1 image; every class needs at least 2"),
+        ({"train": 4, "val": 1, "test": 1}, 0, r"train/cat holds 0 images; every class needs at least 1\. Add images"),
+        ({"train": 4, "val": 1, "test": 1}, 1, ""),
+    ],
+)
+def test_a_class_with_too_few_images_is_named(tmp_path: Path, splits: dict[str, int], left: int, said: str) -> None:
+    for path in sorted((make(tmp_path, splits) / "train" / "cat").iterdir())[left:]:
+        path.unlink()
+    with pytest.raises(pdc.PDCError, match=said) if said else nullcontext():
+        pdc.load_data(f"folder:{tmp_path}")
+
+
+def test_without_val_the_error_offers_a_name_under_which_pdc_divides_the_images(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 10})
+    with pytest.raises(pdc.PDCError, match="no folder val/") as error:
+        pdc.load_data(f"folder:{tmp_path}@16")
+    offered = next(word for word in str(error.value).split() if word.startswith("folder:"))
+    assert offered == f"folder:{tmp_path / 'train'}@16"
+    data = pdc.load_data(offered)
+    splits = (data.train, data.val, data.test)
+    assert [len(split) for split in splits] == [22, 2, 6]
+    assert torch.bincount(data.test.labels).tolist() == [2, 2, 2]
+    paths = [str(path) for split in splits for path in split.images.paths]  # type: ignore[attr-defined]
+    assert sorted(paths) == sorted(str(path) for path in tmp_path.rglob("*.*"))
+    again = pdc.load_data(offered)
+    assert [list(split.images.paths) for split in (again.train, again.val, again.test)] == [  # type: ignore[attr-defined]
+        list(split.images.paths)  # type: ignore[attr-defined]
+        for split in splits
+    ]
+    assert (data.classes, data.shape) == (CLASSES, (3, 16, 16))
+
+
+def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+    make(tmp_path, {".": 5})
+    (tmp_path / ".thumbnails").mkdir()
+    assert pdc.load_data(f"folder:{tmp_path}").classes == CLASSES
+
+
+PIXELS = np.arange(48 * 40).reshape(40, 48)
+FRAMES = [Image.fromarray((PIXELS // n % 256).astype(np.uint8)).convert("RGB") for n in (1, 2)]
+ODD = {
+    "deep.png": (
+        Image.fromarray(PIXELS.astype(np.uint16)),
+        {},
+        r"deep\.png has more than 8 bits per value \(mode I;16",
+    ),
+    "deep.tif": (Image.fromarray(PIXELS.astype(np.float32)), {}, r"deep\.tif has more than 8 bits per value \(mode F"),
+    "moving.gif": (
+        FRAMES[0],
+        {"save_all": True, "append_images": FRAMES[1:]},
+        r"moving\.gif has 2 frames; save the one",
+    ),
+    "moving.webp": (FRAMES[0], {"save_all": True, "append_images": FRAMES[1:]}, r"moving\.webp has 2 frames"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_picture_that_is_none_of_a_data_set_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    image, options, said = ODD[name]
+    image.save(tmp_path / name, **options)
+    with pytest.raises(pdc.PDCError, match=said):
+        ImageFiles([tmp_path / name], size=16)[:]
+
+
+@pytest.mark.parametrize("name", ["whole.png", "whole.jpg"])
+def test_a_file_that_ends_too_early_is_named(tmp_path: Path, name: str) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(pdc.PDCError, match=rf"{name} cannot be read \(.*truncated.*\); repair or remove it"):
+        ImageFiles([tmp_path / name], size=16)[:]
+
+
+def test_grey_pictures_and_photographs_with_two_views_are_read(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS.astype(np.uint8)).save(tmp_path / "grey.png")
+    FRAMES[0].save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=FRAMES[1:])
+    grey, photo = ImageFiles([tmp_path / "grey.png", tmp_path / "photo.jpg"], size=16)[:]
+    assert torch.equal(grey[0], grey[1])
+    assert photo.float().std() > 0
 
 
 def test_a_class_that_was_never_taught_is_refused(tmp_path: Path) -> None:

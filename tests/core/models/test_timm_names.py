@@ -93,3 +93,9 @@ def test_images_are_prepared_as_timm_says() -> None:
         (info.shape, info.mean, info.std) == (cfg.input_size, cfg.mean, cfg.std) == ((3, 256, 256), (0,) * 3, (1,) * 3)
     )
     assert pdc.model_info(pdc.load_model("timm:mobilevit_xxs", "cifar10", weights="random")).shape == (3, 32, 32)
+
+
+def test_a_new_head_is_named_and_a_whole_network_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    _published(monkeypatch)
+    heads = [pdc.model_info(pdc.load_model("timm:resnet10t", data, weights="timm")) for data in ("digits", "imagenet")]
+    assert [info.new_head for info in heads if info is not None] == ["fc", ""]

@@ -79,7 +79,8 @@ def test_a_run_by_command_and_its_recipe(tmp_path: Path, monkeypatch: pytest.Mon
         model = ("--model", f"{name}:Net", "--weights", "random")
         assert pdc_command("plan", *model, *common, "--keep", 0.5, "--out", file)[0] == 0
         assert pdc.Plan.load(file).inside == "backbone"
-        code, out, err = pdc_command("distil", *model, *common[:-2], "--plan", file, "--epochs", 1, "--out", run)
+        weak = ("--allow-weak-teacher", "--epochs", 1)
+        code, out, err = pdc_command("distil", *model, *common[:-2], "--plan", file, *weak, "--out", run)
         assert code == 0, err
         assert pdc.read_run(run).spec.inside == "backbone"
         recipe = tmp_path / "recipe.yaml"
