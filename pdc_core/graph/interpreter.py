@@ -160,7 +160,9 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return self.cat(args, kwargs)
         if name == "glu":
             return self.glu(args, kwargs)
-        if name == "unfold" and isinstance(args[0], Ids) and args[0].dim == 1 and node.op == "call_function":
+        if name == "unfold" and node.op == "call_method" and args[1] % len(args[0].shape) != args[0].dim:
+            return self.shape_operation(name, args, kwargs)
+        if name == "unfold" and node.op == "call_function" and args[0].dim == 1:
             return self.repeated(args, kwargs)
         if name in {"pixel_shuffle", "pixel_unshuffle", "channel_shuffle"} and args[0].dim == 1:
             return self.shuffle(name, args, kwargs)

@@ -97,6 +97,7 @@ def changed_calls(program: Program, survivors: Survivors, shapes: dict[str, tupl
 
     changes: dict[fx.Node, Call] = {}
     now: dict[fx.Node, Any] = {}
+    failing: fx.Node | None = None  # an assertion on sizes that the narrowed network would not hold
     for node in program.graph.nodes:
         value = values[node]
         expected = pytree.tree_map(narrowed, value, is_leaf=is_ids)
@@ -105,7 +106,10 @@ def changed_calls(program: Program, survivors: Survivors, shapes: dict[str, tupl
             now[node] = apply(node, on_meta(args), on_meta(kwargs))  # a size
             continue
         if node.op in ("call_function", "call_method") and not ids_in((args, kwargs)) and not ids_in(expected):
-            now[node] = apply(node, on_meta(args), on_meta(kwargs))  # arithmetic on sizes
+            try:
+                now[node] = apply(node, on_meta(args), on_meta(kwargs))  # arithmetic on sizes
+            except AssertionError:
+                now[node], failing = None, node
             continue
         now[node] = expected
         if node in program.kernels:  # of a blur, expanded to as many channels as there are: see its convolution
@@ -125,6 +129,8 @@ def changed_calls(program: Program, survivors: Survivors, shapes: dict[str, tupl
             continue
         if not _gives(node, node.target, args, kwargs, expected, program.classes):
             changes[node] = _changed(node, args, kwargs, expected, now, program, survivors)
+    if failing is not None:
+        raise CannotNarrow(failing, f"The forward pass asserts widths that a narrower network has not, at {failing}.")
     return changes
 
 

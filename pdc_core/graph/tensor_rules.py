@@ -64,7 +64,9 @@ class TensorRules:
             for x in operands:
                 self.notes.freeze(x, f"meets other axes in {self.node.name}")
             return self.notes.opaque(shape, "comes out of a broadcast")
-        result = Ids(wide[0].channels, wide[0].dim, shape, of_weight)
+        types = {x.dtype for x in operands}
+        dtype = None if "div" in name or len(types) > 1 else types.pop()
+        result = Ids(wide[0].channels, wide[0].dim, shape, of_weight, dtype)
         summed = [m for m in wide if not m.of_weight and m.channels is not wide[0].channels]
         added = name in SUM and not wide[0].of_weight and len(summed) > 0
         if added and self.residual == "gather":
@@ -191,7 +193,9 @@ class TensorRules:
         tensors = pytree.tree_map(lambda v: v.literal() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids)
         value = run(*tensors[0], **tensors[1])
         leaves, spec = pytree.tree_flatten(value)
-        outputs = [compact(v, of_weight) for v in leaves]
+        types = {x.dtype for x in sources}
+        dtype = types.pop() if len(types) == 1 else None
+        outputs = [ids and replace(ids, dtype=dtype) for ids in (compact(v, of_weight) for v in leaves)]
         if any(ids is None for ids in outputs):
             outputs = [
                 ids or self.split_over_axes(v, sources, of_weight, what) for ids, v in zip(outputs, leaves, strict=True)
