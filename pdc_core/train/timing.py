@@ -104,7 +104,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
         task = PDCTask(teacher, graph, deal_out(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
-    loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
+    loop = Loop(data, settings.model_copy(update={"batch_size": share}), seed, Recorder())
     timed = list(loop.trial(task, TIMED + 2))
     rest = len(data.train) % settings.batch_size
     steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))

@@ -339,12 +339,8 @@ def test_channels_of_one_half_of_a_concatenation_are_tied_alone() -> None:
     class Halves(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.b, self.norm, self.read = (
-                nn.Conv2d(2, 4, 1),
-                nn.Conv2d(2, 4, 1),
-                nn.BatchNorm2d(8),
-                nn.Conv2d(8, 2, 1),
-            )
+            self.a, self.b = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1)
+            self.norm, self.read = nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.read(self.norm(torch.cat([self.a(x), self.b(x)], dim=1)))
