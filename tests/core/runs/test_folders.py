@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import platform
 import signal
 import sys
 import threading
@@ -234,6 +236,52 @@ def test_a_run_here_forgets_earlier_requests_and_one_that_waits_for_its_turn_doe
     pdc.request_stop(folder)
     run_worker(folder)
     assert found == [False]
+
+
+@pytest.mark.parametrize(
+    ("raised", "state", "said"),
+    [
+        (KeyboardInterrupt(), "stopped", "interrupted from the keyboard"),
+        (ValueError("odd"), "failed", "ValueError: odd"),
+        (pdc.PDCError("no weights"), "failed", "no weights"),
+        (Stopped("Paused.", "paused"), "paused", "Paused."),
+    ],
+)
+def test_however_a_run_ends_its_status_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, state: str, said: str
+) -> None:
+    def end(*_: object) -> None:
+        raise raised
+
+    folder = pdc.create_run(spec(), root=tmp_path)
+    monkeypatch.setattr(worker, "_work", end)
+    with pytest.raises(type(raised)):
+        run_worker(folder)
+    run = pdc.read_run(folder)
+    assert (run.state, run.status["message"]) == (state, said)
+
+
+@pytest.mark.parametrize(
+    ("host", "kill", "state"),
+    [
+        (platform.node(), None, "queued"),
+        (platform.node(), ProcessLookupError(), "interrupted"),
+        (platform.node(), PermissionError(), "queued"),  # the process of another user
+        ("elsewhere", None, "interrupted"),
+    ],
+)
+def test_a_queued_run_waits_as_long_as_its_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, kill: OSError | None, state: str
+) -> None:
+    def signalled(pid: int, number: int) -> None:
+        assert (pid, number) == (77, 0)
+        if kill is not None:
+            raise kill
+
+    folder = pdc.create_run(spec(), root=tmp_path)
+    (folder / "status.json").write_text(json.dumps({"state": "queued", "pid": 77, "host": host}))
+    monkeypatch.setattr(os, "kill", signalled)
+    assert pdc.read_run(folder).state == state
 
 
 def test_a_run_is_trained_as_its_kind_and_method_say(monkeypatch: pytest.MonkeyPatch) -> None:
