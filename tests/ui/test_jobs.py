@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from threading import Event
 
 import pytest
@@ -111,6 +112,11 @@ def test_a_cancelled_job_can_be_asked_for_again(jobs: Jobs, who: str) -> None:
     assert again.value == [0, 1, 2]
     assert work.begun == 2
     assert jobs.known(("a",)) is again
+
+
+def test_a_queues_thread_does_not_keep_the_server_from_ending(jobs: Jobs) -> None:
+    jobs.request(("a",), lambda job: 7, "me", lane="a lane of its own").wait(LIMIT)
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "a lane of its own"] == [True]
 
 
 def test_a_session_can_come_back_to_a_job_that_others_wait_for(jobs: Jobs) -> None:
