@@ -45,6 +45,13 @@ def test_edits_of_a_broken_link_are_refused_in_a_sentence(opened: Open, edits: s
     assert app.error[0].value.startswith("The plan in this link was not used.")
 
 
+def test_a_link_with_edits_alone_changes_them_and_leaves_the_counts_of_the_start(opened: Open) -> None:
+    app = opened("plan", edits=_packed('{"round_to": 4}').rstrip("="))
+    assert not app.error
+    plan = app.session_state["plan"]
+    assert (plan.round_to, list(plan.counts.values())) == (4, [4, 4, 4, 8, 8, 8, 16, 16, 16])
+
+
 def test_a_refusal_outlives_an_interrupted_run_and_ends_with_time_or_another_plan(
     opened: Open,
 ) -> None:
