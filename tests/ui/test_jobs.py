@@ -162,6 +162,17 @@ def test_a_failed_job_raises_at_each_session_that_asks_until_it_is_started_again
     assert jobs.restart(job, "me") is not job
 
 
+@pytest.mark.parametrize(("error", "logged"), [(ValueError("odd"), True), (pdc.PDCError("no weight"), False)])
+def test_an_error_that_nobody_foresaw_is_logged_with_its_place(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture, error: Exception, logged: bool
+) -> None:
+    def raises(job: Job[int]) -> int:
+        raise error
+
+    jobs.request(("a",), raises, "me", wait=True)
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error] * logged
+
+
 def test_work_done_at_once_is_done_in_the_thread_that_asks(jobs: Jobs) -> None:
     from threading import current_thread
 

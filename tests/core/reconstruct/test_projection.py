@@ -26,8 +26,9 @@ from pdc_core.reconstruct import (
     tied,
     tying,
 )
-from pdc_core.reconstruct.merging import merge_
+from pdc_core.reconstruct.merging import StepwiseTying, merge_
 from pdc_core.reconstruct.reclustering import ReclusteredTying
+from pdc_core.reconstruct.tying import TiedTying
 from tests.networks import chain, lively_, random_labels
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
@@ -295,6 +296,39 @@ def test_a_group_that_has_nothing_to_merge_yet_does_not_keep_others_from_it() ->
     x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     merged = merge_(net, graph, final, now, x, share=0.3)
     assert [len(set(merged[name])) for name in ("0", "3")] == [6, round(12 * (3 / 12) ** 0.3)]
+
+
+def test_a_training_that_ends_early_makes_its_last_merge_with_readers_refitted() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    merging = StepwiseTying(net, graph, random_labels(graph, 0.5), pdc.Training(merges=3), x)
+    merging.begin()
+    assert not merging.settled
+    naive = copy.deepcopy(net)
+    now = merge_(naive, graph, merging.final, merging.now, x)
+    merging.settle_()
+    assert merging.settled
+    assert all(np.array_equal(now[name], a) for name, a in merging.final.items())
+    for (name, t), expected in zip(net.state_dict().items(), naive.state_dict().values(), strict=True):
+        assert torch.allclose(t, expected, atol=1e-12), name
+
+
+def test_momentum_that_the_first_step_makes_is_tied_by_that_step() -> None:
+    net = lively_(chain())
+    graph, a = pdc.trace(net, EXAMPLE), np.array([0, 0, 1, 1, 2, 2])
+    tied_from_the_first = TiedTying(net, graph, {"0": a}, pdc.Training(schedule="tied"))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    tied_from_the_first.optimizers = (optimizer,)
+    tied_from_the_first.begin()
+    net(torch.ones(2, 2, 6, 6, dtype=torch.float64)).square().mean().backward()
+    tied_from_the_first.before_step()
+    optimizer.step()
+    tied_from_the_first.after_step(0.1)
+    for p in net[0].parameters():
+        kept = optimizer.state[p]["momentum_buffer"]
+        assert kept.any()
+        assert torch.equal(kept[0::2], kept[1::2])
 
 
 @pytest.mark.parametrize(("progress", "asked"), [(0.0, 1), (0.29, 1), (0.3, 0), (0.31, 0)])
