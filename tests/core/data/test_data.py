@@ -271,6 +271,7 @@ def test_a_constant_channel_can_be_normalised(tmp_path):
     x[..., 1] = 7
     data = load_data(f"npz:{write(tmp_path / 'a.npz', x_train=x)}")
     assert torch.isfinite(data.prepare(data.train.images)).all()
+    assert data.std[1] == 1 / 255, "one grey level"
 
 
 def test_given_normalisation_replaces_the_measured(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import pdc_core as pdc
-from pdc_core.data.folders import ImageFiles, _part
+from pdc_core.data.folders import ImageFiles, _image, _part
 from pdc_core.seeds import generator
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches
@@ -86,6 +86,13 @@ def test_a_random_part_has_the_area_and_the_shape_that_torchvision_draws(area: f
         assert right - left == pytest.approx(min(wide, 300))
         assert bottom - top == pytest.approx(min(wide / exact, 200))
         assert (left, top) == pytest.approx((across * (300 - (right - left)), down * (200 - (bottom - top))))
+
+
+@pytest.mark.parametrize(("chance", "mirrored"), [(0.0, True), (0.49, True), (0.5, False), (0.99, False)])
+def test_half_of_the_random_parts_are_mirrored(root: Path, chance: float, mirrored: bool) -> None:
+    path = str(root / "train" / "bee" / "0.png")
+    one, other = (_image(path, 16, np.array([1.0, 0.5, 0.0, 0.0, each, 0.0])) for each in (chance, 0.99))
+    assert np.array_equal(one, other[:, ::-1] if mirrored else other)
 
 
 def test_a_large_jpeg_is_decoded_smaller_as_a_whole_and_in_full_for_a_part(

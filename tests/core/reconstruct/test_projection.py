@@ -312,6 +312,9 @@ def test_a_training_that_ends_early_makes_its_last_merge_with_readers_refitted()
     assert all(np.array_equal(now[name], a) for name, a in merging.final.items())
     for (name, t), expected in zip(net.state_dict().items(), naive.state_dict().values(), strict=True):
         assert torch.allclose(t, expected, atol=1e-12), name
+    net[0].weight.data += 0.1 * torch.rand(net[0].weight.shape, generator=torch.Generator().manual_seed(0)).double()
+    merging.settle_()
+    assert merging.deviation() < 1e-12, "what has come apart since is tied once more"
 
 
 def test_momentum_that_the_first_step_makes_is_tied_by_that_step() -> None:
