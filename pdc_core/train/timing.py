@@ -98,7 +98,7 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     if plan is None:
         task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
     else:
-        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        teacher = copy.deepcopy(model).eval()
         graph = trace(teacher, example, residual=plan.residual, inside=plan.inside)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
