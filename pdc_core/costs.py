@@ -106,8 +106,10 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
 
 def _counted(model: nn.Module, example: Tensor) -> _Count:
     """Run a network that may be given hooks, and return what was counted."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     counted = _Count(model)
-    with counted, torch.no_grad():
+    with counted, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # torch has no formula for a CPU's fused attention
         model(example)
     return counted
 
@@ -247,8 +249,8 @@ def latency(
     ----------
     model : nn.Module
         The network, in eval mode.
-    example : Tensor, shape (1, c, h, w)
-        On the network's device; it is repeated to every batch size.
+    example : Tensor, shape (b, c, h, w)
+        On the network's device; its first image is repeated to every batch size.
     batch_sizes : sequence of int, default (1, 64)
         Sizes of the batches, at least 1.
     repeats : int, default 10

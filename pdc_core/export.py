@@ -272,7 +272,7 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
     inputs = [torch.linspace(-2, 2, n * math.prod(shape)).reshape(n, *shape) for n in (1, 3)]
     with replacing(path, durable=True) as temporary:
         try:
-            batch = {0: torch.export.Dim("batch", min=1)}
+            batch = {0: torch.export.Dim("batch")}
             with torch.no_grad():
                 names = [name or "logits" for name in tensors_in(model(inputs[1]))]
             torch.onnx.export(

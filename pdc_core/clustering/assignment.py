@@ -151,10 +151,6 @@ def assign_group(
     return _assigned(points, d, group, k, seed, algorithm, pinned)
 
 
-def _blocks(group: ChannelGroup) -> IntArray:
-    return group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
-
-
 def _points(
     model: nn.Module,
     group: ChannelGroup,
@@ -172,7 +168,7 @@ def _assigned(
     points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
 ) -> IntArray:
     """Cluster block by block, with the pinned filters by themselves."""
-    block = _blocks(group)
+    block = group.block
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0
     for b in range(group.blocks):

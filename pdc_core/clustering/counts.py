@@ -171,7 +171,7 @@ def suggest(found: Curve) -> Suggestion:
     if n < 3:
         return Suggestion(n, f"There are only {n} filters.")
     total = found.inertia[0]
-    different = 1 + int((found.tree[:, 2] ** 2 / 2 > 1e-12 * total).sum()) if total > 0 else 1
+    different = 1 + int((found.tree[:, 2] ** 2 > 2e-12 * total).sum())  # what adds less is rounding
     if different < n:
         return Suggestion(different, f"Only {different} of the {n} filters differ; merging equal ones loses nothing.")
     best = int(np.nanargmax(found.silhouette))

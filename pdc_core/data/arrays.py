@@ -90,7 +90,7 @@ def _check_together(arrays: dict[str, np.ndarray], path: str) -> None:
             "since some images are held back for validation: give more of it, or leave it out"
         )
     if classes[-1] != len(classes) - 1:
-        absent = np.setdiff1d(np.arange(min(classes[-1], len(classes) + 1)), classes)[0]
+        absent = np.setdiff1d(np.arange(len(classes)), classes)[0]
         raise PDCError(
             f"y_train in {path} has {len(classes)} different labels up to {classes[-1]}, "
             f"but none is {absent}; labels have to be 0, 1, 2, ... without gaps"

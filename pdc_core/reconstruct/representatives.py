@@ -90,10 +90,10 @@ def merge_filters_(
     v = np.zeros((len(first), reader_kernels(model, group).shape[1]))
     np.add.at(v, now, reader_kernels(model, group))
     c = [each[first][:, first] for each in moment.covariances]
-    stays = _stays(c[0].numpy(), v @ v.T, labels[first], _block(group)[first], k)
+    stays = _stays(c[0].numpy(), v @ v.T, labels[first], group.block[first], k)
     joins = assign_to_representatives(c[0].numpy(), stays, labels[first])
     for part, own in zip(group.readers, c, strict=True):
-        solution = _within_blocks(own, stays, _block(group)[first])
+        solution = _within_blocks(own, stays, group.block[first])
         _solve_reader_(layer_of(model, part), part.channels, now, joins[now], solution)
     merged = joins[now]
     copy_filters_(model, group, first[stays][merged])
@@ -135,17 +135,13 @@ def average_filters_(
     first = first_members(now)
     w = filter_vectors(model, group)[first]
     c, own = w @ w.T, labels[first]
-    stays = _stays(c, np.eye(len(first)), own, _block(group)[first], k)
+    stays = _stays(c, np.eye(len(first)), own, group.block[first], k)
     far = np.diag(c)[:, None] - 2 * c[:, stays] + np.diag(c)[stays]
     joins = np.where(own[:, None] == own[stays], far, np.inf).argmin(axis=1)
     joins[stays] = np.arange(len(stays))
     labels_now = canonical(joins[now])
     GroupProjection(model, group, labels_now).apply_(1.0)
     return labels_now
-
-
-def _block(group: ChannelGroup) -> IntArray:
-    return group.block if group.blocks > 1 else np.zeros(group.size, dtype=np.int64)
 
 
 def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:

@@ -156,7 +156,7 @@ def evaluate(
         if progress is not None:
             seen += len(labels)
             progress(seen, share)
-    predictions = torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
+    predictions = torch.cat(found).cpu()
     same = 0 if teacher is None else int((predictions == teacher).sum())
     sums = torch.tensor([int(right), int(right5), same, float(loss)], dtype=torch.float64, device=device)
     if world > 1:

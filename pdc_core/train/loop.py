@@ -255,9 +255,8 @@ class Loop:
 
     def _asked(self) -> Request | None:
         """Return what the recorder asks, the same in all processes; raise if that is to stop or to pause."""
-        asked = self.recorder.requested()
-        if self.fabric.world_size > 1:
-            asked = REQUESTS[int(self._common(torch.tensor(REQUESTS.index(asked))))]
+        number = torch.tensor(REQUESTS.index(self.recorder.requested()))  # cheaper to send at every step than a word
+        asked = REQUESTS[int(self._common(number))]
         if asked in ("stop", "pause"):
             self._checkpoint()
             state = "paused" if asked == "pause" else "stopped"

@@ -103,7 +103,7 @@ def distil(
     vectors, schedule, ties of the norms and loss weights are our choice.
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    teacher = copy.deepcopy(model).eval()
     graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
     images, _ = next(iter(data.train.batches(settings.n_images)))

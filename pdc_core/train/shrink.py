@@ -108,10 +108,7 @@ def _places(
             entry = np.arange(widths[part.module]), input_axis(module), groups
             target = stays_in.setdefault(paths_of(module, part)["weight"], entry)[0]
             target[part.channels] = part.channels[stays]
-    rows = {
-        path: (axis, np.unique(target, return_inverse=True)[1].reshape(-1))
-        for path, (axis, target) in stays_out.items()
-    }
+    rows = {path: (axis, np.unique(target, return_inverse=True)[1]) for path, (axis, target) in stays_out.items()}
     return rows, stays_in
 
 
@@ -125,8 +122,8 @@ def _spread_columns(v: Tensor, target: IntArray, axis: int, groups: int) -> Tens
         ]
         return torch.cat(parts)
     _, place, members = np.unique(target, return_inverse=True, return_counts=True)
-    index = torch.as_tensor(place.reshape(-1), device=v.device)
-    share = torch.as_tensor(1 / members[place.reshape(-1)], device=v.device, dtype=v.dtype)
+    index = torch.as_tensor(place, device=v.device)
+    share = torch.as_tensor(1 / members[place], device=v.device, dtype=v.dtype)
     shape = [1] * v.dim()
     shape[axis] = -1
     return v.index_select(axis, index) * share.reshape(shape)

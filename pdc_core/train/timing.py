@@ -98,13 +98,13 @@ def forecast(model: nn.Module, data: Data, settings: Training, plan: Plan | None
     if plan is None:
         task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
     else:
-        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        teacher = copy.deepcopy(model).eval()
         graph = trace(teacher, example, residual=plan.residual, inside=plan.inside)
         after = plan_cost(graph, plan)
         tied = settings.model_copy(update={"schedule": "tied"})  # a step costs the same under every schedule
         task = PDCTask(teacher, graph, deal_out(graph, plan), tied)
     share = max(2, settings.batch_size // settings.devices)  # of each of several processes
-    loop = Loop(data, settings.model_copy(update={"batch_size": share, "devices": 1}), seed, Recorder())
+    loop = Loop(data, settings.model_copy(update={"batch_size": share}), seed, Recorder())
     timed = list(loop.trial(task, TIMED + 2))
     rest = len(data.train) % settings.batch_size
     steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -64,6 +66,9 @@ def test_latency_runs_whole_batches_and_two_more_of_each_than_count() -> None:
     assert set(pdc.latency(Sees(), torch.zeros(1, 2, 4, 4), (3,), repeats=3)) == {3}
     assert seen == [(3, 2, 4, 4)] * 5
     seen.clear()
+    assert set(pdc.latency(Sees(), torch.zeros(5, 2, 4, 4), (3,), repeats=3)) == {3}, "the first image is repeated"
+    assert seen == [(3, 2, 4, 4)] * 5
+    seen.clear()
     assert set(pdc.latency(Sees(), torch.zeros(1, 2, 4, 4))) == {1, 64}
     assert seen == [(1, 2, 4, 4)] * 12 + [(64, 2, 4, 4)] * 12
 
@@ -90,21 +95,92 @@ def test_products_outside_of_layers_have_an_entry_of_their_own_with_their_shape(
     assert (only.output, only.macs, only.params) == ((3, 3), 3 * 3 * 20, 0)
 
 
-def test_weights_of_a_called_function_are_its_first_and_buffers_take_part() -> None:
+@pytest.mark.parametrize("real", [False, True])
+def test_attention_is_counted_as_its_two_products_also_where_the_network_runs_for_real(real: bool) -> None:
+    class Attends(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if real and float(x.sum()) > 1:
+                return x
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    assert pdc.cost(Attends(), torch.zeros(3, 2, 7, 16)).macs == 2 * (2 * 7 * 7 * 16)  # 2 heads of 7 places
+
+
+def test_of_an_operation_with_several_results_the_first_is_the_output() -> None:
+    class Attends(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.ops.aten._scaled_dot_product_flash_attention(x, x, x)[0]
+
+    (only,) = pdc.cost(Attends(), torch.zeros(1, 2, 7, 16)).layers
+    assert (only.output, only.macs) == ((2, 7, 16), 2 * (2 * 7 * 7 * 16))
+
+
+def test_weights_of_a_called_function_are_its_first() -> None:
     class Called(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.one, self.two = nn.Parameter(torch.ones(7, 5)), nn.Parameter(torch.ones(5, 7))
+            self.one, self.two = nn.Parameter(torch.ones(7, 5)), nn.Parameter(torch.ones(5, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.one)[:, :6] + (self.one @ self.two)[:1]
+
+    found = {layer.name: layer for layer in pdc.cost(Called(), torch.zeros(1, 5)).layers}
+    assert {name: each.macs for name, each in found.items()} == {"one": 7 * 5 + 7 * 5 * 6}
+    assert (found["one"].kind, found["one"].in_channels, found["one"].out_channels) == ("linear", 5, 7)
+
+    class Product(Called):
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.one @ self.two)[:1] * x.mean()
+
+    (only,) = pdc.cost(Product(), torch.zeros(1, 5)).layers
+    assert (only.name, only.in_channels, only.out_channels) == ("one", 5, 7)
+
+
+def test_a_layer_called_as_a_function_is_named_after_the_module_of_its_weight_and_else_after_the_tensor() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.layer = nn.Parameter(torch.ones(4, 5)), nn.Linear(4, 3)
+            self.part = nn.ParameterDict({"mix": torch.ones(2, 3)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            linear = nn.functional.linear
+            return linear(linear(linear(x, self.weight), self.layer.weight), self.part["mix"])
+
+    found = pdc.cost(Called(), torch.zeros(1, 5)).layers
+    assert [(layer.name, layer.macs) for layer in found] == [("weight", 20), ("layer", 12), ("part.mix", 6)]
+
+
+def test_nothing_is_computed_for_a_count_and_buffers_are_not_read_either() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 7)
             self.register_buffer("shift", torch.ones(5))
             self.register_buffer("picked", torch.tensor([0, 2]))
 
         def forward(self, x: Tensor) -> Tensor:
-            product = nn.functional.linear(x + self.shift, self.one)
-            return product[:, self.picked] + (self.one @ self.two)[:1, :2]
+            seen.append(x.device.type)
+            return self.layer(x + self.shift)[:, self.picked]
 
-    found = {layer.name: layer for layer in pdc.cost(Called(), torch.zeros(1, 5)).layers}
-    assert {name: each.macs for name, each in found.items()} == {"one": 7 * 5 + 7 * 7 * 5}
-    assert (found["one"].kind, found["one"].in_channels, found["one"].out_channels) == ("linear", 5, 7)
+    seen: list[str] = []
+    assert pdc.cost(Called(), torch.zeros(1, 5)).macs == 35
+    assert seen == ["meta"]
+
+
+def test_channels_of_a_grouped_convolution_are_those_of_all_groups() -> None:
+    for conv in (nn.Conv2d(6, 8, 3, groups=2), nn.ConvTranspose2d(6, 8, 3, groups=2)):
+        (layer,) = pdc.cost(nn.Sequential(conv).eval(), torch.zeros(1, 6, 5, 5)).layers
+        assert (layer.in_channels, layer.out_channels) == (6, 8)
+
+
+def test_a_gpu_is_waited_for_before_and_after_every_timed_run_and_a_cpu_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    pdc.latency(nn.Conv2d(1, 1, 1).eval(), torch.zeros(1, 1, 4, 4), (1,), repeats=1)
+    assert not waited
+    costs._wait(SimpleNamespace(device=torch.device("cuda")))  # type: ignore[arg-type]
+    assert waited == [torch.device("cuda")]
 
 
 def test_a_network_whose_way_depends_on_values_is_run_once() -> None:

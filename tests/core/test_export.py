@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pdc_core as pdc
+from pdc_core import export
 from tests.networks import chain, lively_, random_labels, reconstructed_and_folded
 
 
@@ -74,6 +75,7 @@ def test_the_header_is_read_without_the_weights(file: Path) -> None:
     head = pdc.header(file)
     assert head["card"]["model"] == "resnet20"
     assert head["folds"][0]["residual"] == "internal"
+    assert head["widths"]["layer1.0.conv1"] == [8, 16], "outputs and inputs"
     assert len(set(head["folds"][0]["labels"]["layer1.0.conv1"])) == 8
 
 
@@ -135,6 +137,35 @@ def test_a_header_that_claims_to_be_huge_is_refused_before_it_is_read(file: Path
     file.write_bytes((2**40).to_bytes(8, "little") + file.read_bytes()[8:])
     with pytest.raises(pdc.PDCError, match="claims"):
         pdc.load(file)
+
+
+@pytest.mark.parametrize(
+    ("announced", "said"), [(64 * 2**20, "whole safetensors file [(]"), (64 * 2**20 + 1, "claims")]
+)
+def test_a_header_may_take_64_mebibytes_and_no_more(tmp_path: Path, announced: int, said: str) -> None:
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.write(announced.to_bytes(8, "little"))
+        file.truncate(65 * 2**20)  # zeros that take no room on the disk
+    with pytest.raises(pdc.PDCError, match=said):
+        pdc.header(path)
+
+
+def test_an_onnx_file_that_computes_something_else_is_refused_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda model, inputs, path, **options: Path(path).write_text("written"))
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda path, providers: None)
+    net = nn.Conv2d(1, 2, 3).eval()
+    for away, refused in ((0.9e-4, False), (1.1e-4, True), (float("nan"), True)):
+        monkeypatch.setattr(export, "_disagreement", lambda model, session, x, away=away: away)
+        path = tmp_path / f"{away}.onnx"
+        if refused:
+            with pytest.raises(pdc.PDCError, match="computes something else"):
+                pdc.export_onnx(net, path, shape=(1, 4, 4))
+        else:
+            pdc.export_onnx(net, path, shape=(1, 4, 4))
+        assert path.exists() is not refused
 
 
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from threading import Event
 
 import pytest
@@ -113,6 +114,11 @@ def test_a_cancelled_job_can_be_asked_for_again(jobs: Jobs, who: str) -> None:
     assert jobs.known(("a",)) is again
 
 
+def test_a_queues_thread_does_not_keep_the_server_from_ending(jobs: Jobs) -> None:
+    jobs.request(("a",), lambda job: 7, "me", lane="a lane of its own").wait(LIMIT)
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "a lane of its own"] == [True]
+
+
 def test_a_session_can_come_back_to_a_job_that_others_wait_for(jobs: Jobs) -> None:
     work = Steps()
     job = jobs.request(("a",), work, "me")
@@ -154,6 +160,17 @@ def test_a_failed_job_raises_at_each_session_that_asks_until_it_is_started_again
         assert asked.known is None
         assert not asked.cancelled
     assert jobs.restart(job, "me") is not job
+
+
+@pytest.mark.parametrize(("error", "logged"), [(ValueError("odd"), True), (pdc.PDCError("no weight"), False)])
+def test_an_error_that_nobody_foresaw_is_logged_with_its_place(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture, error: Exception, logged: bool
+) -> None:
+    def raises(job: Job[int]) -> int:
+        raise error
+
+    jobs.request(("a",), raises, "me", wait=True)
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error] * logged
 
 
 def test_work_done_at_once_is_done_in_the_thread_that_asks(jobs: Jobs) -> None:

@@ -18,6 +18,7 @@ from ui.own_networks import register_line
 NAMED_ONLY = "imagenet"  # only its shape and classes are known
 _FILES, _FOLDER = "plan_files", "IMAGENET"
 NAME_LIMIT = 40
+_BOX_AND_BUTTON = (4, 1.4)  # widths, relative to each other
 
 
 def draw_save(network: Network, plan: Plan) -> None:
@@ -100,13 +101,13 @@ def _take_file(network: Network, key: str) -> None:
 def draw_named(network: Network, plan: Plan) -> None:
     """Draw the named plans of this session, and how the current plan differs from one."""
     named = named_plans(network)
-    naming, saving = st.columns([4, 1.4], vertical_alignment="bottom")
+    naming, saving = st.columns(_BOX_AND_BUTTON, vertical_alignment="bottom")
     naming.text_input("Name of this plan", max_chars=NAME_LIMIT, key="plan_name", placeholder="e.g. half, by hand")
     saving.button("Save", on_click=_store, args=(network,), width="stretch", disabled=not st.session_state["plan_name"])
     if not named:
         st.caption("Named plans last for this session. Download a plan to keep it longer.")
         return
-    pick, reopen = st.columns([4, 1.4], vertical_alignment="bottom")
+    pick, reopen = st.columns(_BOX_AND_BUTTON, vertical_alignment="bottom")
     chosen = pick.selectbox("Compare with", list(named), key="plan_compared")
     reopen.button("Open", on_click=_open, args=(network, chosen), width="stretch", disabled=named[chosen] == plan)
     changes = difference(named[chosen], plan)

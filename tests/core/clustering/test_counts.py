@@ -40,6 +40,12 @@ def test_a_curve_with_equal_filters_is_finite_and_loses_nothing_where_only_they_
     assert suggest(found).reason.startswith("Only 6 of the 18 filters differ")
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_equal_filters_are_found_in_any_unit(scale: float) -> None:
+    vectors = scale * np.repeat(np.random.default_rng(0).normal(size=(6, 4)), 2, axis=0)
+    assert suggest(curve(vectors)).k == 6
+
+
 def test_filters_that_are_all_equal_or_only_one_have_a_curve() -> None:
     assert curve(np.ones((5, 2))).lost.tolist() == [0] * 5
     assert suggest(curve(np.ones((5, 2)))).k == 1

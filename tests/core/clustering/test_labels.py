@@ -11,7 +11,7 @@ from torch import nn
 
 import pdc_core as pdc
 from pdc_core.clustering import canonical
-from pdc_core.clustering.assignment import deal_out
+from pdc_core.clustering.assignment import assign_group, deal_out
 from pdc_core.clustering.labels import cluster_count, first_members, merged_groups
 
 LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=40).map(lambda values: canonical(np.array(values)))
@@ -49,3 +49,14 @@ def test_labels_dealt_out_in_turn_have_the_plans_counts_in_every_block() -> None
     assert deal_out(graph, pdc.Plan())["0"].tolist() == list(range(8))
     with pytest.raises(pdc.PDCError, match="no group"):
         deal_out(graph, pdc.Plan(counts={"elsewhere": 2}))
+
+
+def test_pinned_filters_stay_alone_and_take_from_the_count_of_their_own_block() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 12, 1), nn.Conv2d(12, 6, 3, groups=2), nn.Conv2d(6, 2, 1)).eval()
+    group = pdc.trace(net, torch.zeros(1, 3, 8, 8)).group("0")
+    pinned = (1, 3, 4, 8, 9)
+    a = assign_group(net, group, 8, pinned=pinned)
+    assert [a.tolist().count(a[i]) for i in pinned] == [1] * 5
+    assert [len(set(a[own])) for own in (slice(0, 6), slice(6, 12))] == [4, 4]
+    assert cluster_count(a) == 8

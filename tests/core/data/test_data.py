@@ -138,6 +138,18 @@ def test_named_sets_are_described_without_their_files(name, shape, count):
     assert len(info.mean) == len(info.std) == shape[0]
 
 
+def test_named_sets_are_normalised_by_their_published_figures():
+    published = {  # of the training images; ImageNet's for CIFAR-10, as the published checkpoints were trained
+        "cifar10": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
+        "fashion_mnist": ((0.28604,), (0.35302,)),
+    }
+    for name, figures in published.items():
+        info = describe_data(name)
+        for ours, exact in zip((info.mean, info.std), figures, strict=True):
+            assert ours == pytest.approx(exact, abs=6e-5), name
+
+
 def test_imagenet_is_described_but_not_loaded():
     assert len(describe_data("imagenet").classes) == 1000
     with pytest.raises(PDCError, match="npz:PATH"):
@@ -292,6 +304,7 @@ def test_a_constant_channel_can_be_normalised(tmp_path):
     x[..., 1] = 7
     data = load_data(f"npz:{write(tmp_path / 'a.npz', x_train=x)}")
     assert torch.isfinite(data.prepare(data.train.images)).all()
+    assert data.std[1] == 1 / 255, "one grey level"
 
 
 def test_given_normalisation_replaces_the_measured(tmp_path):
@@ -452,6 +465,7 @@ def test_headers_that_lie_are_refused_before_memory_is_taken(tmp_path, member):
 def test_a_compressed_bomb_is_refused(tmp_path, monkeypatch):
     import pdc_core.data.npz as npz
 
+    assert npz.MAX_BYTES == 8 * 1024**3, "8 GiB are documented"
     monkeypatch.setattr(npz, "MAX_BYTES", 2**20)
     path = tmp_path / "a.npz"
     np.savez_compressed(path, **{**arrays(), "x_train": np.zeros((40, 200, 200, 3), np.uint8)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import pdc_core as pdc
-from pdc_core.data.folders import ImageFiles
+from pdc_core.data.folders import ImageFiles, _image, _part
 from pdc_core.seeds import generator
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches
@@ -73,6 +74,38 @@ def test_augmentation_depends_on_the_generator_alone_and_on_the_share(root: Path
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(images.augmented(chosen, generator(1), share=0.0), images[chosen])
+
+
+@pytest.mark.parametrize("area", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.8, 1.0])
+def test_a_random_part_has_the_area_and_the_shape_that_torchvision_draws(area: float, ratio: float) -> None:
+    """RandomResizedCrop: 8 to 100 % of the area, width by height 3/4 to 4/3, uniform in its logarithm; any place."""
+    for across, down in ((0.0, 0.0), (0.25, 1.0), (1.0, 0.5)):
+        left, top, right, bottom = _part(300, 200, np.array([area, ratio, across, down, 0.0, 0.0]))
+        exact = math.exp(np.interp(ratio, [0, 1], [math.log(3 / 4), math.log(4 / 3)]))
+        wide = math.sqrt(np.interp(area, [0, 1], [0.08, 1]) * 300 * 200 * exact)
+        assert right - left == pytest.approx(min(wide, 300))
+        assert bottom - top == pytest.approx(min(wide / exact, 200))
+        assert (left, top) == pytest.approx((across * (300 - (right - left)), down * (200 - (bottom - top))))
+
+
+@pytest.mark.parametrize(("chance", "mirrored"), [(0.0, True), (0.49, True), (0.5, False), (0.99, False)])
+def test_half_of_the_random_parts_are_mirrored(root: Path, chance: float, mirrored: bool) -> None:
+    path = str(root / "train" / "bee" / "0.png")
+    one, other = (_image(path, 16, np.array([1.0, 0.5, 0.0, 0.0, each, 0.0])) for each in (chance, 0.99))
+    assert np.array_equal(one, other[:, ::-1] if mirrored else other)
+
+
+def test_a_large_jpeg_is_decoded_smaller_as_a_whole_and_in_full_for_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (1024, 1024)).save(tmp_path / "large.jpg")
+    decoded: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda self, *a, **k: decoded.append(self.size) or resize(self, *a, **k))
+    images = ImageFiles([tmp_path / "large.jpg"], size=56)
+    _ = images[:], images.augmented(torch.tensor([0]), generator(0))
+    assert [size for size in decoded if size[0] >= 64] == [(128, 128), (1024, 1024)]  # an eighth: not below 64 x 64
 
 
 def test_nothing_is_read_before_it_is_needed_and_a_bad_image_is_named(tmp_path: Path) -> None:

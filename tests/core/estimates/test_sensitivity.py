@@ -96,6 +96,7 @@ def test_a_stopped_measurement_goes_on_where_it_was_and_ends_the_same(net, graph
 
     partial = sensitivity(net, graph, data, keeps=(0.5, 0.25), stop=stop_after(4), cache=tmp_path)
     assert len(partial.points) == 4
+    assert len(asked) == 5, "once it is stopped, nothing more is asked"
     assert not partial.complete
     asked.clear()
     whole = sensitivity(net, graph, data, keeps=(0.5, 0.25), stop=stop_after(99), cache=tmp_path)
@@ -134,6 +135,12 @@ def test_a_sensitivity_survives_json_and_anything_else_is_refused(measured) -> N
     for text in ("", "[]", '{"points": [{}]}', '{"accuracy": 1}'):
         with pytest.raises(pdc.PDCError, match="not a sensitivity"):
             Sensitivity.from_json(text)
+
+
+def test_a_drop_is_linear_between_the_points_and_the_whole_group_also_where_one_count_was_measured() -> None:
+    found = Sensitivity(0.9, 100, (Point("a", 8, 4, 0.7, 0.1),), True)
+    assert [found.drop("a", k) for k in (1, 4, 6, 8)] == pytest.approx([0.2, 0.2, 0.1, 0.0])
+    assert found.drop("b", 1) is None
 
 
 def test_settings_out_of_range_say_what_is_allowed(net, graph, data) -> None:
@@ -199,8 +206,9 @@ def test_a_budget_that_cannot_be_met_says_what_can(graph) -> None:
     least = 1 - pdc.plan_cost(graph, {"0": 4, "3": 4, "8": 4}).macs / pdc.plan_cost(graph, {}).macs
     with pytest.raises(pdc.PDCError, match=f"allow {least:.1%} at most"):
         plan_for_budget(graph, uniform_damage(graph), 0.95, start)
-    with pytest.raises(pdc.PDCError, match=r"0 \(nothing\) to below 1"):
-        plan_for_budget(graph, uniform_damage(graph), 1.0)
+    for cut in (-0.01, 1.0):
+        with pytest.raises(pdc.PDCError, match=r"0 \(nothing\) to below 1"):
+            plan_for_budget(graph, uniform_damage(graph), cut)
 
 
 def test_a_budget_may_be_of_any_cost(graph) -> None:

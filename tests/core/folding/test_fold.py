@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import pdc_core as pdc
+from pdc_core.folding.rewrite import FixedSize, Gather
 from tests.networks import chain, counted_macs, lively_, parameters, random_labels, reconstructed_and_folded
 
 X = torch.randn(5, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -253,3 +254,59 @@ def test_columns_of_clusters_of_any_size_are_added_up(sizes: tuple[int, ...]) ->
     onehot = torch.from_numpy((target[:, None] == np.unique(target)).astype(float))  # M (8, k)
     rows = np.array([0, 3])
     assert torch.allclose(_add_columns(v, rows, target), torch.einsum("oiw,ik->okw", v[rows], onehot), atol=1e-12)
+
+
+@pytest.mark.parametrize("outputs", [8, 16])
+def test_grouped_and_depthwise_convolutions_fold_exactly(outputs: int) -> None:
+    net = lively_(
+        nn.Sequential(
+            nn.Conv2d(2, 8, 1),
+            nn.Conv2d(8, 8, 3, groups=8),
+            nn.Conv2d(8, outputs, 1, groups=2),
+            nn.Conv2d(outputs, 3, 1),
+        )
+    )
+    graph = pdc.trace(net, X[:1])
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, X).equal
+    assert [(m.in_channels, m.out_channels, m.groups) for m in small] == [
+        (2, 4, 1), (4, 4, 4), (4, outputs // 2, 2), (outputs // 2, 3, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_filters_may_differ_by_the_last_bits_of_their_largest_number_and_by_no_more(scale: float) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(2, 1, 1)).eval()
+    graph, labels = pdc.trace(net, torch.zeros(1, 1, 4, 4)), {"0": np.array([0, 0])}
+    for bits, tied in ((1, True), (6, True), (20, False)):
+        net[0].weight.data[:, 0, 0, 0] = scale * torch.tensor([1.0, 1.0 + bits * 2.0**-23])
+        if tied:
+            pdc.fold(net, graph, labels)
+        else:
+            with pytest.raises(pdc.PDCError, match="not identical"):
+                pdc.fold(net, graph, labels)
+
+
+def test_networks_are_compared_without_gradients() -> None:
+    class Looks(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.is_grad_enabled())
+            return super().forward(x)
+
+    seen: list[bool] = []
+    pdc.check_equal(Looks(4, 3), Looks(4, 3), torch.zeros(2, 4))
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 7, 8), (2, 8, 9), (2, 9, 7)])
+def test_a_network_of_a_fixed_size_refuses_any_other(shape: tuple[int, ...]) -> None:
+    fixed, x = FixedSize((2, 8, 8)), torch.zeros(3, 2, 8, 8)
+    assert fixed(x) is x
+    with pytest.raises(pdc.PDCError, match="inputs of shape"):
+        fixed(torch.zeros(1, *shape))
+
+
+def test_printed_modules_say_how_many_channels_are_expanded_and_which_size_passes() -> None:
+    assert repr(Gather(torch.tensor([0, 2, 1, 0, 2]), 1)) == "Gather(3 -> 5, dim=1)"
+    assert repr(Gather(torch.zeros(5, dtype=torch.int64, device="meta"), 1)) == "Gather(? -> 5, dim=1)"
+    assert repr(FixedSize((2, 8, 6))) == "FixedSize(2 x 8 x 6)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from pdc_core.data import describe_data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.export import header
 from pdc_core.models import MODELS, build_model, load_model, model_info, read_checkpoint, shipped_data, weights_source
-from pdc_core.models.checkpoint import load_state_
+from pdc_core.models.checkpoint import compare_state, load_state_
 from pdc_core.models.load import WEIGHTS
 from pdc_core.models.resnet import PadShortcut
 
@@ -313,6 +314,27 @@ def test_every_wrong_checkpoint_has_its_message(tmp_path, random20, change, mess
     path = saved(tmp_path / "a.pt", change(random20.state_dict()))
     with pytest.raises(PDCError, match=message):
         load_model("resnet20", weights=path)
+
+
+def test_variances_may_be_zero_and_not_negative():
+    model, norm = torch.nn.Sequential(torch.nn.BatchNorm2d(2)), "0.running_var"
+    load_state_(model, {**model.state_dict(), norm: torch.tensor([0.0, 1.0])}, "file")
+    assert model[0].running_var.tolist() == [0.0, 1.0]
+    with pytest.raises(PDCError, match="negative variances"):
+        load_state_(model, {**model.state_dict(), norm: torch.tensor([-1e-9, 1.0])}, "file")
+
+
+@pytest.mark.parametrize("faults", list(itertools.product([False, True], repeat=3)))
+def test_a_checkpoint_matches_as_a_whole_if_nothing_is_missing_unexpected_or_misshapen(faults):
+    missing, unexpected, misshapen = faults
+    state = torch.nn.Linear(3, 2).state_dict()
+    if missing:
+        del state["bias"]
+    if unexpected:
+        state["scale"] = torch.ones(2)
+    if misshapen:
+        state["weight"] = torch.ones(2, 4)
+    assert compare_state(torch.nn.Linear(3, 2), state).whole is not any(faults)
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_network_unchanged(random20):

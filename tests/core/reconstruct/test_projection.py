@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,19 @@ from torch import Tensor, nn
 
 import pdc_core as pdc
 from pdc_core.clustering import canonical, channel_covariances
-from pdc_core.reconstruct import average_filters_, centroids, merge_filters_, progressive, summed_gradients, tie, tied
+from pdc_core.reconstruct import (
+    average_filters_,
+    centroids,
+    merge_filters_,
+    progressive,
+    summed_gradients,
+    tie,
+    tied,
+    tying,
+)
+from pdc_core.reconstruct.merging import StepwiseTying, merge_
+from pdc_core.reconstruct.reclustering import ReclusteredTying
+from pdc_core.reconstruct.tying import TiedTying
 from tests.networks import chain, lively_, random_labels
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
@@ -249,6 +262,136 @@ def test_readers_are_solved_by_least_squares_on_what_they_read() -> None:
     assert np.allclose(folded, expected, atol=1e-5)
 
 
+def test_each_group_of_a_grouped_reader_is_solved_on_the_channels_that_it_reads() -> None:
+    net = lively_(grouped())
+    graph = pdc.trace(net, EXAMPLE)
+    group, a = graph.group("0"), np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    x = torch.randn(40, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen = net[:3](x).detach().transpose(0, 1).flatten(1).numpy()  # (8, pixels)
+    v = net[3].weight.detach().numpy().copy()  # (6, 4, 3, 3)
+    _, stays = merge_filters_(net, group, channel_covariances(net, [group], x)["0"], a, 4)
+    folded = pdc.fold(net, graph, {"0": a})[3].weight.detach().numpy()  # (6, 2, 3, 3)
+    centred = seen - seen.mean(axis=1, keepdims=True)
+    for half in (0, 1):
+        own = centred[4 * half : 4 * half + 4]
+        r = np.linalg.lstsq(own[stays[2 * half : 2 * half + 2] - 4 * half].T, own.T, rcond=None)[0].T  # (4, 2)
+        rows = slice(3 * half, 3 * half + 3)
+        assert np.allclose(folded[rows], np.einsum("oiyx,ij->ojyx", v[rows], r), atol=1e-5)
+
+
+def test_a_filter_that_no_reader_weighs_is_the_first_to_go() -> None:
+    net = lively_(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1)))
+    net[2].weight.data[:, 2] = 0
+    group = pdc.trace(net, EXAMPLE).group("0")
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, stays = merge_filters_(net, group, channel_covariances(net, [group], x)["0"], np.zeros(4, dtype=int), 3)
+    assert sorted(stays) == [0, 1, 3]
+
+
+def test_a_group_that_has_nothing_to_merge_yet_does_not_keep_others_from_it() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    final = {"0": np.array([0, 0, 1, 2, 3, 4]), "3": np.arange(12) // 4}  # 6 to 5 and 12 to 3
+    now = {name: np.arange(len(a)) for name, a in final.items()}
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    merged = merge_(net, graph, final, now, x, share=0.3)
+    assert [len(set(merged[name])) for name in ("0", "3")] == [6, round(12 * (3 / 12) ** 0.3)]
+
+
+def test_a_training_that_ends_early_makes_its_last_merge_with_readers_refitted() -> None:
+    net = lively_(chain())
+    graph = pdc.trace(net, EXAMPLE)
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    merging = StepwiseTying(net, graph, random_labels(graph, 0.5), pdc.Training(merges=3), x)
+    merging.begin()
+    assert not merging.settled
+    naive = copy.deepcopy(net)
+    now = merge_(naive, graph, merging.final, merging.now, x)
+    merging.settle_()
+    assert merging.settled
+    assert all(np.array_equal(now[name], a) for name, a in merging.final.items())
+    for (name, t), expected in zip(net.state_dict().items(), naive.state_dict().values(), strict=True):
+        assert torch.allclose(t, expected, atol=1e-12), name
+    net[0].weight.data += 0.1 * torch.rand(net[0].weight.shape, generator=torch.Generator().manual_seed(0)).double()
+    merging.settle_()
+    assert merging.deviation() < 1e-12, "what has come apart since is tied once more"
+
+
+def test_momentum_that_the_first_step_makes_is_tied_by_that_step() -> None:
+    net = lively_(chain())
+    graph, a = pdc.trace(net, EXAMPLE), np.array([0, 0, 1, 1, 2, 2])
+    tied_from_the_first = TiedTying(net, graph, {"0": a}, pdc.Training(schedule="tied"))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    tied_from_the_first.optimizers = (optimizer,)
+    tied_from_the_first.begin()
+    net(torch.ones(2, 2, 6, 6, dtype=torch.float64)).square().mean().backward()
+    tied_from_the_first.before_step()
+    optimizer.step()
+    tied_from_the_first.after_step(0.1)
+    for p in net[0].parameters():
+        kept = optimizer.state[p]["momentum_buffer"]
+        assert kept.any()
+        assert torch.equal(kept[0::2], kept[1::2])
+
+
+@pytest.mark.parametrize(("progress", "asked"), [(0.0, 1), (0.29, 1), (0.3, 0), (0.31, 0)])
+def test_filters_change_clusters_until_the_share_of_the_run_that_the_settings_name(progress: float, asked: int) -> None:
+    net = lively_(chain()).train()
+    graph = pdc.trace(copy.deepcopy(net).eval(), EXAMPLE)
+    modes: list[bool] = []
+
+    def cluster(model: nn.Module) -> dict[str, np.ndarray]:
+        modes.append(model.training)
+        return random_labels(graph, 0.5, seed=1)
+
+    changing = ReclusteredTying(net, graph, random_labels(graph, 0.5), pdc.Training(recluster_until=0.3), cluster)
+    changing.recluster(progress)
+    assert modes == [False] * asked, "it is clustered in eval mode"
+    assert net.training
+    assert np.array_equal(changing.labels["3"], random_labels(graph, 0.5, seed=asked)["3"])
+
+
+def test_in_another_process_labels_and_weights_become_those_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, here = lively_(chain(), 1), lively_(chain(), 2)
+    theirs = {"3": np.arange(12) // 2}
+    values = iter([*first.parameters(), *first.buffers()])
+
+    def broadcast(t: Tensor, src: int) -> None:
+        assert src == 0
+        t.copy_(next(values).data)
+
+    def broadcast_object_list(objects: list, src: int) -> None:
+        assert src == 0
+        objects[:] = [theirs]
+
+    several = {"is_available": lambda: True, "is_initialized": lambda: True, "get_world_size": lambda: 2}
+    monkeypatch.setattr(
+        tying, "dist", SimpleNamespace(broadcast=broadcast, broadcast_object_list=broadcast_object_list, **several)
+    )
+    assert tying.share_(here, {"3": np.arange(12) // 3}) is theirs
+    assert all(map(torch.equal, here.state_dict().values(), first.state_dict().values()))
+
+
+def test_channels_of_one_half_of_a_concatenation_are_tied_alone() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1)
+            self.norm, self.read = nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.read(self.norm(torch.cat([self.a(x), self.b(x)], dim=1)))
+
+    net = lively_(Halves())
+    graph, labels = pdc.trace(net, EXAMPLE), np.array([0, 0, 1, 1])
+    p = projector(labels, net.b.weight.detach().flatten(1).square().sum(1).numpy())
+    moved = pdc.reconstruct_(copy.deepcopy(net), graph, {"b": labels})
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        was, found = getattr(net.norm, name).detach(), getattr(moved.norm, name).detach()
+        assert torch.equal(found[:4], was[:4])
+        assert torch.allclose(found[4:], p @ was[4:])
+
+
 def test_a_filter_that_others_make_up_costs_nothing() -> None:
     net = lively_(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.Conv2d(4, 3, 1)))
     w = net[0].weight.data
@@ -287,7 +430,14 @@ def test_filters_that_no_reader_reads_alone_become_the_mean_of_the_nearest_withi
     assert now.max() + 1 == k
     assert all(len(set(final[now == j])) == 1 for j in range(k)), "filters left their clusters"
     w, was = pdc.filter_vectors(net, group), pdc.filter_vectors(before, group)
-    weight = (was**2).sum(1)
+    weight, near = (was**2).sum(1), ((was[:, None] - was) ** 2).sum(-1)
+    for cluster in range(4):  # one of each now stayed, and the others joined the nearest that stayed in their cluster
+        members = np.flatnonzero(final == cluster)
+        parts = [members[now[members] == j] for j in sorted(set(now[members]))]
+        assert any(
+            all(near[i, r] <= min(near[i, list(stays)]) for part, r in zip(parts, stays, strict=True) for i in part)
+            for stays in itertools.product(*parts)
+        )
     for j in range(k):
         own = now == j
         assert np.allclose(w[own], np.average(was[own], axis=0, weights=weight[own]), atol=1e-6)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import platform
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, repair_run, run_worker
-from pdc_core.train import Stopped, Training
+from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, recorder, repair_run, run_worker, worker
+from pdc_core.runs.recorder import FolderRecorder
+from pdc_core.train import Recorder, Stopped, Training
 
 GRAPH = pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
 PLAN = pdc.Plan.uniform(GRAPH, 0.25, model="resnet20")
@@ -186,6 +191,7 @@ def test_a_done_run_is_not_run_again_and_its_folder_is_not_taken(tmp_path: Path)
         ("just text", "not a valid run file"),
         ("kind: teach\ntraining: {lr: -1}", "training.lr"),
         ("kind: teach\nsurprise: 1", "surprise"),
+        ("kind: teach\ntraining: {lr: -1, momentum: 9}", "training.lr"),
         ("kind: teach\ntraining: {warmup: 9}", "warmup of 9 epochs"),
         ("kind: distil\nkeep: 0.5\nplan: {}", "not both"),
         ("kind: teach\nformat: 99", "newer version of PDC"),
@@ -195,6 +201,120 @@ def test_a_wrong_run_file_is_refused_with_the_line(tmp_path: Path, text: str, sa
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(pdc.PDCError, match=said):
         read_spec(tmp_path)
+
+
+def test_a_launched_worker_is_asked_nothing_that_was_asked_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    class Started:
+        pid = 1
+
+        def __init__(self, command: list[str], **options: object) -> None:
+            started.append(command)
+            assert not (folder / "request").exists()
+
+        def wait(self) -> None: ...
+
+    folder = pdc.create_run(spec(), root=tmp_path)
+    pdc.request_stop(folder)
+    monkeypatch.setattr(worker.subprocess, "Popen", Started)
+    assert pdc.launch(folder) == 1
+    assert started == [[sys.executable, "-m", "pdc_core", "run", "--queue", str(folder)]]
+    assert pdc.read_run(folder).status["message"] == "the worker is starting"
+
+
+def test_a_run_here_forgets_earlier_requests_and_one_that_waits_for_its_turn_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = pdc.create_run(spec(), root=tmp_path), []
+    monkeypatch.setattr(worker, "_work", lambda folder, spec, recorder: found.append((folder / "request").exists()))
+    pdc.request_stop(folder)
+    with pytest.raises(Stopped, match="while it waited"):
+        run_worker(folder, queue=True)
+    pdc.request_stop(folder)
+    run_worker(folder)
+    assert found == [False]
+
+
+@pytest.mark.parametrize(
+    ("raised", "state", "said"),
+    [
+        (KeyboardInterrupt(), "stopped", "interrupted from the keyboard"),
+        (ValueError("odd"), "failed", "ValueError: odd"),
+        (pdc.PDCError("no weights"), "failed", "no weights"),
+        (Stopped("Paused.", "paused"), "paused", "Paused."),
+    ],
+)
+def test_however_a_run_ends_its_status_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, state: str, said: str
+) -> None:
+    def end(*_: object) -> None:
+        raise raised
+
+    folder = pdc.create_run(spec(), root=tmp_path)
+    monkeypatch.setattr(worker, "_work", end)
+    with pytest.raises(type(raised)):
+        run_worker(folder)
+    run = pdc.read_run(folder)
+    assert (run.state, run.status["message"]) == (state, said)
+
+
+@pytest.mark.parametrize(
+    ("host", "kill", "state"),
+    [
+        (platform.node(), None, "queued"),
+        (platform.node(), ProcessLookupError(), "interrupted"),
+        (platform.node(), PermissionError(), "queued"),  # the process of another user
+        ("elsewhere", None, "interrupted"),
+    ],
+)
+def test_a_queued_run_waits_as_long_as_its_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, kill: OSError | None, state: str
+) -> None:
+    def signalled(pid: int, number: int) -> None:
+        assert (pid, number) == (77, 0)
+        if kill is not None:
+            raise kill
+
+    folder = pdc.create_run(spec(), root=tmp_path)
+    (folder / "status.json").write_text(json.dumps({"state": "queued", "pid": 77, "host": host}))
+    monkeypatch.setattr(os, "kill", signalled)
+    assert pdc.read_run(folder).state == state
+
+
+def test_a_run_is_trained_as_its_kind_and_method_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def catch(name: str) -> None:
+        monkeypatch.setattr(worker, name, lambda *given, **options: seen.update(name=name, given=given, **options))
+
+    for name in ("teach", "distil", "train_baseline"):
+        catch(name)
+    training, told = Training(epochs=3), Recorder()
+    for given, name in (
+        ({"kind": "teach"}, "teach"),
+        ({"plan": PLAN}, "distil"),
+        ({"plan": PLAN, "method": "l1"}, "train_baseline"),
+    ):
+        worker._train(RunSpec(training=training, seed=5, **given), told)
+        assert (seen["name"], seen["seed"], seen["settings"], seen["recorder"]) == (name, 5, training, told)
+        assert [each for each in seen["given"] if isinstance(each, pdc.Plan)] == ([] if name == "teach" else [PLAN])
+    assert seen["given"][0] == "l1"
+
+
+def test_frames_are_on_the_disk_at_once_and_then_every_few_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    writes, sizes = FolderRecorder(tmp_path), []
+    for seconds in (0.0, recorder.FRAMES_EVERY / 2, recorder.FRAMES_EVERY):
+        now[0] = 1000 + seconds
+        writes.frame(len(sizes), lambda: {"a": np.random.default_rng(0).normal(size=(4, 3))})
+        sizes.append((tmp_path / "trajectory.npz").stat().st_size)
+    assert sizes[0] == sizes[1] < sizes[2]
 
 
 def test_a_root_with_foreign_folders_is_listed_without_them(tmp_path: Path) -> None:

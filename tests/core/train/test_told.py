@@ -130,7 +130,7 @@ def test_half_precision_needs_a_gpu_and_bfloat16_does_not(precision: Any) -> Non
         assert 0 < abs(rounded - exact) < 0.05 * exact
 
 
-@pytest.mark.parametrize("epochs", [1, 30, 61])
+@pytest.mark.parametrize("epochs", [1, 30, 80])
 def test_about_a_hundred_single_steps_are_written_down_and_always_the_last(epochs: int) -> None:
     net, told = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), Told()
     result = pdc.teach(net, FEW, settings=Training(epochs=epochs, warmup=0.0), recorder=told)
@@ -170,6 +170,70 @@ def test_the_teacher_is_not_trained_and_what_is_folded_is_tied_once_more(monkeyp
     result = pdc.distil(net, plan, FEW, settings=Training(epochs=1))
     assert result.report["same_predictions"]
     assert not any(p.requires_grad for p in seen[0].parameters())
+
+
+class Several:
+    """The fabric of one of two processes; the other has the same numbers, plus 1."""
+
+    world_size = 2
+
+    def __init__(self, fabric: Any) -> None:
+        self.fabric = fabric
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fabric, name)
+
+    def all_reduce(self, mine: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "mean"
+        return (mine + (mine + 1)) / 2
+
+
+def test_processes_record_the_mean_of_their_losses_and_share_the_mean_of_their_norm_statistics() -> None:
+    from pdc_core.train.loop import Loop
+    from pdc_core.train.tasks.supervised import SupervisedTask
+
+    made = []
+    for several in (False, True):
+        loop = Loop(FEW, Training(epochs=1), 0, Recorder())
+        loop.task = SupervisedTask(little().requires_grad_(True), loop.settings)
+        loop._set_up(None)
+        loop.task.student.train()
+        if several:
+            loop.fabric = Several(loop.fabric)
+        losses = loop._step(*next(iter(loop.batches.epoch(0))))
+        made.append((losses, dict(loop.task.student.named_buffers())))
+    (alone, own), (recorded, shared) = made
+    assert recorded == pytest.approx({name: loss + 0.5 for name, loss in alone.items()})
+    for name, t in own.items():
+        assert torch.allclose(shared[name], t + 0.5 if t.is_floating_point() else t), name
+
+
+@pytest.mark.parametrize(("world", "local"), [(1, None), (2, None), (4, "2")])
+def test_the_processes_that_torchrun_started_are_joined_and_a_single_one_starts_none(
+    world: int, local: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pdc_core.train.fabric import open_fabric
+
+    class Noted:
+        device = torch.device("cpu")
+        launched = False
+
+        def __init__(self, **given: Any) -> None:
+            self.given = given
+
+        def launch(self) -> None:
+            self.launched = True
+
+    monkeypatch.setattr("lightning_fabric.Fabric", Noted)
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if local:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+    fabric = open_fabric(Training())
+    here = int(local or world)
+    assert (fabric.given["devices"], fabric.given["num_nodes"]) == (here, world // here)
+    assert fabric.given["strategy"] == ("ddp" if world > 1 else "auto")
+    assert fabric.launched is (world > 1)
 
 
 @pytest.mark.parametrize(

@@ -147,11 +147,24 @@ def test_a_folded_network_is_looked_at_again(tmp_path: Path, opened: Open, metri
     assert "already folded" in app.info[0].value
 
 
+def test_the_address_holds_what_differs_from_the_usual_network_and_nothing_else(opened: Open) -> None:
+    app = opened("model", model="resnet20", weights="random")
+    for _ in range(2):
+        assert not app.exception
+        assert app.query_params["weights"] in ("random", ["random"])
+        assert not {"model", "data", "residual"} & set(app.query_params)
+        app.query_params.clear()  # as a link of the navigation does
+        app.run()
+
+
 def test_lecture_mode_is_in_the_address_and_hides_the_chooser(opened: Open) -> None:
     assert any(button.key == "load_choice" for button in opened("model").button)
     app = opened("model", lecture="1")
     assert not any(button.key == "load_choice" for button in app.button)
     app.switch_page(str(PAGES / "plan.py")).run()
+    assert app.query_params["lecture"] in ("1", ["1"])
+    app.query_params.clear()  # as a link of the navigation does
+    assert not app.run().exception
     assert app.query_params["lecture"] in ("1", ["1"])
 
 

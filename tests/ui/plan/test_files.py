@@ -77,6 +77,7 @@ def test_the_python_of_a_plan_builds_that_plan(opened: Open) -> None:
     found: dict[str, object] = {}
     exec(lines, found)
     assert found["plan"] == plan
+    assert "round_to" not in lines, "what is as usual is left out"
     expected = "pdc distil --model resnet20 --data digits --plan plan.json --epochs 8 --seed 0"
     assert command(network, plan) == expected
 

@@ -55,7 +55,10 @@ def test_a_budget_makes_the_plan_of_the_library_and_a_locked_layer_stays(
     app.session_state["plan_histories"][key] = pdc.History(start)
     app.run()
     app.slider(key="budget_cut").set_value(40)
-    app.radio(key="budget_by").set_value("uniform").run()
+    for rule, said in (("sensitivity", "Measure the sensitivity first"), ("uniform", "Removes clusters until")):
+        app.radio(key="budget_by").set_value(rule).run()
+        assert app.button(key="budget_apply").disabled is (rule == "sensitivity")
+        assert any(caption.value.startswith(said) for caption in app.caption)
     press(app, "Apply budget")
     expected = plan_for_budget(GRAPH, uniform_damage(GRAPH), 0.4, start)
     assert app.session_state["plan"].counts == expected.counts

@@ -56,6 +56,8 @@ def test_the_slider_leaves_clusters_made_by_hand_and_locked_layers_alone(page: A
 
 
 def test_the_slider_keeps_to_multiples_and_to_the_least_count(page: AppTest) -> None:
+    for name in ("constraint_min", "constraint_round_to"):
+        assert (page.number_input(key=name).min, page.number_input(key=name).max) == (1, 512), "1 is no constraint"
     page.number_input(key="constraint_min").set_value(4).run()
     page.slider(key="plan_share").set_value(10).run()
     counts = page.session_state["plan"].counts
