@@ -70,6 +70,7 @@ class Tracer(fx.Tracer):
 
 _AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)
 
+
 def calls_torchs_forward(m: nn.Module) -> bool:
     """Return whether a module computes exactly what the layer of torch.nn does that it is or derives from."""
     if isinstance(m, nn.Sequential | nn.ModuleList):
