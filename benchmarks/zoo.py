@@ -53,6 +53,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 PAGE = RESULTS.parents[1] / "docs" / "networks.md"
 BEGIN, END = "<!-- families: written by python benchmarks/zoo.py -->", "<!-- families end -->"
+TIMM_BEGIN, TIMM_END = "<!-- timm: written by python benchmarks/zoo.py --timm -->", "<!-- timm end -->"
 
 
 def main(names: tuple[str, ...]) -> None:
@@ -167,8 +168,13 @@ def write(rows: list[dict[str, Any]]) -> None:
             f"| {exact} | {again} | {rest} |"
         )
     (RESULTS / "zoo.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n" + by_family(rows) + END + rest.partition(END)[2], encoding="utf-8")
+    put(BEGIN, by_family(rows), END)
+
+
+def put(begin: str, table: str, end: str) -> None:
+    """Put a table between two marks of docs/networks.md."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    PAGE.write_text(before + begin + "\n" + table + end + rest.partition(end)[2], encoding="utf-8")
 
 
 def by_family(rows: list[dict[str, Any]]) -> str:
@@ -377,6 +383,24 @@ def write_timm(path: Path) -> None:
             f"| {row['torch_pruning']} | {row['reasons'] or '-'} |"
         )
     (RESULTS / "zoo_timm.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    put(TIMM_BEGIN, timm_by_family(rows), TIMM_END)
+
+
+def timm_by_family(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/networks.md: one line per family of timm, with the range over its networks."""
+    lines = [
+        "| family (networks measured) | clusterable | at least half | exact | pruned by Torch-Pruning |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for family in sorted({row["family"] for row in rows}):
+        own = [row for row in rows if row["family"] == family]
+        fine = [row for row in own if not row["error"]]
+        shares = span([float(row["clusterable"]) for row in fine], ".0%") if fine else "refused"
+        half = sum(float(row["clusterable"]) >= 0.5 for row in fine)
+        exact = sum(row["exact"] == row["macs_equal"] == "True" for row in fine)
+        by_it = sum(row["torch_pruning"][:1].isdigit() for row in own)
+        lines.append(f"| {family} ({len(own)}) | {shares} | {half} | {exact} | {by_it} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
