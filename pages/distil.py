@@ -11,7 +11,7 @@ from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
 from pdc_core.runs import RunSpec, create_run, launch, list_runs
-from pdc_core.train import Training
+from pdc_core.train import Training, chance_level
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
@@ -38,7 +38,19 @@ runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
 live = [run for run in runs.values() if is_live(run)]
 
 
-def start(training: Training, seed: int, method: str) -> None:
+def may_teach() -> bool:
+    """Return whether the network may be the teacher: one that hardly beats guessing only where the visitor says so."""
+    guessing, least = chance_level(network.data.val.labels) if len(network.data.val) else (0.0, 0.0)
+    if teacher is None or teacher > least:
+        return True
+    st.warning(
+        f"This network has {percent(teacher)} on the validation images; guessing gives {percent(guessing)}. A run that "
+        "learns from it shows how clusters form, but gives no useful network. Train it first: `pdc teach`."
+    )
+    return st.toggle("Learn from it all the same", key="allow_weak_teacher")
+
+
+def start(training: Training, seed: int, method: str, weak: bool) -> None:
     """Write a run folder and launch its worker, which waits while another run is training."""
     spec = RunSpec(
         method=method,  # type: ignore[arg-type]  # one of those that can be chosen
@@ -48,6 +60,7 @@ def start(training: Training, seed: int, method: str) -> None:
         plan=plan,
         training=training,
         seed=seed,
+        allow_weak_teacher=weak,
     )
     try:
         check_mergeable(plan, network.graph)
@@ -74,12 +87,13 @@ else:
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
         training, seed, method = training_settings(Training.for_data(network.data_name))
+        allowed = may_teach()
         text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
         seconds = estimate(network, training, method, list(runs.values()))
         text.caption(f"Takes about {duration(seconds)} on this machine{wait}.")
-        if button.button("Queue" if live else "Start", type="primary", width="stretch"):
-            start(training, seed, method)
+        if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
+            start(training, seed, method, bool(st.session_state.get("allow_weak_teacher")))
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")

@@ -85,12 +85,11 @@ def test_every_page_opens_it(opened: Open, folder: Path, page: str) -> None:
 def test_a_run_started_on_the_page_ends_with_a_file_that_loads_without_the_app(opened: Open, folder: Path) -> None:
     own = name_in(folder)
     opened("model")
-    network = pdc.load_model(own, data="digits", weights="random")
-    weights = str(folder / "taught.safetensors")  # from a network near chance no run learns
-    settings = pdc.Training.for_teaching(epochs=8, augment=0.0)
-    save_file(pdc.teach(network, pdc.load_data("digits"), settings=settings).folded.state_dict(), weights)
-    app = opened("distil", runs=folder / "runs", model=own, weights=weights)
+    app = opened("distil", runs=folder / "runs", model=own, weights="random")
     app.number_input(key="epochs").set_value(1).run()
+    assert "guessing gives 10" in app.warning[0].value
+    assert next(button for button in app.button if button.label == "Start").disabled
+    app.toggle(key="allow_weak_teacher").set_value(True).run()
     next(button for button in app.button if button.label == "Start").click().run()
     assert not app.exception
     deadline = time.monotonic() + 240
@@ -106,7 +105,8 @@ def test_a_run_started_on_the_page_ends_with_a_file_that_loads_without_the_app(o
     assert known.returncode == 0, known.stderr
     assert int(known.stdout) == (run.report or {})["folded"]["params"]
     assert f"--build {own}, or in Python call register_custom" in unknown.stderr.splitlines()[-1]
-    app = opened("compare", runs=folder / "runs", model=own, weights=weights)
+    assert run.spec.allow_weak_teacher
+    app = opened("compare", runs=folder / "runs", model=own, weights="random")
     assert not app.exception
     assert any(f"pdc.register_custom({own!r})" in code.value for code in app.code)
 

@@ -149,7 +149,7 @@ def test_a_size_that_a_network_cannot_have_is_refused(name):
 # load_model: weights and card
 
 
-@pytest.mark.parametrize("name, accuracy", [("digits", 0.985), ("clothing", 0.9)])
+@pytest.mark.parametrize(("name", "accuracy"), [("digits", 0.985), ("clothing", 0.9)])
 def test_shipped_network_is_ready_and_good(name, accuracy):
     model, data = load_model("resnet20", data=name), load_data(name)
     assert not model.training
