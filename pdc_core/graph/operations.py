@@ -29,7 +29,7 @@ ELEMENTWISE = {
     "sgn", "floor", "ceil", "round", "trunc", "frac", "exp2", "log2", "log10", "sinh", "cosh", "tan", "asin", "acos",
     "atan", "asinh", "acosh", "atanh", "erfc", "lgamma", "digamma", "clamp_min", "clamp_max", "clamp_min_",
     "clamp_max_", "logit", "nan_to_num", "bfloat16", "cpu", "cuda", "requires_grad_", "negative", "positive", "pos",
-    "absolute",
+    "absolute", "zeros_like", "ones_like", "full_like",
 }  # fmt: skip
 POOLING = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",

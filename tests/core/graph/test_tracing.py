@@ -94,6 +94,7 @@ SOUND: dict[str, tuple[Net, str]] = {
     "three operands": (Net(lambda n, x: torch.addcmul(n.a(x), n.b(x), n.a(x), value=0.5)), "a"),
     "the larger one": (Net(lambda n, x: torch.max(n.a(x), n.b(x))), "a"),
     "largest of a row": (Net(lambda n, x: n.a(x) * n.b(x).max(3, keepdim=True).values), "a"),
+    "a constant like it": (Net(lambda n, x: torch.ones_like(y := n.a(x)) - y), "a"),
     "transposed attribute": (Net(lambda n, x: n.a(x).mT), "a"),
     "flipped pixels": (Net(lambda n, x: n.a(x).flip((2, 3)).roll(1, -1)), "a"),
     "channels twice": (Net(lambda n, x: n.a(x).repeat(1, 2, 1, 1), 12), "a"),
