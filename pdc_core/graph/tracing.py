@@ -107,7 +107,7 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
         residual=residual,
         layers=_layers(walk, found.groups),
         params=sum(p.numel() for p in model.parameters()),
-        norm_params=tuple(_norm_params(model, g) for g in found.groups),
+        norm_params=_norm_params(model, found.groups),
         input_shape=tuple(example.shape[1:]),
         program=made,
         whole=_whole(walk, found.groups),
@@ -190,14 +190,16 @@ def _held(walk: ChannelInterpreter, name: str) -> dict[str, tuple[nn.Module, str
     return {} if name.endswith(WAY) else owners(walk.root, part)
 
 
-def _norm_params(model: nn.Module, group: ChannelGroup) -> int:
-    """Return how many learnable norm parameters one channel of the group carries."""
-    total = 0
-    for norm in group.norms:
-        if norm.module.endswith(WAY):
-            continue
-        module = layer_of(model, norm)
-        for name, axis in output_axes(module).items():
-            t = getattr(module, name)
-            total += t.numel() // t.shape[axis] if isinstance(t, nn.Parameter) else 0
-    return total
+def _norm_params(model: nn.Module, groups: tuple[ChannelGroup, ...]) -> tuple[int, ...]:
+    """Return for every group how many learnable norm parameters one of its channels carries."""
+    known: dict[str, int] = {}  # a norm after a concat is part of many groups
+
+    def carried(norm: Slice) -> int:
+        if norm.module not in known:
+            module = layer_of(model, norm)
+            tensors = [(getattr(module, name), axis) for name, axis in output_axes(module).items()]
+            learned = [t.numel() // t.shape[axis] for t, axis in tensors if isinstance(t, nn.Parameter)]
+            known[norm.module] = sum(learned)
+        return known[norm.module]
+
+    return tuple(sum(carried(norm) for norm in g.norms if not norm.module.endswith(WAY)) for g in groups)
