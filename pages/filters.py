@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import streamlit as st
 
 from pdc_core import charts
@@ -20,6 +22,7 @@ from ui.network import FilterMap, group_kernels
 from ui.page import begin
 
 TABLE = "Table"
+MANY = 1024  # filters whose clustering may take longer than a moment
 VIEWS = {TABLE: draw_table, "Cluster count": draw_cluster_count, "Activation maps": draw_activation_maps}
 
 network = begin(
@@ -43,7 +46,8 @@ widths = [2.6, 4, 2.2] if few else [2.6, 4, 2.2, 1.5, 1.5]
 controls = st.columns(widths, gap="small", vertical_alignment="bottom")
 name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
 group, plan = network.graph.group(name), current_plan()
-shown = shown_group(network, plan, name, cluster_seed())
+with st.spinner(f"Clustering {group.size:,} filters") if group.size >= MANY else nullcontext():
+    shown = shown_group(network, plan, name, cluster_seed())
 allowed = plan.allowed(group)
 if len(allowed) > 1:
     st.session_state[f"k_{name}"] = shown.k

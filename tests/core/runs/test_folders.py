@@ -229,7 +229,7 @@ def test_a_run_here_forgets_earlier_requests_and_one_that_waits_for_its_turn_doe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = pdc.create_run(spec(), root=tmp_path), []
-    monkeypatch.setattr(worker, "_work", lambda folder, spec, recorder: found.append((folder / "request").exists()))
+    monkeypatch.setattr(worker, "_work", lambda folder, *_: found.append((folder / "request").exists()))
     pdc.request_stop(folder)
     with pytest.raises(Stopped, match="while it waited"):
         run_worker(folder, queue=True)
@@ -298,7 +298,7 @@ def test_a_run_is_trained_as_its_kind_and_method_say(monkeypatch: pytest.MonkeyP
         ({"plan": PLAN}, "distil"),
         ({"plan": PLAN, "method": "l1"}, "train_baseline"),
     ):
-        worker._train(RunSpec(training=training, seed=5, **given), told)
+        worker._train(RunSpec(training=training, seed=5, **given), told, print)
         assert (seen["name"], seen["seed"], seen["settings"], seen["recorder"]) == (name, 5, training, told)
         assert [each for each in seen["given"] if isinstance(each, pdc.Plan)] == ([] if name == "teach" else [PLAN])
     assert seen["given"][0] == "l1"
