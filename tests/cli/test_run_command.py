@@ -69,6 +69,8 @@ def specs(draw: st.DrawFn) -> RunSpec:
     kind = draw(st.sampled_from(["distil", "distil", "teach"]))
     names = draw(st.lists(st.sampled_from(list(SETTINGS)), unique=True))
     given_settings = {name: draw(SETTINGS[name]) for name in names}
+    if "warmup" in given_settings:  # which is shorter than the run
+        given_settings.setdefault("epochs", 10)
     if given_settings.get("fold_when_tied"):
         given_settings["optimizer"] = "sgd"
     if given_settings.get("centroid") == "medoid":
