@@ -91,8 +91,8 @@ def table(rows: pd.DataFrame) -> str:
         "# Accuracy by rule at equal MACs",
         "",
         f"Written by `python benchmarks/rules.py` on {datetime.date.today()}, torch {torch.__version__}; what every "
-        "row is given stands at the head of that file. Test accuracy in percent after training, mean ± standard deviation "
-        "over seeds (n of them). Bold: the highest mean of a column.",
+        "row is given stands at the head of that file. Test accuracy in percent after training, mean ± standard "
+        "deviation over seeds (n of them). Bold: the highest mean of a column.",
         *_cells(rows[rows.rule.isin(RULES)], "test_accuracy"),
     ]
     tried = rows[rows.rule.str.startswith("mixed ")]
