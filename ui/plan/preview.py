@@ -53,8 +53,8 @@ def _draw(found: Preview) -> None:
         percent(found.accuracy),
         f"{100 * (found.accuracy - found.before):+.1f} points",
         border=True,
-        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training begins, folded in "
-        f"{found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the loss.",
+        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training "
+        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the loss.",
     )
 
 
