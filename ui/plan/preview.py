@@ -54,7 +54,8 @@ def _draw(found: Preview) -> None:
         f"{100 * (found.accuracy - found.before):+.1f} points",
         border=True,
         help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training "
-        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the loss.",
+        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the "
+        "loss.",
     )
 
 
