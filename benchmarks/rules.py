@@ -29,7 +29,7 @@ from pdc_core.estimates import Sensitivity, measured_damage, mixed_damage, plan_
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("task", "rule", "cut", "seed", "test_accuracy", "val_accuracy", "macs")
 RULES, CUTS, SEEDS = ("uniform", "inertia", "sensitivity", "mixed"), (0.8, 0.65, 0.5), (0, 1, 2)
-EXPONENTS, CHOICE_CUTS, CHOICE_SEEDS = (0.25, 0.5, 0.75), (0.8, 0.65), (10, 11)
+EXPONENTS, CHOICE_CUTS, CHOICE_SEEDS = (0.25, 0.5), (0.8, 0.65), (10, 11)
 
 
 def clothing(folder: Path | None, checkpoints: Path | None) -> quality.Task:
