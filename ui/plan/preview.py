@@ -32,7 +32,7 @@ def draw_preview(network: Network, plan: Plan) -> None:
                 args=(network, plan),
                 key="preview",
                 width="stretch",
-                help="Merges and folds this plan now, as a training begins, but without training.",
+                help="Merges this plan's filters as a training does at its start, folds, and measures. Nothing is trained.",
             )
         else:
             draw_job(job, "Folding and measuring", _draw, "preview")
@@ -53,10 +53,13 @@ def _draw(found: Preview) -> None:
         percent(found.accuracy),
         f"{100 * (found.accuracy - found.before):+.1f} points",
         border=True,
-        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training "
-        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the "
-        "loss.",
+        height="stretch",
+        help=f"Where training starts: filters merged, the layers that read them refitted, folded in "
+        f"{found.seconds:.1f} s; on {found.images:,} validation images (before: {percent(found.before)}). With "
+        f"batch-norm statistics re-estimated, as the first steps of training do, it is {percent(found.recalibrated)}. "
+        "Distilling recovers most of the loss.",
     )
+    st.caption(f"{percent(found.recalibrated)} with norms re-estimated")
 
 
 def _key(network: Network, plan: Plan) -> Key:
