@@ -99,9 +99,7 @@ def plan(
     lock: Annotated[
         list[str] | None, typer.Option("--lock", help="GROUP that --cut leaves as it is; may be repeated.")
     ] = None,
-    show: Annotated[
-        bool, typer.Option("--preview", help="Merge and fold the plan without training, and measure it.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--preview", help="Merge and fold the plan now, and measure it.")] = False,
     against: Annotated[Path | None, typer.Option(help="Plan file to print the differences to.")] = None,
     images: Annotated[
         int | None,

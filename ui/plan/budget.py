@@ -1,4 +1,4 @@
-"""Budget: how much to save, of what, and how layers share it; the sensitivity is measured first if the rule needs it."""
+"""Budget: how much to save, of what, and how layers share it; measures the sensitivity first if the rule needs it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from ui.plan.sensitivity import measure, measured, measurement
 
 _WAITING = "budget_waiting"  # the network and the budget that is applied once its sensitivity is there
 _START = 0.5  # share of the MACs that the one-click plan saves
-_HELP = {
-    "mixed": "Layers whose merge costs more keep more of their filters, but no layer is cut far more than the others.",
-    "sensitivity": "Every layer gives up filters until it alone would change the network's answers equally.",
-    "inertia": "Every layer gives up filters until centroids explain equally little of its weights; needs no images.",
-    "uniform": "Every layer keeps the same share of its filters.",
-}
+_HELP = """
+- **sensitivity mixed with equal ratios**: layers whose merge costs more keep more of their filters, but no layer is cut
+  far more than the others.
+- **sensitivity**: every layer gives up filters until it alone would change the network's answers equally.
+- **inertia**: every layer gives up filters until centroids explain equally little of its weights; needs no images.
+- **same ratio in all layers**: every layer keeps the same share of its filters.
+"""
 
 
 def draw_start(network: Network) -> None:
@@ -46,7 +47,7 @@ def draw_budget(network: Network) -> None:
         "Distribute over layers by",
         list(RULES),
         format_func=RULES.__getitem__,
-        captions=[_HELP[name] for name in RULES],
+        help=_HELP,
         key="budget_by",
         persist_state="session",
     )

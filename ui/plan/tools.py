@@ -6,7 +6,6 @@ import streamlit as st
 
 from pdc_core.errors import PDCError
 from pdc_core.graph import RESIDUALS
-from pdc_core.plan import Plan
 from ui.choice import choose, current_choice
 from ui.current_plan import current_plan, refuse, set_plan
 from ui.network import Network

@@ -121,7 +121,7 @@ def test_a_budget_that_cannot_be_met_is_refused_in_a_sentence_and_changes_nothin
     monkeypatch.setattr("ui.plan.sensitivity.sensitivity", lambda *_, **__: found)
     app = opened("plan")
     key = next(iter(app.session_state["plan_histories"]))
-    start = app.session_state["plan"].replace({name: 12 for name in counts(app)})
+    start = app.session_state["plan"].replace(dict.fromkeys(counts(app), 12))
     app.session_state["plan_histories"][key] = pdc.History(start.constrain(GRAPH, min=12))
     app.run()
     app.slider(key="budget_cut").set_value(95).run()
