@@ -54,6 +54,11 @@ def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) ->
     return runs[chosen]
 
 
+def linked_run(runs: dict[str, Run]) -> Run | None:
+    """Return the run that the URL names, or None."""
+    return runs.get(st.query_params.get(RUN, ""))
+
+
 def by_network(runs: dict[str, Run], network: Network) -> dict[str, Run]:
     """Return the runs, those of a network first; among them the one that is training first, then the newest.
 
