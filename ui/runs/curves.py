@@ -102,11 +102,17 @@ def draw_chart_files(view: View) -> None:
         )  # fmt: skip
 
 
-def _take() -> None:
-    state: Any = st.session_state[CHART]
+def picked_run(state: Any) -> str:
+    """Return the id of the run that a click on the chart picked, or ""."""
     for point in state["selection"]["points"]:
         named = point.get("customdata")
         name = named[0] if isinstance(named, list) else named
         if name:
-            select_run(name)
-            return
+            return str(name)
+    return ""
+
+
+def _take() -> None:
+    name = picked_run(st.session_state[CHART])
+    if name:
+        select_run(name)
