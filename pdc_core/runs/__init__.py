@@ -14,6 +14,15 @@ from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
 from pdc_core.runs.results import Report, read_report
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
+from pdc_core.runs.sweeps import (
+    Sweep,
+    SweepSpec,
+    create_sweep,
+    is_sweep,
+    list_sweeps,
+    read_sweep,
+    run_sweep,
+)
 from pdc_core.runs.worker import (
     launch,
     remove_run,
@@ -34,11 +43,16 @@ __all__ = [
     "Report",
     "Run",
     "RunSpec",
+    "Sweep",
+    "SweepSpec",
     "WeakTeacher",
     "create_run",
+    "create_sweep",
     "default_training",
+    "is_sweep",
     "launch",
     "list_runs",
+    "list_sweeps",
     "newest_checkpoint",
     "points_of",
     "read_points",
@@ -46,6 +60,7 @@ __all__ = [
     "read_run",
     "read_run_checkpoint",
     "read_spec",
+    "read_sweep",
     "remove_run",
     "repair_run",
     "request_finish",
@@ -53,6 +68,7 @@ __all__ = [
     "request_stop",
     "resume",
     "run_command",
+    "run_sweep",
     "run_worker",
     "runs_root",
     "unreadable_runs",
