@@ -12,7 +12,7 @@ from ui.own_networks import register_line
 from ui.page import begin, set_plan
 from ui.runs.compare import BEFORE, all_runs, compared_runs, describe, labelled, points_table, results_of, stages
 from ui.runs.curves import draw_chart_files, draw_curves, draw_reading
-from ui.runs.downloads import draw_downloads
+from ui.runs.downloads import draw_downloads, file_stem
 from ui.runs.others import draw_sources, measured_name, measured_points
 from ui.runs.progress import by_network, choose_run, linked_run, select_run
 from ui.runs.sections import SECTIONS
@@ -125,7 +125,7 @@ st.subheader("Export")
 draw_downloads(run)
 st.markdown("The file of the folded network holds weights and the plan, no code. To use it:")
 st.code(
-    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{run.id}.safetensors")',
+    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{file_stem(run)}.safetensors")',
     language="python",
 )
 if run.spec.plan and st.button("Use this plan"):

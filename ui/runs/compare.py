@@ -14,6 +14,7 @@ from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
 from pdc_core.runs import WHOLE, Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.choice import Choice
@@ -22,7 +23,6 @@ from ui.network import CHUNK, Network, load_images, load_network, stamp_of
 
 BATCHES = (1, 8, 64, 256)
 BEFORE = "original network"
-SWEEP_FILE = "sweep.yaml"  # in a folder of runs that were planned together
 MOST_MACS = 100_000_000_000  # of the largest batch that is timed
 
 
@@ -79,11 +79,6 @@ def describe(run: Run) -> str:
     return f"{method_look(run.spec.method).plain.split(',')[0]}, {cut}, seed {run.spec.seed} · {run.id}"
 
 
-def sweep_of(run: Run) -> str:
-    """Return the id of the sweep that a run belongs to, or ""."""
-    return run.folder.parent.name if (run.folder.parent / SWEEP_FILE).exists() else ""
-
-
 def results_of(run: Run) -> tuple[Report, NetworkReport]:
     """Return the results of one of `compared_runs`, and those of its folded network."""
     assert run.results is not None
@@ -108,7 +103,7 @@ def label_of(network: str, data: str, weights: str) -> str:
 
 def points_table(runs: dict[str, Run]) -> pd.DataFrame:
     """Return one row per run, newest first: the table of `points_of`, and `label`, what a person calls its network."""
-    table = points_of(runs.values()).assign(sweep=[sweep_of(run) for run in runs.values()])
+    table = points_of(runs.values()).assign(sweep=[run.sweep for run in runs.values()])
     uncounted = table["n_test"].isna()
     for data in dict.fromkeys(table.loc[uncounted, "data"]):  # runs of earlier versions do not say it
         table.loc[uncounted & (table["data"] == data), "n_test"] = count_test_images(data)
