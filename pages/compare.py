@@ -10,9 +10,9 @@ from pdc_core.errors import PDCError
 from ui.drawing import cut, figure, percent, short
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, all_runs, compared_runs, labelled, points_table, results_of, stages
+from ui.runs.compare import BEFORE, all_runs, compared_runs, describe, labelled, points_table, results_of, stages
 from ui.runs.curves import draw_chart_files, draw_curves, draw_reading
-from ui.runs.downloads import draw_downloads
+from ui.runs.downloads import draw_downloads, file_stem
 from ui.runs.others import draw_sources, measured_name, measured_points
 from ui.runs.progress import by_network, choose_run, linked_run, select_run
 from ui.runs.sections import SECTIONS
@@ -29,7 +29,8 @@ if not runs:
         "on digits take less than a minute."
     )
     st.page_link("pages/distil.py", label="Start a run")
-view = choose_view(points_table(runs), labelled(measured_points()), network, runs)
+measured = labelled(measured_points())
+view = choose_view(points_table(runs), measured, network, runs)
 alike = {run.id: run for run in runs.values() if run.id in view.runs}
 overview = st.container()
 chosen = linked_run(runs)
@@ -40,10 +41,11 @@ if alike:
     st.subheader("One run")
     left, right = st.columns(2, gap="large")
     choice, pin = left.columns([3, 2], gap="small")
-    run = choose_run(alike, network, choice)
+    run = choose_run(alike, network, choice, describe)
 with overview:
-    draw_curves(view, run.id if run else "", stages(run, view.cost) if run else None, measured_name())
-    draw_reading(view, run.id if run else "", measured_name())
+    name, source = run.id if run else "", measured_name(measured)
+    draw_curves(view, name, stages(run, view.cost) if run else None, source)
+    draw_reading(view, name, source)
     draw_chart_files(view)
     if len(view.published):
         draw_sources(view.published)
@@ -123,7 +125,7 @@ st.subheader("Export")
 draw_downloads(run)
 st.markdown("The file of the folded network holds weights and the plan, no code. To use it:")
 st.code(
-    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{run.id}.safetensors")',
+    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{file_stem(run)}.safetensors")',
     language="python",
 )
 if run.spec.plan and st.button("Use this plan"):

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pdc_core.charts import method_look
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs, points_of
+from pdc_core.runs import WHOLE, Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.choice import Choice
@@ -64,8 +66,17 @@ class Pair:
 
 
 def compared_runs() -> dict[str, Run]:
-    """Return the finished runs that have a folded network, by id, newest first."""
-    return {run.id: run for run in list_runs() if run.results is not None and run.results.folded is not None}
+    """Return the finished runs that have a folded network, by id, newest first; those of sweeps too."""
+    folders = [None, *sorted(path.parent for path in runs_root().glob(f"*/{SWEEP_FILE}"))]
+    found = [run for folder in folders for run in list_runs(folder)]
+    found.sort(key=lambda run: run.spec.created or "", reverse=True)
+    return {run.id: run for run in found if run.results is not None and run.results.folded is not None}
+
+
+def describe(run: Run) -> str:
+    """Return what a list calls a run: its method, how much it cut, its seed and when it was created."""
+    cut = f"{results_of(run)[0].macs_cut:.0%} cut" if run.spec.method != WHOLE else "not pruned"
+    return f"{method_look(run.spec.method).plain.split(',')[0]}, {cut}, seed {run.spec.seed} · {run.id}"
 
 
 def results_of(run: Run) -> tuple[Report, NetworkReport]:
@@ -92,7 +103,7 @@ def label_of(network: str, data: str, weights: str) -> str:
 
 def points_table(runs: dict[str, Run]) -> pd.DataFrame:
     """Return one row per run, newest first: the table of `points_of`, and `label`, what a person calls its network."""
-    table = points_of(runs.values())
+    table = points_of(runs.values()).assign(sweep=[run.sweep for run in runs.values()])
     uncounted = table["n_test"].isna()
     for data in dict.fromkeys(table.loc[uncounted, "data"]):  # runs of earlier versions do not say it
         table.loc[uncounted & (table["data"] == data), "n_test"] = count_test_images(data)

@@ -54,7 +54,7 @@ def draw_reading(view: View, chosen: str, measured_name: str) -> None:
             f"the grey band is the 95 % interval of {n:,} test images around the uncompressed network "
             f"(one image is {100 / n:.2g} points)"
         )
-    st.caption("; ".join(parts) + ". Click a run to see it below.")
+    st.caption("; ".join(parts) + (". Click a run to see it below." if own else "."))
 
 
 def reference_sentence(points: pd.DataFrame, chosen: str) -> str:
@@ -67,15 +67,16 @@ def reference_sentence(points: pd.DataFrame, chosen: str) -> str:
     if not len(whole):
         if points["accuracy"].max() <= before:
             return ""
+        which = "Some runs are" if len(points) > 1 else "The run is"
         return (
-            "Some runs are above the uncompressed network. Training alone may have done that: a run of the method "
-            f"`{WHOLE}` with the same settings, which trains as long and prunes nothing, shows how much."
+            f"{which} above the uncompressed network. Training alone may have done that: a run of the method `{WHOLE}` "
+            "with the same settings, which trains as long and prunes nothing, shows how much."
         )
     mean, n = float(whole["accuracy"].mean()), len(whole)
     sentence = (
         f"**Trained as long, not pruned**, the network reaches **{percent(mean, 2)}**"
         f"{f' (mean of {n})' if n > 1 else ''}: {100 * (mean - before):+.2f} points over {percent(before, 2)} before. "
-        "This change is training's, not compression's."
+        "That difference comes from training, not from compression."
     )
     if len(run) and run["method"].iloc[0] != WHOLE:
         lost = 100 * (float(run["accuracy"].iloc[0]) - mean)
@@ -101,11 +102,17 @@ def draw_chart_files(view: View) -> None:
         )  # fmt: skip
 
 
-def _take() -> None:
-    state: Any = st.session_state[CHART]
+def picked_run(state: Any) -> str:
+    """Return the id of the run that a click on the chart picked, or ""."""
     for point in state["selection"]["points"]:
         named = point.get("customdata")
         name = named[0] if isinstance(named, list) else named
         if name:
-            select_run(name)
-            return
+            return str(name)
+    return ""
+
+
+def _take() -> None:
+    name = picked_run(st.session_state[CHART])
+    if name:
+        select_run(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,20 +13,25 @@ from pdc_core.analysis.literature import literature_networks, literature_results
 from pdc_core.costs import cost
 from pdc_core.data import describe_data
 from pdc_core.models import load_model
-from pdc_core.runs import COLUMNS
+from pdc_core.runs import COLUMNS, read_points
 from ui.runs.compare import Cost, label_of
 
 _WORDS = {"yes": "yes", "no": "no", "": "not said"}
 
 
 def measured_points() -> pd.DataFrame:
-    """Return the sweep that PDC comes with, as a table of points."""
-    return pd.DataFrame(columns=list(COLUMNS))
+    """Return the sweep of the first network that PDC comes with, as a table of points."""
+    file = Path(str(files("pdc_core.runs").joinpath("measured.csv")))
+    table = read_points(file) if file.exists() else pd.DataFrame(columns=list(COLUMNS))
+    return table.assign(run="")  # none of them can be opened here
 
 
-def measured_name() -> str:
-    """Return what a person calls that sweep."""
-    return ""
+def measured_name(measured: pd.DataFrame) -> str:
+    """Return what a person calls that sweep: by which version it was measured, and when."""
+    if not len(measured):
+        return ""
+    first = measured.iloc[0]
+    return f"measured with {first['versions'].split(',')[0]}, {first['date'][:10]}"
 
 
 def published_points(label: str, axis: Cost, change: bool) -> pd.DataFrame:

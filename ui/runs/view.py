@@ -63,7 +63,7 @@ def choose_view(table: pd.DataFrame, measured: pd.DataFrame, network: Network, r
         "Accuracy", [ACCURACY, CHANGE], key="accuracy_axis", bind="query-params",
         help="The change compares results better that start from different networks, as those of papers do.",
     ) == CHANGE  # fmt: skip
-    left, right = st.columns([5, 6], gap="small")
+    left, right = st.columns([4, 5], gap="small")
     own, others = _choose_methods(left, own, others)
     own, others = _priced(own, axis), _priced(others, axis)
     published = published_points(label, axis, change)
@@ -111,7 +111,7 @@ def _choose_methods(
         return points, measured
     _keep_valid(METHODS, methods)
     chosen = place.pills(
-        "Methods (none chosen: all)", methods, selection_mode="multi", key=METHODS, bind="query-params",
+        "Methods (none chosen: all)", methods, selection_mode="multi", key=METHODS, bind="query-params", wrap=True,
         format_func=lambda name: charts.method_look(name).plain,
     )  # fmt: skip
     kept = chosen or methods
@@ -135,7 +135,7 @@ def _choose_layers(
     _keep_valid(SHOW, options)
     first = [FRONT, BARS, STAGES] if len(points) == 1 else [FRONT]
     chosen = place.pills(
-        "Show", options, default=first, selection_mode="multi", key=SHOW, bind="query-params",
+        "Show", options, default=first, selection_mode="multi", key=SHOW, bind="query-params", wrap=True,
     )  # fmt: skip
     return frozenset(chosen)
 
