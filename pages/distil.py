@@ -10,7 +10,7 @@ import streamlit as st
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import RunSpec, create_run, launch, list_runs
+from pdc_core.runs import RunSpec, create_run, launch, list_runs, list_sweeps
 from pdc_core.train import Training, chance_level
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
@@ -28,6 +28,7 @@ from ui.runs.progress import (
     session_runs,
 )
 from ui.runs.settings import METHODS, estimate, training_settings
+from ui.runs.sweep import draw_sweeps
 from ui.runs.watch import draw_run, resume_run, started_by
 
 network = begin(
@@ -35,7 +36,8 @@ network = begin(
     "What does training do? The original network teaches while the filters of each cluster are pulled together.",
 )
 runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
-live = [run for run in runs.values() if is_live(run)]
+sweeps = list_sweeps()
+live = [each for each in (*runs.values(), *sweeps) if is_live(each)]
 
 
 def may_teach() -> bool:
@@ -50,9 +52,9 @@ def may_teach() -> bool:
     return st.toggle("Learn from it all the same", key="allow_weak_teacher")
 
 
-def start(training: Training, seed: int, method: str, weak: bool) -> None:
-    """Write a run folder and launch its worker, which waits while another run is training."""
-    spec = RunSpec(
+def described(training: Training, seed: int, method: str, weak: bool) -> RunSpec:
+    """Return the run that the settings on this page describe."""
+    return RunSpec(
         method=method,  # type: ignore[arg-type]  # one of those that can be chosen
         model=network.model,
         data=network.data_name,
@@ -62,6 +64,10 @@ def start(training: Training, seed: int, method: str, weak: bool) -> None:
         seed=seed,
         allow_weak_teacher=weak,
     )
+
+
+def start(spec: RunSpec) -> None:
+    """Write a run folder and launch its worker, which waits while another run is training."""
     try:
         check_mergeable(plan, network.graph)
         folder = create_run(spec)
@@ -74,7 +80,7 @@ def start(training: Training, seed: int, method: str, weak: bool) -> None:
     st.rerun()
 
 
-plan, teacher = current_plan(), None
+plan, teacher, spec, allowed = current_plan(), None, None, False
 if reason := cannot_train(network):
     st.info(reason)
 else:
@@ -88,19 +94,21 @@ else:
         )
         training, seed, method = training_settings(Training.for_data(network.data_name))
         allowed = may_teach()
+        spec = described(training, seed, method, bool(st.session_state.get("allow_weak_teacher")))
         text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
         seconds = estimate(network, training, method, list(runs.values()))
         text.caption(f"Takes about {duration(seconds)} on this machine{wait}.")
         if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
-            start(training, seed, method, bool(st.session_state.get("allow_weak_teacher")))
+            start(spec)
+draw_sweeps(network, spec, allowed, list(runs.values()), sweeps)
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
 if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
+    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
 shown = choose_run(runs, network, st.columns([1, 1])[0])
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]

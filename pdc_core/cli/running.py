@@ -1,4 +1,4 @@
-"""Commands on folders of runs and sweeps: `run`, `resume`, `status`, `pause`, `stop`, `finish`, `list`, `show`, `rm`."""
+"""Commands on run and sweep folders: `run`, `resume`, `status`, `pause`, `stop`, `finish`, `list`, `show`, `rm`."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from pdc_core.runs import (
 from pdc_core.runs.sweeps import (
     SWEEP_RULES,
     forecast_sweep,
+    parse_numbers,
     read_sweep_spec,
     remove_sweep,
     seed_means,
@@ -128,26 +129,15 @@ def _refuse_options(why: str, allowed: tuple[str, ...]) -> None:
 
 
 def _spec_of(keeps: str, methods: str, seeds: str, rule: str, options: dict[str, Any]) -> SweepSpec:
-    ratios = _numbers("--keeps", keeps, float, "ratios such as 0.8,0.4")
     base = distil_spec(**options, keep=None, plan=None, clusters=None, method="pdc", seed=0)
     asked = {
         "base": base,
-        "keeps": ratios,
+        "keeps": parse_numbers("--keeps", keeps, float),
         "methods": [name.strip() for name in methods.split(",") if name.strip()],
-        "seeds": _numbers("--seeds", seeds, int, "whole numbers such as 0,1,2"),
+        "seeds": parse_numbers("--seeds", seeds, int),
         "rule": rule,
     }
     return validated_sweep(asked, "This sweep cannot be")
-
-
-def _numbers(option: str, text: str, kind: type[float] | type[int], expected: str) -> list[float]:
-    found = []
-    for word in text.split(","):
-        try:
-            found.append(kind(word.strip()))
-        except ValueError as error:
-            raise PDCError(f"{option} {text}: {word.strip()!r} is no number; give {expected}.") from error
-    return found
 
 
 def start_sweep(spec: SweepSpec, out: Path | None, dry_run: bool, as_json: bool, jobs: int = 1) -> None:

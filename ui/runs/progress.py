@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.durations import duration
-from pdc_core.runs import Run
+from pdc_core.runs import Run, Sweep
 from ui.choice import Choice
 from ui.network import Network
 
@@ -102,13 +102,13 @@ def select_run(name: str) -> None:
     st.query_params[RUN] = name
 
 
-def is_live(run: Run) -> bool:
-    """Tell whether a worker is, or is about to be, at work on the run."""
+def is_live(run: Run | Sweep) -> bool:
+    """Tell whether a worker is, or is about to be, at work on the run or sweep."""
     return run.state in ("queued", "running")
 
 
-def has_ended(run: Run) -> bool:
-    """Tell whether the run ended without a result, so that it can be continued."""
+def has_ended(run: Run | Sweep) -> bool:
+    """Tell whether the run or sweep ended without a result, so that it can be continued."""
     return run.state in ("paused", "stopped", "failed", "interrupted")
 
 

@@ -65,7 +65,7 @@ def choose_view(table: pd.DataFrame, measured: pd.DataFrame, network: Network, r
     ) == CHANGE  # fmt: skip
     left, right = st.columns([4, 5], gap="small")
     own, others = _choose_methods(left, own, others)
-    own, others = _priced(own, axis), _priced(others, axis)
+    own, others = priced(own, axis), priced(others, axis)
     published = published_points(label, axis, change)
     layers = _choose_layers(right, own, others, published)
     return View(label, of_network, own, others, published, axis, change, layers)
@@ -151,7 +151,7 @@ def _keep_valid(key: str, options: list[str]) -> None:
         del st.session_state[key]
 
 
-def _priced(table: pd.DataFrame, axis: Cost) -> pd.DataFrame:
+def priced(table: pd.DataFrame, axis: Cost) -> pd.DataFrame:
     """Return the rows whose cost is known, with the columns that the chart needs."""
     priced = table.assign(
         cost=axis.scale * pd.to_numeric(table[axis.column]),

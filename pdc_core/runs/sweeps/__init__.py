@@ -4,7 +4,7 @@ ROOT/SWEEP/sweep.yaml        the plan of the sweep       ROOT/SWEEP/status.json,
 ROOT/SWEEP/METHOD-keepR-seedN/run.yaml                   the runs, made by the worker when it begins
 """
 
-from pdc_core.runs.sweeps.forecast import SweepForecast, forecast_sweep
+from pdc_core.runs.sweeps.forecast import SweepForecast, forecast_sweep, relative_seconds
 from pdc_core.runs.sweeps.read import (
     Sweep,
     SweepProgress,
@@ -19,11 +19,12 @@ from pdc_core.runs.sweeps.spec import (
     Member,
     SweepSpec,
     create_sweep,
+    parse_numbers,
     read_sweep_spec,
     validated_sweep,
 )
 from pdc_core.runs.sweeps.summary import SeedMean, seed_means
-from pdc_core.runs.sweeps.worker import run_sweep
+from pdc_core.runs.sweeps.worker import resume_sweep, run_sweep
 
 __all__ = [
     "SWEEP_RULES",
@@ -38,9 +39,12 @@ __all__ = [
     "is_sweep",
     "is_sweep_recipe",
     "list_sweeps",
+    "parse_numbers",
     "read_sweep",
     "read_sweep_spec",
+    "relative_seconds",
     "remove_sweep",
+    "resume_sweep",
     "run_sweep",
     "seed_means",
     "validated_sweep",

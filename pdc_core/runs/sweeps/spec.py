@@ -245,6 +245,38 @@ def read_sweep_spec(path: str | Path) -> SweepSpec:
     return validated_sweep(raw, f"{file} is not a valid sweep file")
 
 
+def parse_numbers(what: str, text: str, kind: type[float] | type[int]) -> list[float]:
+    """Return the numbers in a text, as they are typed for the keep ratios or the seeds of a sweep.
+
+    Parameters
+    ----------
+    what : str
+        What the text is for, in the message if it cannot be read.
+    text : str
+        Numbers separated by commas.
+    kind : type
+        float, or int for whole numbers.
+
+    Raises
+    ------
+    PDCError
+        A word is no such number.
+
+    Examples
+    --------
+    >>> parse_numbers("--keeps", "0.8, 0.4", float)
+    [0.8, 0.4]
+    """
+    found = []
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        try:
+            found.append(kind(word))
+        except ValueError as error:
+            example = "whole numbers such as 0, 1, 2" if kind is int else "ratios such as 0.8, 0.4"
+            raise PDCError(f"{what} {text!r}: {word!r} is no such number; give {example}.") from error
+    return found
+
+
 def validated_sweep(raw: Any, otherwise: str) -> SweepSpec:
     """Return a sweep from plain data.
 

@@ -22,7 +22,7 @@ from pdc_core.runs.sweeps.processes import Processes
 from pdc_core.runs.sweeps.read import Sweep, read_sweep
 from pdc_core.runs.sweeps.spec import SweepSpec, read_sweep_spec
 from pdc_core.runs.turn import Turn
-from pdc_core.runs.worker import Say, clear_request, run_worker
+from pdc_core.runs.worker import Say, clear_request, launch, run_worker
 from pdc_core.train import Stopped
 
 POLL = 0.3  # seconds between two looks at processes
@@ -96,6 +96,27 @@ def run_sweep(
         raise
     finally:
         lock.release()
+
+
+def resume_sweep(folder: str | Path) -> int:
+    """Launch a worker that goes on with a sweep that is not done; return its process id.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The sweep folder.
+
+    Raises
+    ------
+    PDCError
+        The sweep is done, or a worker is at work on it.
+    """
+    sweep = read_sweep(folder)
+    if sweep.state == "done":
+        raise PDCError(f"The sweep {sweep.id} is done; there is nothing left to do.")
+    if sweep.alive:
+        raise PDCError(f"A worker is at work on the sweep {sweep.id} already.")
+    return launch(folder)
 
 
 class _Worker:
