@@ -164,7 +164,8 @@ def work_on_sweep(folder: Path, as_json: bool, *, jobs: int = 1, queue: bool = F
     """Do the runs of a sweep that are left, with progress bars on stderr, and print the table."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        whole, single = progress.add_task(folder.name, total=None, unit="runs"), {}
+        whole = progress.add_task(folder.name, total=None, unit="runs")
+        single: dict[str, TaskID] = {}
 
         def show(ended: int, of: int, active: Mapping[str, tuple[int, int]]) -> None:
             progress.update(whole, completed=ended, total=of)
@@ -178,7 +179,6 @@ def work_on_sweep(folder: Path, as_json: bool, *, jobs: int = 1, queue: bool = F
         def say(sentence: str) -> None:
             progress.console.print(sentence, markup=False, highlight=False)
 
-        single: dict[str, TaskID]
         done = run_sweep(folder, jobs=jobs, queue=queue, show=show, say=say)
     print_sweep_results(done, as_json)
     if done.state != "done":
@@ -188,18 +188,14 @@ def work_on_sweep(folder: Path, as_json: bool, *, jobs: int = 1, queue: bool = F
 def print_sweep_results(sweep: Sweep, as_json: bool) -> None:
     """Print the means over seeds, as a table or as one JSON object."""
     means = seed_means(sweep)
-    reports = [run.results for run in sweep.runs if run.results is not None]
+    before = next((run.results.before for run in sweep.runs if run.results is not None), None)
     if as_json:
-        before = {"test_accuracy": reports[0].before.test_accuracy, "macs": reports[0].before.macs} if reports else None
-        print_json(
-            _status(sweep)
-            | {"before": before, "means": [asdict(mean) for mean in means], "failures": sweep.failures}
-            | {"folder": str(sweep.folder)}
-        )
+        first = before and {"test_accuracy": before.test_accuracy, "macs": before.macs, "params": before.params}
+        found = {"before": first, "means": [asdict(mean) for mean in means], "failures": sweep.failures}
+        print_json(_status(sweep) | found | {"folder": str(sweep.folder)})
         return
     table = Table("method", "keep", "test accuracy", "MACs", "cut", "parameters", "runs", title=f"{sweep.folder}")
-    if reports:
-        before = reports[0].before
+    if before is not None:
         table.add_row("before", "", f"{before.test_accuracy:.2%}", f"{before.macs:,}", "", f"{before.params:,}", "")
     for mean in means:
         spread = f" ± {100 * mean.spread:.2f}" if mean.spread is not None else ""

@@ -239,9 +239,7 @@ def _draw_curve(sweep: Sweep) -> None:
             }
         ),
         hide_index=True,
-        column_config={
-            "± [points]": st.column_config.NumberColumn(format="%.2f", help="Over seeds.")
-        },
+        column_config={"± [points]": st.column_config.NumberColumn(format="%.2f", help="Over seeds.")},
     )
 
 

@@ -30,9 +30,10 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, process in self._slots.values():
+        left = [process for _, process in self._slots.values()]
+        for process in left:
             process.terminate()
-        for _, process in self._slots.values():
+        for process in left:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
 
