@@ -56,14 +56,15 @@ def draw_sweeps(network: Network, base: RunSpec | None, allowed: bool, runs: lis
     mine = any(is_live(sweep) or sweep.id in session_runs() for sweep in sweeps)
     if (base is None and not shown) or (lecture() and not shown):
         return
+    waiting = sum(is_live(each) for each in (*runs, *sweeps))
     with st.expander("Sweep: several keep ratios, methods and seeds, as one curve", expanded=mine):
         if base is not None:
-            _draw_form(network, base, allowed, runs, [*runs, *sweeps])
+            _draw_form(network, base, allowed, [*runs, *(run for sweep in sweeps for run in sweep.runs)], waiting)
         if shown:
             _draw_chosen(shown)
 
 
-def _draw_form(network: Network, base: RunSpec, allowed: bool, runs: list[Run], queue: list[Run | Sweep]) -> None:
+def _draw_form(network: Network, base: RunSpec, allowed: bool, runs: list[Run], waiting: int) -> None:
     """Draw the ratios, methods, seeds and the rule of a new sweep, its estimate and the button."""
     row = st.columns([4, 2, 3], gap="medium", vertical_alignment="bottom")
     keeps = row[0].text_input(
@@ -88,16 +89,15 @@ def _draw_form(network: Network, base: RunSpec, allowed: bool, runs: list[Run], 
     except PDCError as error:
         text.error(str(error))
         spec = None
-    live = sum(map(is_live, queue))
     if spec is not None:
-        wait = f", after {live} other{'s' if live > 1 else ''}" if live else ""
+        wait = f", after {waiting} other{'s' if waiting > 1 else ''}" if waiting else ""
         measures = ", and first the measurement of the sensitivity" if rule == "sensitivity" else ""
         count = len(spec.members)
         text.caption(
             f"{count} run{'s' if count > 1 else ''} with the settings above. Takes about "
             f"{duration(_seconds(network, spec, runs))} on this machine{wait}{measures}."
         )
-    name = "Queue sweep" if live else "Start sweep"
+    name = "Queue sweep" if waiting else "Start sweep"
     if button.button(name, width="stretch", disabled=spec is None or not allowed, key="start_sweep") and spec:
         _start(spec)
 
@@ -212,7 +212,7 @@ def _draw_end(sweep: Sweep) -> None:
     else:
         text.success(f"Done: {at.total} run{'s' if at.total > 1 else ''}, {_started_by(sweep)}.")
     if at.done:
-        st.page_link("pages/compare.py", label="Compare its runs", query_params={SWEEP: sweep.id})
+        button.page_link("pages/compare.py", label="Compare its runs", query_params={SWEEP: sweep.id})
 
 
 def _draw_curve(sweep: Sweep) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from pdc_core.costs import plan_cost
+from pdc_core.costs import latency, plan_cost
 from pdc_core.data import load_data
 from pdc_core.models import load_model
 from pdc_core.runs.sweeps.plans import uniform_plans
 from pdc_core.runs.sweeps.spec import WHOLE, Member, SweepSpec
 from pdc_core.train import Forecast, Training, forecast
+
+_MEASURED = 3  # networks whose latency a run measures at its end: before, reconstructed and folded
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,16 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     graph, plans = uniform_plans(spec)
     base, smallest = spec.base, plans[min(spec.keeps) if spec.keeps else None]
     model = load_model(base.model, data=base.data, weights=base.weights)
-    found = forecast(model, load_data(base.data), base.training, smallest, base.seed)
+    data = load_data(base.data)
+    found = forecast(model, data, base.training, smallest, base.seed)
+    began = time.perf_counter()
+    latency(model, data.example)
+    ends = _MEASURED * (time.perf_counter() - began)
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
     return SweepForecast(
         run=found,
         seconds={
-            member.name: found.seconds * relative_seconds(member, macs[member.keep] / macs[None], base.training)
+            member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], base.training)
             for member in spec.members
         },
         macs={member.name: macs[member.keep] for member in spec.members},
