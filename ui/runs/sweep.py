@@ -143,7 +143,7 @@ def _draw_chosen(sweeps: list[Sweep]) -> None:
     if len(known) > 1:
         name = st.selectbox(
             "Sweep", list(known), key="sweep_shown",
-            format_func=lambda each: f"{each} ({known[each].state}): {known[each].spec.title}",
+            format_func=lambda each: f"{known[each].spec.title} · {each}",
         )  # fmt: skip
     draw_sweep(known[name])
 

@@ -152,8 +152,9 @@ class SweepSpec(BaseModel):
     @property
     def title(self) -> str:
         """What a list calls it: its methods, keep ratios and seeds."""
-        keeps = " ".join(f"{keep:g}" for keep in sorted(self.keeps, reverse=True))
-        return f"{', '.join(self.methods)} at {keeps or 'full width'}, seeds {' '.join(map(str, self.seeds))}"
+        keeps = ", ".join(f"{keep:g}" for keep in sorted(self.keeps, reverse=True)) or "full width"
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        return f"{', '.join(self.methods)} at {keeps}; {seeds}"
 
     def run_of(self, member: Member, plan: Plan) -> RunSpec:
         """Return the description of one run.
@@ -232,10 +233,11 @@ def read_sweep_spec(path: str | Path) -> SweepSpec:
     file = path if path.suffix in (".yaml", ".yml") and not path.is_dir() else path / SWEEP_FILE
     try:
         text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
+        whole = text.endswith(_END) or not text.startswith(_HEAD)
+        raw = yaml.safe_load(text) if whole else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PDCError(f"{file} cannot be read as a sweep ({str(error).splitlines()[0]}).") from error
-    if text.startswith(_HEAD) and not text.endswith(_END):
+    if not whole:
         raise PDCError(f"{file} is cut off, so the sweep is not known; write the file again, or start a new sweep.")
     if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
         raise PDCError(
