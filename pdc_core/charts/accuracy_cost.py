@@ -96,6 +96,7 @@ def accuracy_over_cost(
         draw_stages(figure, stages, axes)
     draw_chosen(figure, own[own["run"] == chosen])
     fit_ranges_(figure, axes)
+    figure.update_traces(unselected={"marker": {"opacity": 1}})  # a click would dim all other markers
     figure.update_layout(legend=_LEGEND)
     return figure
 
