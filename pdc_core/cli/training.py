@@ -111,6 +111,34 @@ def distil(
     as_json: AsJson = False,
 ) -> None:
     """Run PDC's one stage: cluster the filters, merge them while the teacher guides training, and fold."""
+    options = {name: value for name, value in locals().items() if name not in ("dry_run", "out", "as_json")}
+    _do(distil_spec(**options), out, dry_run, as_json)
+
+
+def distil_spec(
+    *,
+    model: str,
+    data: str,
+    weights: str | None,
+    keep: float | None,
+    plan: Path | None,
+    clusters: list[str] | None,
+    residual: str,
+    inside: str,
+    epochs: int,
+    batch_size: int | None,
+    lr: float | None,
+    augment: float | None,
+    temperature: float | None,
+    alpha: float | None,
+    schedule: str | None,
+    tied_after: float | None,
+    allow_weak_teacher: bool,
+    method: str,
+    setting: list[str] | None,
+    seed: int,
+) -> RunSpec:
+    """Return the run that the options of `distil` describe."""
     given = {
         "batch_size": batch_size,
         "lr": lr,
@@ -136,7 +164,7 @@ def distil(
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
     check_mergeable(chosen, graph)
-    spec = RunSpec(
+    return RunSpec(
         kind="distil",
         method=method,
         model=model,
@@ -147,7 +175,6 @@ def distil(
         training=training,
         seed=seed,
     )
-    _do(spec, out, dry_run, as_json)
 
 
 def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def points_of(runs: Iterable[Run], sweep: str = "") -> pd.DataFrame:
     runs : iterable of Run
         From `list_runs`; runs without a folded network are left out.
     sweep : str, default ""
-        The sweep that they belong to.
+        The sweep that they belong to, where their folders do not say it.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def _row(run: Run, sweep: str) -> dict[str, Any]:
         "keep": _keep_of(plan), "seed": spec.seed, "epochs": spec.training.epochs, "images": None,
         "n_test": report.test_images, "date": spec.created or "",
         "versions": ", ".join(f"{name} {version}" for name, version in spec.versions.items()), "run": run.id,
-        "sweep": sweep, "settings": _digest(settings), "plan": _digest([plan.get("counts"), rule]),
+        "sweep": sweep or run.sweep, "settings": _digest(settings), "plan": _digest([plan.get("counts"), rule]),
     }  # fmt: skip
     for prefix, network in (("", report.folded), ("before_", report.before)):
         row |= {f"{prefix}macs": network.macs, f"{prefix}params": network.params}

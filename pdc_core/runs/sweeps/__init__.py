@@ -5,13 +5,30 @@ ROOT/SWEEP/METHOD-keepR-seedN/run.yaml                   the runs, made by the w
 """
 
 from pdc_core.runs.sweeps.forecast import SweepForecast, forecast_sweep
-from pdc_core.runs.sweeps.read import Sweep, SweepProgress, is_sweep, list_sweeps, read_sweep, remove_sweep
-from pdc_core.runs.sweeps.spec import SWEEP_RULES, Member, SweepSpec, create_sweep, read_sweep_spec
+from pdc_core.runs.sweeps.read import (
+    Sweep,
+    SweepProgress,
+    is_sweep,
+    is_sweep_recipe,
+    list_sweeps,
+    read_sweep,
+    remove_sweep,
+)
+from pdc_core.runs.sweeps.spec import (
+    SWEEP_RULES,
+    Member,
+    SweepSpec,
+    create_sweep,
+    read_sweep_spec,
+    validated_sweep,
+)
+from pdc_core.runs.sweeps.summary import SeedMean, seed_means
 from pdc_core.runs.sweeps.worker import run_sweep
 
 __all__ = [
     "SWEEP_RULES",
     "Member",
+    "SeedMean",
     "Sweep",
     "SweepForecast",
     "SweepProgress",
@@ -19,9 +36,12 @@ __all__ = [
     "create_sweep",
     "forecast_sweep",
     "is_sweep",
+    "is_sweep_recipe",
     "list_sweeps",
     "read_sweep",
     "read_sweep_spec",
     "remove_sweep",
     "run_sweep",
+    "seed_means",
+    "validated_sweep",
 ]

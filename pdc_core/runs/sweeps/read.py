@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pdc_core.errors import PDCError
 from pdc_core.runs.files import SWEEP_FILE, read_json
 from pdc_core.runs.read import Run, is_locked, read_run, state_of
@@ -136,6 +138,24 @@ def is_sweep(path: str | Path) -> bool:
         Any path.
     """
     return (Path(path) / SWEEP_FILE).is_file()
+
+
+def is_sweep_recipe(path: str | Path) -> bool:
+    """Return whether a path is a recipe that describes a sweep, rather than a run.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any path; only files that end in .yaml or .yml are recipes.
+    """
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # whoever reads it says what is wrong
+        return False
+    return isinstance(content, dict) and "base" in content
 
 
 def read_sweep(folder: str | Path) -> Sweep:
