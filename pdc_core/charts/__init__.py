@@ -27,7 +27,7 @@ from pdc_core.charts.kernels import (
 )
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
-from pdc_core.charts.methods import MethodLook, in_order, method_look
+from pdc_core.charts.methods import MethodLook, method_look, method_order
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
     BLUE,
@@ -82,12 +82,12 @@ __all__ = [
     "every_k",
     "filter_map",
     "grid_columns",
-    "in_order",
     "kernel_picture",
     "layer_bars",
     "legible_kernels",
     "loss_curves",
     "method_look",
+    "method_order",
     "motion",
     "over_seeds",
     "pulling_curves",

@@ -16,7 +16,7 @@ from pdc_core.charts.cost_levels import (
     draw_stages,
 )
 from pdc_core.charts.figure import blank
-from pdc_core.charts.methods import MethodLook, in_order, method_look
+from pdc_core.charts.methods import MethodLook, method_look, method_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +96,7 @@ def accuracy_over_cost(
         draw_stages(figure, stages, axes)
     draw_chosen(figure, own[own["run"] == chosen])
     fit_ranges_(figure, axes)
+    figure.update_traces(unselected={"marker": {"opacity": 1}})  # a click would dim all other markers
     figure.update_layout(legend=_LEGEND)
     return figure
 
@@ -105,7 +106,7 @@ def _draw_methods(
 ) -> None:
     """Draw the curves of every method; under other settings a method has another dash."""
     means, every = mean_over_seeds(points), list(dict.fromkeys(points["settings"]))
-    for method in in_order(points["method"]):
+    for method in method_order(points["method"]):
         named = False
         for i, settings in enumerate(every):
             runs, curve = (t[(t["method"] == method) & (t["settings"] == settings)] for t in (points, means))
@@ -172,6 +173,6 @@ def _alt(points: pd.DataFrame, published: pd.DataFrame | None) -> str:
     papers = "" if published is None or not len(published) else f" {len(published)} published results."
     if not len(points):
         return papers.strip() or "Nothing is left to draw."
-    names = ", ".join(method_look(method).plain for method in in_order(points["method"]))
+    names = ", ".join(method_look(method).plain for method in method_order(points["method"]))
     best = 100 * float(points["accuracy"].max())
     return f"{len(points)} runs of the methods {names}; the best accuracy is {best:.2f} percent.{papers}"

@@ -70,7 +70,7 @@ def method_look(method: str) -> MethodLook:
     return MethodLook(method, colour(place), f"{symbol(place)}-dot")
 
 
-def in_order(methods: Iterable[str]) -> list[str]:
+def method_order(methods: Iterable[str]) -> list[str]:
     """Return methods, each once, in the order in which figures list them: PDC first, the reference last.
 
     Parameters
@@ -80,7 +80,7 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
     Examples
     --------
-    >>> in_order(["whole", "l1", "pdc", "l1"])
+    >>> method_order(["whole", "l1", "pdc", "l1"])
     ['pdc', 'l1', 'whole']
     """
     known = [name for name in _KNOWN if name != "whole"]

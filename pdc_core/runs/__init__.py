@@ -9,7 +9,7 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
-from pdc_core.runs.points import COLUMNS, LATENCIES, WHOLE, points_of, read_points
+from pdc_core.runs.points import COLUMNS, LATENCIES, WHOLE, measured_sweep, points_of, read_points
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
 from pdc_core.runs.results import Report, read_report
@@ -53,6 +53,7 @@ __all__ = [
     "launch",
     "list_runs",
     "list_sweeps",
+    "measured_sweep",
     "newest_checkpoint",
     "points_of",
     "read_points",

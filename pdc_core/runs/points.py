@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,21 @@ def read_points(path: str | Path) -> pd.DataFrame:
     for name, value in defaults.items():
         table[name] = table[name].fillna(value) if name in table else value
     return table.reindex(columns=list(COLUMNS))
+
+
+def measured_sweep() -> pd.DataFrame:
+    """Return the sweep of the first network that PDC comes with, measured by its authors.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`; `versions` and `date` say by which version it was measured, and when. Without rows in a
+        copy of PDC that has no such file.
+    """
+    import pandas as pd
+
+    file = Path(str(files("pdc_core.runs").joinpath("measured.csv")))
+    return read_points(file) if file.exists() else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _row(run: Run, sweep: str) -> dict[str, Any]:

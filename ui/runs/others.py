@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +11,7 @@ from pdc_core.analysis.literature import literature_networks, literature_results
 from pdc_core.costs import cost
 from pdc_core.data import describe_data
 from pdc_core.models import load_model
-from pdc_core.runs import COLUMNS, read_points
+from pdc_core.runs import measured_sweep
 from ui.runs.compare import Cost, label_of
 
 _WORDS = {"yes": "yes", "no": "no", "": "not said"}
@@ -21,9 +19,7 @@ _WORDS = {"yes": "yes", "no": "no", "": "not said"}
 
 def measured_points() -> pd.DataFrame:
     """Return the sweep of the first network that PDC comes with, as a table of points."""
-    file = Path(str(files("pdc_core.runs").joinpath("measured.csv")))
-    table = read_points(file) if file.exists() else pd.DataFrame(columns=list(COLUMNS))
-    return table.assign(run="")  # none of them can be opened here
+    return measured_sweep().assign(run="")  # none of its runs can be opened here
 
 
 def measured_name(measured: pd.DataFrame) -> str:

@@ -106,7 +106,7 @@ def _choose_time(place: DeltaGenerator, points: pd.DataFrame) -> pd.DataFrame:
 def _choose_methods(
     place: DeltaGenerator, points: pd.DataFrame, measured: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    methods = charts.in_order([*points["method"], *measured["method"]])
+    methods = charts.method_order([*points["method"], *measured["method"]])
     if len(methods) < 2:
         return points, measured
     _keep_valid(METHODS, methods)

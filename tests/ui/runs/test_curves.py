@@ -12,7 +12,7 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from pdc_core.runs import read_run
+from pdc_core.runs import points_of, read_run
 from ui.runs.compare import COSTS, compared_runs, labelled, points_table, stages
 from ui.runs.curves import picked_run, reference_sentence
 from ui.runs.others import published_points
@@ -87,6 +87,20 @@ def test_without_a_run_there_is_a_chart(opened: Open) -> None:
     assert not app.metric
     (table,) = app.dataframe
     assert table.value["source"].str.match(r"arXiv:|doi:").all()
+
+
+def test_a_measured_sweep_is_named_by_its_version_and_date(
+    opened: Open, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = points_of([read_run(finished)]).assign(versions="PDC 9.8, torch 2", date="2026-01-02T03:04:05+00:00")
+    monkeypatch.setattr("ui.runs.others.measured_sweep", lambda: measured)
+    alone = chart(opened("compare", runs=tmp_path))
+    assert alone["layout"]["title"]["text"].startswith("ResNet-20 on digits")
+    assert alone["layout"]["title"]["text"].endswith("measured with PDC 9.8, 2026-01-02")
+    app = opened("compare", runs=finished.parent, show="Measured with PDC")
+    over = next(trace for trace in chart(app)["data"] if "PDC 9.8" in trace.get("name", ""))
+    assert over["marker"]["symbol"] == "circle-open"
+    assert drawn_runs(app) == {finished.name}  # those of others cannot be opened
 
 
 def test_published_results_are_there_where_network_and_cost_fit() -> None:
