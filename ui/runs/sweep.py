@@ -16,6 +16,7 @@ from pdc_core.plan import Plan
 from pdc_core.runs import Run, RunSpec, Sweep, SweepSpec, launch, points_of, read_sweep, request_pause, request_stop
 from pdc_core.runs.sweeps import (
     SWEEP_RULES,
+    SeedMean,
     create_sweep,
     parse_numbers,
     relative_seconds,
@@ -230,17 +231,23 @@ def _draw_curve(sweep: Sweep) -> None:
         pd.DataFrame(
             {
                 "method": [charts.method_look(mean.method).plain for mean in means],
-                "keep ratio": [mean.keep for mean in means],
-                "test accuracy": [percent(mean.accuracy, 2) for mean in means],
-                "± [points]": [None if mean.spread is None else 100 * mean.spread for mean in means],
+                "keep ratio": ["" if mean.keep is None else f"{mean.keep:g}" for mean in means],
+                "test accuracy": [_mean_and_spread(mean) for mean in means],
                 "MACs": [short(mean.macs) for mean in means],
                 "MACs cut": [percent(mean.macs_cut) for mean in means],
                 "runs": [f"{mean.runs} of {mean.of}" for mean in means],
             }
         ),
         hide_index=True,
-        column_config={"± [points]": st.column_config.NumberColumn(format="%.2f", help="Over seeds.")},
+        column_config={
+            "test accuracy": st.column_config.TextColumn(help="Mean ± standard deviation over seeds."),
+        },
     )
+
+
+def _mean_and_spread(mean: SeedMean) -> str:
+    spread = "" if mean.spread is None else f" ± {100 * mean.spread:.2f}"
+    return f"{100 * mean.accuracy:.2f}{spread} %"
 
 
 def _is_of(sweep: Sweep, network: Network) -> bool:

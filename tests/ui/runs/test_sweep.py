@@ -64,7 +64,7 @@ def test_a_finished_sweep_shows_its_means_and_leads_to_compare(finished_sweep: P
     assert not app.exception
     assert any(text.value.startswith("Done: 2 runs, started on") for text in app.success)
     table = app.dataframe[0].value
-    assert list(table["keep ratio"]) == [0.5, 0.25]
+    assert list(table["keep ratio"]) == ["0.5", "0.25"]
     assert list(table["runs"]) == ["1 of 1", "1 of 1"]
 
 
