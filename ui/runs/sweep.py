@@ -57,7 +57,7 @@ def draw_sweeps(network: Network, base: RunSpec | None, allowed: bool, runs: lis
     mine = any(is_live(sweep) or sweep.id in session_runs() for sweep in sweeps)
     if (base is None and not shown) or (lecture() and not shown):
         return
-    waiting = sum(is_live(each) for each in (*runs, *sweeps))
+    waiting = sum(map(is_live, runs)) + sum(map(is_live, sweeps))
     with st.expander("Sweep: several keep ratios, methods and seeds, as one curve", expanded=mine):
         if base is not None:
             _draw_form(network, base, allowed, [*runs, *(run for sweep in sweeps for run in sweep.runs)], waiting)
