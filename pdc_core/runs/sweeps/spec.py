@@ -86,9 +86,9 @@ class SweepSpec(BaseModel):
 
     Examples
     --------
-    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.5, 0.25), methods=("pdc", "whole"))
+    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.25, 0.5), methods=("pdc",))
     >>> [member.name for member in spec.members]
-    ['pdc-keep0.50-seed0', 'pdc-keep0.25-seed0', 'whole-seed0']
+    ['pdc-keep0.50-seed0', 'pdc-keep0.25-seed0']
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
