@@ -8,6 +8,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pdc_core.runs.sweeps.spec import SweepSpec, read_sweep_spec
 from pdc_core.runs.turn import Turn
 from pdc_core.runs.worker import Say, clear_request, launch, run_worker
 from pdc_core.train import Stopped
+from pdc_core.train.recorder import Request
 
 POLL = 0.3  # seconds between two looks at processes
 Show = Callable[[int, int, Mapping[str, tuple[int, int]]], None]
@@ -82,17 +84,17 @@ def run_sweep(
         with Turn(folder, worker.requested, lambda message: worker.state("queued", message)):
             return worker.work()
     except Stopped as stop:
-        worker.state(stop.state, str(stop))
+        worker.last_state(stop.state, str(stop))
         clear_request(folder)
         raise
     except PDCError as error:
-        worker.state("failed", str(error))
+        worker.last_state("failed", str(error))
         raise
     except KeyboardInterrupt:
-        worker.state("stopped", "interrupted from the keyboard")
+        worker.last_state("stopped", "interrupted from the keyboard")
         raise
     except BaseException as error:
-        worker.state("failed", f"{type(error).__name__}: {error}")
+        worker.last_state("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
         lock.release()
@@ -138,7 +140,11 @@ class _Worker:
         self.status.update(state=state, message=message, heartbeat=time.time())
         write(self.folder / "status.json", json.dumps(self.status))
 
-    def requested(self) -> Any:
+    def last_state(self, state: str, message: str) -> None:
+        with suppress(PDCError):  # on a full disk the error that is already on its way says enough
+            self.state(state, message)
+
+    def requested(self) -> Request | None:
         return read_request(self.folder)
 
     def work(self) -> Sweep:
@@ -164,12 +170,16 @@ class _Worker:
         if not missing:
             return
         self.state("running", "making the plans")
-        plans = sweep_plans(
-            self.spec,
-            cache=self.folder.parent / "sensitivity",
-            stop=lambda: self.requested() is not None,
-            progress=lambda done, of: self.state("running", f"measuring the sensitivity, {done} of {of}"),
-        )
+        try:
+            plans = sweep_plans(
+                self.spec,
+                cache=self.folder.parent / "sensitivity",
+                stop=lambda: self.requested() is not None,
+                progress=lambda done, of: self.state("running", f"measuring the sensitivity, {done} of {of}"),
+            )
+        except Stopped:
+            self._go_on_unless_asked()
+            raise
         for member in missing:
             create_run(self.spec.run_of(member, plans[member.keep]), folder=self.folder / member.name)
 

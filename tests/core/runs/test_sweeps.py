@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,22 @@ def test_several_runs_at_once_end_as_one_after_the_other(finished: Path, tmp_pat
         alone, beside = (json.loads((path / name / "report.json").read_text()) for path in (finished, folder))
         assert alone["folded"]["macs"] == beside["folded"]["macs"]
         assert alone["folded"]["val_accuracy"] == pytest.approx(beside["folded"]["val_accuracy"], abs=0.02)
+
+
+def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_sweep(planned(), folder=tmp_path / "a")
+    first = create_run(planned().base.model_copy(update={"keep": 0.5}), folder=folder / "pdc-keep0.50-seed0")
+    other = FileLock(first / "worker.lock", thread_local=False)
+    other.acquire()
+    trained: list[str] = []
+
+    def train(path: Path, **_: Any) -> None:
+        trained.append(path.name)
+        threading.Timer(1.0, other.release).start()
+
+    monkeypatch.setattr(worker, "run_worker", train)
+    run_sweep(folder)
+    assert trained == ["l1-keep0.50-seed0", "pdc-keep0.50-seed0"]
 
 
 def test_processes_share_cores_and_take_turns_at_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
