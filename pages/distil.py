@@ -38,6 +38,7 @@ network = begin(
 runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
 sweeps = list_sweeps()
 live = [each for each in (*runs.values(), *sweeps) if is_live(each)]
+earlier = [*runs.values(), *(run for sweep in sweeps for run in sweep.runs)]
 
 
 def may_teach() -> bool:
@@ -97,13 +98,13 @@ else:
         spec = described(training, seed, method, bool(st.session_state.get("allow_weak_teacher")))
         text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
-        seconds = estimate(network, training, method, list(runs.values()))
+        seconds = estimate(network, training, method, earlier)
         text.caption(f"Takes about {duration(seconds)} on this machine{wait}.")
         if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
             start(spec)
 if len(live) > 1:
     st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
-draw_sweeps(network, spec, allowed, list(runs.values()), sweeps)
+draw_sweeps(network, spec, allowed, earlier, sweeps, len(live))
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")

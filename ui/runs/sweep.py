@@ -37,7 +37,9 @@ DEFAULT_METHODS = [name for name in ("pdc", "l1", "whole") if name in METHODS]
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 
 
-def draw_sweeps(network: Network, base: RunSpec | None, allowed: bool, runs: list[Run], sweeps: list[Sweep]) -> None:
+def draw_sweeps(
+    network: Network, base: RunSpec | None, allowed: bool, earlier: list[Run], sweeps: list[Sweep], waiting: int
+) -> None:
     """Draw what starts a sweep, and the one under way or chosen.
 
     Parameters
@@ -48,19 +50,20 @@ def draw_sweeps(network: Network, base: RunSpec | None, allowed: bool, runs: lis
         What all runs of a new sweep would share; None where the network cannot be trained.
     allowed : bool
         Whether it may be the teacher.
-    runs : list of Run
+    earlier : list of Run
         Earlier runs, from which the time is estimated.
     sweeps : list of Sweep
         All sweeps of the folder of runs, newest first.
+    waiting : int
+        Runs and sweeps that would be done before a new one.
     """
     shown = sorted(sweeps, key=lambda sweep: (not is_live(sweep), not _is_of(sweep, network)))
     mine = any(is_live(sweep) or sweep.id in session_runs() for sweep in sweeps)
     if (base is None and not shown) or (lecture() and not shown):
         return
-    waiting = sum(map(is_live, runs)) + sum(map(is_live, sweeps))
     with st.expander("Sweep: several keep ratios, methods and seeds, as one curve", expanded=mine):
         if base is not None:
-            _draw_form(network, base, allowed, [*runs, *(run for sweep in sweeps for run in sweep.runs)], waiting)
+            _draw_form(network, base, allowed, earlier, waiting)
         if shown:
             _draw_chosen(shown)
 
