@@ -1,4 +1,4 @@
-"""The measured sweep that comes with PDC: it is of the recipe that it names, and its costs are those of today's code."""
+"""The measured sweep that comes with PDC: of the recipe that it names, at the costs of today's code."""
 
 from __future__ import annotations
 
