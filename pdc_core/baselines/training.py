@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdc_core.baselines.methods import METHODS, PruningInput
+from pdc_core.baselines.methods import METHODS, WHOLE, PruningInput
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
-from pdc_core.losses import comparable_blocks
+from pdc_core.losses import comparable_blocks, paired_blocks
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices
 from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
 from pdc_core.train.loss import DistillationLoss
-from pdc_core.train.teacher import Teacher
+from pdc_core.train.run import Work
+from pdc_core.train.teacher import Teacher, checked_teacher
 
 
 class PrunedTask(TrainingTask):
@@ -62,6 +63,7 @@ def train_baseline(
     plan: Plan,
     data: Data,
     *,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     settings: Training | None = None,
     recorder: Recorder | None = None,
@@ -75,9 +77,11 @@ def train_baseline(
     model : Module
         As for `distil`, like all that follow.
     plan : Plan
-        Filters kept per group.
+        Filters kept per group. "whole" keeps them all, whatever the plan says.
     data : Data
         Training, validation and test images.
+    teacher : Module, optional
+        Another network to learn from.
     seed : int, default 0
         Seed of the method, the batch order and the augmentation, 0 or more.
     settings : Training, optional
@@ -90,14 +94,32 @@ def train_baseline(
     PDCError
         The method is unknown, or whatever `distil` raises.
     """
+    settings = settings or Training.for_data(data.name)
+    work = baseline_work(method, model, plan, data, settings, teacher=teacher, seed=seed)
+    return run_task(work, model, data, settings, seed=seed, recorder=recorder)
+
+
+def baseline_work(
+    method: str,
+    model: nn.Module,
+    plan: Plan,
+    data: Data,
+    settings: Training,
+    *,
+    teacher: nn.Module | None = None,
+    seed: int = 0,
+) -> Work:
+    """Return what `train_baseline` trains, not trained yet. Parameters and errors are those of `train_baseline`."""
     if method not in METHODS:
         raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
-    settings = settings or Training.for_data(data.name)
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
-    check_mergeable(plan, graph)
-    small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
-    return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(frozen, data.example, residual=plan.residual, inside=plan.inside)
+    if method == WHOLE:
+        plan = Plan.uniform(graph, 1.0, model=plan.model)
+    else:
+        check_mergeable(plan, graph)
+    small = METHODS[method](PruningInput(frozen, graph, plan, data, seed))
+    return small_work(small, model, plan, data, settings, teacher=teacher)
 
 
 def train_small(
@@ -131,11 +153,29 @@ def train_small(
     recorder : Recorder, optional
         Called with what happens, and asked for requests.
     """
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
-    widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
+    work = small_work(small, model, plan, data, settings)
+    return run_task(work, model, data, settings, seed=seed, recorder=recorder)
+
+
+def small_work(
+    small: nn.Module,
+    model: nn.Module,
+    plan: Plan,
+    data: Data,
+    settings: Training,
+    *,
+    teacher: nn.Module | None = None,
+) -> Work:
+    """Return what `train_small` trains, not trained yet. Parameters are those of `train_small` and `distil`."""
+    guide = None if teacher is None else checked_teacher(teacher, model, data)
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(frozen, data.example, residual=plan.residual, inside=plan.inside)
+    sizes = {name: graph.group(name).size for name in plan.counts}
+    merged = {n: torch.zeros(sizes[n]).long().numpy() for n, k in plan.counts.items() if k < sizes[n]}
     names = dict(small.named_modules())
-    blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)
-    guiding = Teacher(teacher, torch.ones(2, *data.shape), settings.teacher_precision)
-    task = PrunedTask(small, DistillationLoss(guiding, blocks, settings))
-    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    blocks = tuple(b for b in comparable_blocks(frozen, graph, merged) if b in names)
+    example = torch.ones(2, *data.shape)
+    ours, theirs = (blocks, blocks) if guide is None else paired_blocks(frozen, guide, blocks, example)
+    guiding = Teacher(guide or frozen, example, settings.teacher_precision)
+    task = PrunedTask(small, DistillationLoss(guiding, ours, settings, theirs))
+    return Work(task, graph, plan, guide)

@@ -62,6 +62,16 @@ class ImageFiles:
         """Return images (n, 3, size, size): the shorter side scaled, the middle cut out."""
         return self._read(self.paths[index if isinstance(index, slice) else index.numpy()], None)
 
+    def chosen(self, index: Tensor) -> ImageFiles:
+        """Return the files of some images; none is read.
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (b,)
+            The images.
+        """
+        return ImageFiles(self.paths[index.numpy()], self.size, self.workers)
+
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the images in order, `size` at a time.
 

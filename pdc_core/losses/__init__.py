@@ -3,7 +3,7 @@
 `formulas` holds the losses, `features` finds the blocks whose outputs can be compared and records them.
 """
 
-from pdc_core.losses.features import Recording, comparable_blocks
+from pdc_core.losses.features import Recording, comparable_blocks, paired_blocks
 from pdc_core.losses.formulas import (
     DEFAULT_WEIGHTS,
     FEATURES,
@@ -26,4 +26,5 @@ __all__ = [
     "feature_loss",
     "kd_loss",
     "one_stage_loss",
+    "paired_blocks",
 ]

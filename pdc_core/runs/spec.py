@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
+from pdc_core.durations import seconds_of
 from pdc_core.errors import PDCError
 from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan, check_mergeable
@@ -32,6 +33,14 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C: a
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
 
 
+def _seconds(given: Any) -> Any:
+    """Read a time in words, such as 2min."""
+    try:
+        return seconds_of(given) if isinstance(given, str) else given
+    except PDCError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+
+
 class RunSpec(BaseModel):
     """The description of a run: the content of run.yaml and of recipes. It may be written by hand.
 
@@ -41,7 +50,7 @@ class RunSpec(BaseModel):
         Cluster, train under the teacher and fold; or train on labels alone.
     method : str, default "pdc"
         Of a distil run: "pdc", or one of `pdc_core.baselines.METHODS`, which makes the small network first and trains
-        it with the same teacher and losses.
+        it with the same teacher and losses. "whole" makes nothing smaller and needs no plan; it leaves one unused.
     model : str, default "resnet20"
         The network, as `load_model` takes it.
     data : str, default "digits"
@@ -58,6 +67,15 @@ class RunSpec(BaseModel):
         What happens to summed channels; a plan says so itself.
     inside : str, default ""
         Dotted name of the part of the network that is clustered; a plan says so itself.
+    teacher : str, optional
+        Of a distil run: the network to learn from, as `load_teacher` takes it: "resnet56:published", a file, or a
+        finished run. By default the network itself.
+    images : int, optional
+        Training images to use, 1 or more: a stratified part that depends on `seed` (`data.subset`). All if left out.
+    budget : float, optional
+        Seconds that the run may take, above 0; texts such as "2min" are read too. When the run begins, a timed step
+        turns it into `images` and `training.epochs`, which are written beside it into run.yaml: from then on these
+        two count, so that a run that resumes makes the steps that it would have made.
     allow_weak_teacher : bool, default False
         Of a distil run: whether it may learn from a network that is hardly better than guessing on the validation
         images (`train.chance_level`).
@@ -84,6 +102,9 @@ class RunSpec(BaseModel):
     keep: float | None = Field(None, gt=0, le=1)
     residual: Literal["internal", "shared", "gather"] = "internal"
     inside: str = ""
+    teacher: str | None = Field(None, min_length=1)
+    images: int | None = Field(None, ge=1)
+    budget: Annotated[float | None, BeforeValidator(_seconds)] = Field(None, gt=0, allow_inf_nan=False)
     allow_weak_teacher: bool = False
     training: Training = Training()
     seed: int = Field(0, ge=0)
@@ -111,18 +132,25 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _distil_has_a_plan(self) -> RunSpec:
-        if self.kind == "distil" and self.plan is None and self.keep is None:
+        if self.kind == "distil" and self.method != WHOLE and self.plan is None and self.keep is None:
             raise ValueError("a distil run needs a plan (group names and the clusters each keeps) or keep, one ratio")
         if self.plan is not None and self.keep is not None:
             raise ValueError("give plan or keep, not both")
         if self.kind == "teach" and self.method != "pdc":
             raise ValueError("a method is for distil runs; teach trains a network as it is")
+        if self.kind == "teach" and self.teacher is not None:
+            raise ValueError("a teacher is for distil runs; teach trains on labels alone")
         return self
 
     @property
     def title(self) -> str:
         """What a list calls it: its kind, or its method if that is not PDC."""
         return self.kind if self.method == "pdc" else self.method
+
+    @property
+    def open_budget(self) -> float | None:
+        """The time budget in seconds while it is still to be turned into images and epochs; else None."""
+        return self.budget if self.images is None else None
 
     def with_plan(self) -> RunSpec:
         """Return the same run with `keep` written out as a plan, which needs the network but no weights.
@@ -142,7 +170,8 @@ class RunSpec(BaseModel):
         network = load_model(self.model, data=self.data, weights="random")
         graph = trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
-        check_mergeable(plan, graph)
+        if self.method != WHOLE:
+            check_mergeable(plan, graph)
         return self.model_copy(update={"plan": plan, "keep": None})
 
 

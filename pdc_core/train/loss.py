@@ -23,14 +23,19 @@ class DistillationLoss:
         Names of the modules whose outputs are compared (`losses.comparable_blocks`); may be empty.
     settings : Training
         temperature, alpha, label_smoothing, kd_form, feature_decay and the weights of the losses on features are read.
+    theirs : tuple of str, optional
+        The teacher's modules that they are compared with, equally many; by default those of the same names.
     """
 
-    def __init__(self, teacher: nn.Module, blocks: tuple[str, ...], settings: Training) -> None:
+    def __init__(
+        self, teacher: nn.Module, blocks: tuple[str, ...], settings: Training, theirs: tuple[str, ...] | None = None
+    ) -> None:
         self.teacher, self.settings = teacher, settings
         self.weights = {name: getattr(settings, name) for name in FEATURES if getattr(settings, name) > 0}
         self.blocks = blocks if self.weights else ()
         inner = getattr(teacher, "network", teacher)
-        self.theirs, self.ours = Recording(inner, self.blocks), Recording(inner, ())
+        recorded = (blocks if theirs is None else theirs) if self.weights else ()
+        self.theirs, self.ours = Recording(inner, recorded), Recording(inner, ())
 
     def watch(self, student: nn.Module) -> None:
         """Compare this student's blocks from now on.
@@ -38,7 +43,7 @@ class DistillationLoss:
         Parameters
         ----------
         student : Module
-            A network with modules of the teacher's names.
+            A network with the modules in `blocks`.
         """
         self.ours.close()
         self.ours = Recording(student, self.blocks)

@@ -11,7 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map_only
 
+from pdc_core.data import Data
+from pdc_core.errors import PDCError
 from pdc_core.folding import check_equal
+from pdc_core.models import model_info
 
 NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -59,6 +62,59 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
             fused.set_submodule(names[0], fuse_conv_bn_eval(layer, after))  # type: ignore[type-var]
             fused.set_submodule(names[1], nn.Identity())
     return fused.requires_grad_(False) if check_equal(plain, fused, example).equal else plain
+
+
+@torch.no_grad()
+def checked_teacher(teacher: nn.Module, model: nn.Module, data: Data) -> nn.Module:
+    """Return a frozen copy of a network to learn from, after a check that it is for the same images and classes.
+
+    Parameters
+    ----------
+    teacher : Module
+        Any network; not changed.
+    model : Module
+        The network that is to learn from it.
+    data : Data
+        The images on which it does.
+
+    Raises
+    ------
+    PDCError
+        The teacher is for images of another shape or for other classes, or its last layer is new and untrained.
+    """
+    info = model_info(teacher)
+    name = type(teacher).__name__ if info is None else info.model
+    if info is not None and info.shape != data.shape:
+        size, own = ("x".join(map(str, shape)) for shape in (info.shape, data.shape))
+        raise PDCError(
+            f"The teacher {name} is for images of {size} (channels, height, width), but those of {data.name} are "
+            f"{own}; choose a teacher for this data."
+        )
+    if info is not None and info.new_head:
+        raise PDCError(
+            f"The teacher {name} was trained for other classes, so its last layer {info.new_head} is new and random; "
+            f"train it on {data.name} first (pdc teach) and give the result as the teacher."
+        )
+    frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
+    z_t, z_s = frozen(data.example), model(data.example)
+    if not isinstance(z_t, Tensor) or not isinstance(z_s, Tensor) or z_t.shape != z_s.shape:
+        outputs = tuple(z_t.shape[1:]) if isinstance(z_t, Tensor) else type(z_t).__name__
+        raise PDCError(
+            f"The teacher {name} gives outputs of {outputs}, but there are {len(data.classes)} classes in {data.name}; "
+            "choose a teacher for these classes."
+        )
+    if info is not None and info.classes != data.classes and _are_names(info.classes) and _are_names(data.classes):
+        mine, theirs = (", ".join(names[:3]) for names in (info.classes, data.classes))
+        raise PDCError(
+            f"The teacher {name} was trained for other classes ({mine}, ...) than those of {data.name} ({theirs}, "
+            "...); choose a teacher for these classes."
+        )
+    return frozen
+
+
+def _are_names(classes: tuple[str, ...]) -> bool:
+    """Return whether classes have names, not only the numbers that stand for missing ones."""
+    return classes != tuple(map(str, range(len(classes))))
 
 
 class Teacher(nn.Module):
