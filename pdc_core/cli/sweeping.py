@@ -37,8 +37,7 @@ from pdc_core.runs.sweeps import (
     validated_sweep,
 )
 
-KEEPS, SEEDS = "0.8,0.6,0.4,0.2,0.1", "0"
-METHODS = ",".join(name for name in ("pdc", "l1", "whole") if name in METHOD_HELP)
+KEEPS, METHODS, SEEDS = "0.8,0.6,0.4,0.2,0.1", "pdc,l1,whole", "0"
 _VARIED = ("keep", "plan", "clusters", "method", "seed")  # options of `distil` that a sweep has its own for
 _FOR_ALL = ("folder", "jobs", "dry_run", "as_json")  # options that a sweep that is described in a file takes too
 

@@ -128,7 +128,7 @@ def _row(run: Run, sweep: str) -> dict[str, Any]:
     rule = {name: value for name, value in plan.items() if name not in _NOT_OF_THE_RULE}
     row = {
         "network": spec.model, "data": spec.data, "weights": spec.weights, "method": spec.method,
-        "keep": _keep_of(plan), "seed": spec.seed, "epochs": spec.training.epochs, "images": None,
+        "keep": _keep_of(plan), "seed": spec.seed, "epochs": spec.training.epochs, "images": spec.images,
         "n_test": report.test_images, "date": spec.created or "",
         "versions": ", ".join(f"{name} {version}" for name, version in spec.versions.items()), "run": run.id,
         "sweep": sweep or run.sweep, "settings": _digest(settings), "plan": _digest([plan.get("counts"), rule]),

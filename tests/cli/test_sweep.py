@@ -139,5 +139,5 @@ def test_the_recipe_of_the_sweep_that_comes_with_pdc_is_one() -> None:
     assert (spec.base.model, spec.base.data, len(spec.members)) == (
         "resnet20",
         "clothing",
-        30 + 3 * ("whole" in spec.methods),
+        33,
     )

@@ -33,7 +33,7 @@ from ui.runs.settings import METHODS, estimate
 from ui.runs.view import SWEEP, priced
 
 REFRESH_SECONDS = 1.5  # it reads every run of the sweep
-DEFAULT_METHODS = [name for name in ("pdc", "l1", "whole") if name in METHODS]
+DEFAULT_METHODS = ["pdc", "l1", "whole"]
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from pdc_core.baselines import WHOLE
 from pdc_core.costs import latency, plan_cost
 from pdc_core.data import load_data
 from pdc_core.models import load_model
 from pdc_core.runs.sweeps.plans import uniform_plans
-from pdc_core.runs.sweeps.spec import WHOLE, Member, SweepSpec
+from pdc_core.runs.sweeps.spec import Member, SweepSpec
 from pdc_core.train import Forecast, Training, forecast
 
 _MEASURED = 3  # networks whose latency a run measures at its end: before, reconstructed and folded

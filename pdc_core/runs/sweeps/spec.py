@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.estimates import RULES
 from pdc_core.plan import Plan
@@ -22,7 +22,6 @@ from pdc_core.runs.files import SWEEP_FILE, write
 from pdc_core.runs.spec import RunSpec, runs_root
 
 FORMAT = 1  # of sweep folders; a reader refuses those of a later one
-WHOLE = "whole"  # the method that merges nothing, and so has no keep ratio
 SWEEP_RULES = {name: RULES[name] for name in ("uniform", *(name for name in RULES if name != "uniform"))}
 _HEAD = "# A sweep of PDC: what was asked. `pdc run FOLDER` does it.\n"
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
@@ -86,9 +85,9 @@ class SweepSpec(BaseModel):
 
     Examples
     --------
-    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.25, 0.5), methods=("pdc",))
+    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.25, 0.5), methods=("pdc", "whole"))
     >>> [member.name for member in spec.members]
-    ['pdc-keep0.50-seed0', 'pdc-keep0.25-seed0']
+    ['pdc-keep0.50-seed0', 'pdc-keep0.25-seed0', 'whole-seed0']
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -76,6 +76,9 @@ def test_runs_are_planned_seed_by_seed_and_widest_first() -> None:
         "pdc-keep0.50-seed1", "l1-keep0.50-seed1", "pdc-keep0.125-seed1", "l1-keep0.125-seed1",
         "pdc-keep0.50-seed0", "l1-keep0.50-seed0", "pdc-keep0.125-seed0", "l1-keep0.125-seed0",
     ]  # fmt: skip
+    whole = planned(methods=("whole", "l1"), keeps=(0.5,))
+    assert [member.name for member in whole.members] == ["l1-keep0.50-seed0", "whole-seed0"]
+    assert [member.name for member in planned(methods=("whole",), keeps=()).members] == ["whole-seed0"]
 
 
 @pytest.mark.parametrize(
