@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pdc_core.baselines import WHOLE
 from pdc_core.costs import latency, plan_cost
-from pdc_core.data import load_data
+from pdc_core.data import load_data, subset
 from pdc_core.models import load_model
 from pdc_core.runs.sweeps.plans import uniform_plans
 from pdc_core.runs.sweeps.spec import Member, SweepSpec
@@ -57,19 +57,19 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     base, smallest = spec.base, plans[min(spec.keeps) if spec.keeps else None]
     model = load_model(base.model, data=base.data, weights=base.weights)
     data = load_data(base.data)
+    if base.images is not None:
+        data = subset(data, base.images, base.seed)
     found = forecast(model, data, base.training, smallest, base.seed)
     began = time.perf_counter()
     latency(model, data.example)
     ends = _MEASURED * (time.perf_counter() - began)
+    wide = base.open_budget or found.seconds
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
-    return SweepForecast(
-        run=found,
-        seconds={
-            member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], base.training)
-            for member in spec.members
-        },
-        macs={member.name: macs[member.keep] for member in spec.members},
-    )
+    seconds = {
+        member.name: ends + wide * relative_seconds(member, macs[member.keep] / macs[None], base.training)
+        for member in spec.members
+    }
+    return SweepForecast(found, seconds, {member.name: macs[member.keep] for member in spec.members})
 
 
 def relative_seconds(member: Member, macs_left: float, training: Training) -> float:

@@ -289,6 +289,30 @@ def test_several_runs_at_once_end_as_one_after_the_other(finished: Path, tmp_pat
         assert alone["folded"]["val_accuracy"] == pytest.approx(beside["folded"]["val_accuracy"], abs=0.02)
 
 
+def test_the_first_run_chooses_images_and_epochs_for_all_by_the_time_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_sweep(planned(base={"training": QUICK, "budget": "1min"}), folder=tmp_path / "a")
+    began: list[str] = []
+
+    def begin(path: Path, **_: Any) -> None:
+        """Write down a choice, as a worker does when a run begins."""
+        began.append(path.name)
+        content = yaml.safe_load((path / "run.yaml").read_text())
+        if content["images"] is None:
+            content["images"], content["training"]["epochs"] = 500, 7
+            (path / "run.yaml").write_text(yaml.safe_dump(content))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "run_worker", lambda *_, **__: None)
+        with pytest.raises(pdc.PDCError, match="which chooses images and epochs for all runs, did not begin"):
+            run_sweep(folder)
+    monkeypatch.setattr(worker, "run_worker", begin)
+    runs = run_sweep(folder).runs
+    assert began[0] == "pdc-keep0.50-seed0"
+    assert [(run.spec.images, run.spec.training.epochs, run.spec.budget) for run in runs] == [(500, 7, 60.0)] * 2
+
+
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_sweep(planned(), folder=tmp_path / "a")
     first = create_run(planned().base.model_copy(update={"keep": 0.5}), folder=folder / "pdc-keep0.50-seed0")
