@@ -1,7 +1,7 @@
 """Measure accuracy against MACs of the first network, and write the table that comes with PDC.
 
     python benchmarks/sweep.py runs/clothing-sweep            # makes or continues the sweep, then writes the table
-    python benchmarks/sweep.py runs/clothing-sweep --table    # writes the table of the runs that are finished
+    python benchmarks/sweep.py runs/clothing-sweep --table    # writes the table of the seeds that are finished
 
 The sweep is recipes/clothing_resnet20_sweep.yaml; it goes on where it was if it is stopped or killed. The table is
 pdc_core/runs/measured.csv: a row for each run, with the versions and the date of the run. Latencies are left out: they
@@ -34,10 +34,11 @@ def version() -> str:
 
 
 def table(sweep: Sweep) -> pd.DataFrame:
-    """Return the finished runs of a sweep as the table that comes with PDC."""
-    training = sweep.spec.base.training
-    note = f"{training.epochs} epochs, precision {training.precision}, {sweep.progress.done} runs"
-    points = points_of(sweep.runs)
+    """Return the seeds of a sweep that are finished as the table that comes with PDC: equally many runs everywhere."""
+    training, done = sweep.spec.base.training, {run.folder.name for run in sweep.runs if run.state == "done"}
+    open_seeds = {member.seed for member in sweep.spec.members if member.name not in done}
+    note = f"{training.epochs} epochs, precision {training.precision}, otherwise the defaults of pdc distil"
+    points = points_of(run for run in sweep.runs if run.spec.seed not in open_seeds)
     points = points.assign(
         images=points["images"].fillna(len(load_data(sweep.spec.base.data).train)).astype(int),
         versions=f"PDC {version()}, " + points["versions"],
@@ -51,7 +52,9 @@ def main() -> int:
     """Run the sweep, write the table, and return the exit status: 1 if a run has no result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the sweep folder")
-    parser.add_argument("--table", action="store_true", help="train nothing; write the table of what is finished")
+    parser.add_argument(
+        "--table", action="store_true", help="train nothing; write the table of the seeds that are finished"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
     if not arguments.table:
