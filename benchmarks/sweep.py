@@ -52,9 +52,7 @@ def main() -> int:
     """Run the sweep, write the table, and return the exit status: 1 if a run has no result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the sweep folder")
-    parser.add_argument(
-        "--table", action="store_true", help="train nothing; write the table of the seeds that are finished"
-    )
+    parser.add_argument("--table", action="store_true", help="train nothing; write the table of finished seeds")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
     if not arguments.table:
