@@ -35,7 +35,7 @@ from pdc_core.runs import (
     runs_root,
     unreadable_runs,
 )
-from pdc_core.runs.sweeps import is_sweep_recipe, read_sweep_spec, remove_sweep
+from pdc_core.runs.sweeps import is_sweep_recipe, read_sweep_spec, remove_sweep, unreadable_sweeps
 
 Folder = Annotated[Path, typer.Argument(help="The run folder or sweep folder.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")]
@@ -183,7 +183,7 @@ def list_(
     dated = [(found.spec.created or "", _row(found)) for found in list_runs(root)]
     dated += [(found.spec.created or "", sweep_row(found)) for found in list_sweeps(root)]
     rows = [row for _, row in sorted(dated, key=lambda each: each[0], reverse=True)]
-    for reason in unreadable_runs(root):
+    for reason in (*unreadable_runs(root), *unreadable_sweeps(root)):
         Console(stderr=True, soft_wrap=True).print(f"not listed: {reason}", markup=False)
     if as_json:
         print_json(rows)

@@ -107,6 +107,16 @@ def test_options_of_a_new_sweep_are_refused_for_an_old_one(pdc_command, planned:
     assert "--keeps, --epochs: a sweep folder says itself what it is" in err
 
 
+def test_a_sweep_that_cannot_be_read_is_named_by_list(pdc_command, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "sweep.yaml").write_text("keeps: [2]\n")
+    code, out, err = pdc_command("list")
+    assert code == 0
+    assert "not listed" in err
+    assert "torn/sweep.yaml is not a valid sweep file" in err
+    assert "No runs under" in out
+
+
 def test_a_recipe_describes_a_sweep(pdc_command, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("base:\n  training: {epochs: 1, batch_size: 512}\nkeeps: [0.5]\nmethods: [l1]\nseeds: [3]\n")

@@ -13,6 +13,7 @@ from pdc_core.runs.sweeps.read import (
     list_sweeps,
     read_sweep,
     remove_sweep,
+    unreadable_sweeps,
 )
 from pdc_core.runs.sweeps.spec import (
     SWEEP_RULES,
@@ -47,5 +48,6 @@ __all__ = [
     "resume_sweep",
     "run_sweep",
     "seed_means",
+    "unreadable_sweeps",
     "validated_sweep",
 ]

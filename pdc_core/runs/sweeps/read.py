@@ -206,6 +206,23 @@ def list_sweeps(root: str | Path | None = None) -> list[Sweep]:
     return sorted(found, key=lambda sweep: sweep.spec.created or "", reverse=True)
 
 
+def unreadable_sweeps(root: str | Path | None = None) -> list[str]:
+    """Return a sentence for each folder under the root whose sweep.yaml cannot be read.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        Folder of all runs, see `runs_root`.
+    """
+    reasons = []
+    for path in sorted(runs_root(root).glob(f"*/{SWEEP_FILE}")):
+        try:
+            read_sweep_spec(path.parent)
+        except PDCError as error:
+            reasons.append(str(error))
+    return reasons
+
+
 def remove_sweep(folder: str | Path) -> None:
     """Delete a sweep folder with all its runs.
 
