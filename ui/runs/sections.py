@@ -18,6 +18,7 @@ from ui.drawing import figure, gallery
 from ui.job_view import draw_job
 from ui.runs.compare import Pair, image_by_image, measured_here, results_of
 from ui.runs.settings import METHODS
+from ui.runs.shipping import draw_shipping
 
 SHOWN = 20
 _LABELS = {
@@ -133,4 +134,5 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "Equality check": draw_equality,
     "Classes": draw_classes,
     "Speed": draw_speed,
+    "What ships": draw_shipping,
 }
