@@ -229,12 +229,22 @@ class Training(_FeatureWeights):
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
-    def for_teaching(cls, **changes: Any) -> Training:
-        """Return the defaults of `teach`: more epochs, a higher learning rate, every image augmented.
+    def for_teaching(cls, start: str = "random", **changes: Any) -> Training:
+        """Return the defaults of `teach`: from random weights 30 epochs at 0.1, from trained ones 10 at 0.01.
+
+        Every image is augmented. Trained weights are fine-tuned: a high learning rate would undo what they know.
 
         Parameters
         ----------
+        start : str, default "random"
+            Where the first weights come from, as `RunSpec.weights` says it.
         **changes : Any
             Settings by name that replace the defaults.
+
+        Examples
+        --------
+        >>> Training.for_teaching().lr, Training.for_teaching("torchvision").lr
+        (0.1, 0.01)
         """
-        return cls(**{"epochs": 30, "lr": 0.1, "batch_size": 64, "augment": 1.0, **changes})
+        pace = {"epochs": 30, "lr": 0.1} if start == "random" else {"epochs": 10, "lr": 0.01}
+        return cls(**{**pace, "batch_size": 64, "augment": 1.0, **changes})
