@@ -35,6 +35,7 @@ _UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
 _ROWS, _NAMES = 200, "upload_names"
 _SMALL = 64  # pixels: networks for small images take long on larger ones
 _REFUSED, _PENDING, _SHOWN, _FORM = "choice_refused", "choice_pending", "choice_shown", "choice_form"
+_OFFERED = "weights_offered"
 
 
 class _Refusal(NamedTuple):
@@ -138,9 +139,11 @@ def _weights(model: str, data_name: str | None) -> str | None:
     now = current_choice()
     same = (now.model, now.data) == (model, data_name)
     usual = 0 if not same else kinds.index(now.weights) if now.weights in kinds else kinds.index(_PATH)
-    kind = st.selectbox(
-        "Weights", kinds, usual, format_func=lambda kind: weights_label(kind, data_name), key=_key("choose_weights")
-    )
+    key, state = _key("choose_weights"), st.session_state
+    if key in state and state.get(_OFFERED) != kinds:  # for another network or data the best comes first again
+        state[key], usual = kinds[usual], 0
+    state[_OFFERED] = kinds
+    kind = st.selectbox("Weights", kinds, usual, format_func=lambda kind: weights_label(kind, data_name), key=key)
     if kind == _UPLOAD:
         file = st.file_uploader(
             "State dict (no code in it is run)", type=list(CHECKPOINTS), key=_key("choose_checkpoint")

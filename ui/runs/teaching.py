@@ -5,6 +5,7 @@ A run of the kind "teach", started and watched on the page Model. When it ends, 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from ui.runs.watch import draw_curves, draw_run, resume_run, started_by
 
 TAUGHT = "folded.safetensors"  # where every run leaves its network
 _OPENED = "opened_runs"
-_FEWEST_STEPS = 10  # per epoch; with few images the batches are smaller, down to 8 images
+# Per epoch: with few images the batches are smaller, down to 8 images, and the learning rate by the square root.
+_FEWEST_STEPS = 10
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -108,7 +110,8 @@ def _draw_start(network: Network, every: list[Run]) -> None:
 def _settings(network: Network) -> tuple[Training, int]:
     """Draw the controls; their defaults depend on whether the weights are random and on the number of images."""
     start = RANDOM if network.choice.weights == RANDOM else "trained"
-    defaults = Training.for_teaching(start, batch_size=_batch_size(len(network.data.train)))
+    usual, size = Training.for_teaching(start), _batch_size(len(network.data.train))
+    defaults = usual.model_copy(update={"batch_size": size, "lr": usual.lr * math.sqrt(size / usual.batch_size)})
     row = st.columns(4, gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 10_000, defaults.epochs, key=f"teach_epochs_{start}", **_KEEP),
