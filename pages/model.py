@@ -7,7 +7,6 @@ import streamlit as st
 import torch
 
 from pdc_core import charts
-from pdc_core.errors import PDCError
 from ui.choice import lecture
 from ui.drawing import figure, gallery, percent, short
 from ui.job_view import draw_job
@@ -32,19 +31,6 @@ def accuracy_help() -> str:
     if not network.has_images:
         return "There are no images to test on."
     return f"On {len(test):,} images not used for training." if measured else "Measured once the network is trained."
-
-
-def draw_examples() -> None:
-    """Show training images with their classes, of as many classes as there is room for."""
-    labels = network.data.train.labels
-    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:SAMPLES]]
-    st.markdown("**Training images and their classes**")
-    try:
-        images = network.data.train.images[torch.tensor(firsts)].numpy()
-    except PDCError as error:
-        st.error(str(error))
-        return
-    gallery(images, [classes[int(labels[i])] for i in firsts])
 
 
 facts = st.columns(4)
@@ -96,9 +82,7 @@ def samples(found: Predictions) -> None:
     show(wrong[:SAMPLES], found)
 
 
-if measured is None and network.has_images:
-    draw_examples()
-elif measured is not None and network.has_images:
+if measured is not None and network.has_images:
     draw_job(measured, f"Classifying {len(test):,} test images", samples, "predictions")
 
 st.subheader("Layers")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+import torch
 
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
@@ -18,7 +19,7 @@ from pdc_core.models.load import NAMED, RANDOM
 from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run
 from pdc_core.train import Training, chance_level
 from ui.choice import choose, lecture
-from ui.drawing import percent
+from ui.drawing import gallery, percent
 from ui.network import Network
 from ui.runs.progress import by_network, has_ended, is_live, is_of, session_runs
 from ui.runs.settings import estimate_teaching
@@ -26,6 +27,7 @@ from ui.runs.watch import draw_curves, draw_run, resume_run, started_by
 
 TAUGHT = "folded.safetensors"  # where every run leaves its network
 _OPENED = "opened_runs"
+_EXAMPLES = 11
 # Per epoch: with few images the batches are smaller, down to 8 images, and the learning rate by the square root.
 _FEWEST_STEPS = 10
 _KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -84,11 +86,23 @@ def draw_training(network: Network, accuracy: float | None) -> bool:
         live = next((run for run in runs.values() if is_live(run)), None)
         if live is None:
             st.markdown(f"**Train it.** {reason}")
-            _draw_start(network, every)
+            try:
+                _draw_examples(network)
+                _draw_start(network, every)
+            except PDCError as error:  # an image that cannot be read
+                st.error(str(error))
         shown = live or _chosen(runs)
         if shown is not None:
             _draw_shown(shown)
     return True
+
+
+def _draw_examples(network: Network) -> None:
+    """Show an image of each class that there is room for, so that a person sees what will be learned."""
+    labels = network.data.train.labels
+    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:_EXAMPLES]]
+    images = network.data.train.images[torch.tensor(firsts)].numpy()
+    gallery(images, [network.data.classes[int(labels[i])] for i in firsts])
 
 
 def _draw_start(network: Network, every: list[Run]) -> None:
@@ -97,11 +111,7 @@ def _draw_start(network: Network, every: list[Run]) -> None:
     training, seed = _settings(network)
     text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
     wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
-    try:
-        seconds = estimate_teaching(network, training, every)
-    except PDCError as error:  # an image that cannot be read
-        st.error(str(error))
-        return
+    seconds = estimate_teaching(network, training, every)
     text.caption(f"Takes about {duration(seconds)} on this machine{wait}. The network is opened when it is trained.")
     if button.button("Queue" if live else "Train it", type="primary", width="stretch", key="teach"):
         _start(network, training, seed)

@@ -169,9 +169,7 @@ def test_imagenet_weights_with_a_new_head_are_offered_and_trained_more_gently(
     assert spec.training.lr < usual.lr  # smaller batches make smaller steps
 
 
-def test_weights_that_hardly_beat_guessing_can_be_trained_and_distil_leads_there(
-    opened: Open, tmp_path: Path
-) -> None:
+def test_weights_that_hardly_beat_guessing_can_be_trained_and_distil_leads_there(opened: Open, tmp_path: Path) -> None:
     torch.save(pdc.load_model("resnet20", weights="random", seed=3).state_dict(), tmp_path / "bad.pt")
     app = opened("distil", weights=str(tmp_path / "bad.pt"))
     assert "Train it first, on the page Model." in app.warning[0].value
@@ -195,8 +193,9 @@ def test_an_image_that_cannot_be_read_is_named_before_training(opened: Open, ima
         path.write_bytes(path.read_bytes()[:90])
     app = opened("model", data=f"folder:{images}@16", weights="random")
     assert not app.exception
-    assert all("cannot be read" in error.value and "green" in error.value for error in app.error)
-    assert len(app.error) == 2  # where the time is estimated, and where images are shown
+    (error,) = app.error
+    assert "cannot be read" in error.value
+    assert "/green/" in error.value
     assert "Train it" not in _labels(app)
 
 
