@@ -89,7 +89,9 @@ else:
             f"Your plan keeps **{sum(plan.counts.values())} of {sum(plan.sizes.values())} filters** and "
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
-        training, seed, method = training_settings(Training.for_data(network.data_name))
+        training, seed, method = training_settings(
+            Training.for_data(network.data_name).for_images(len(network.data.train))
+        )
         if measured.known is None:
             draw_job(measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation")
         allowed = may_teach()

@@ -28,6 +28,13 @@ _VAL_SHARE, _VAL_MOST, _TEST_SHARE = 0.1, 5000, 0.2
 class NoHeldOutImages(PDCError):
     """Raised for a folder with train/ alone: there is nothing to measure on, unless a part of train/ is held back.
 
+    Parameters
+    ----------
+    root : Path
+        The folder that holds train/.
+    size : int
+        Height and width of the images, in pixels.
+
     Attributes
     ----------
     instead : str

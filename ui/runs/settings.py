@@ -20,6 +20,7 @@ from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 _PASSES = 4
 _TEACHING_PASSES = 3  # without a teacher
 _TIMED_IMAGES = 16  # of files, to tell how long reading them takes
+# What was chosen lasts for the session; where the key holds the default, among networks that have the same one.
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 METHODS = METHOD_HELP
 
@@ -29,7 +30,9 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
-        "lr": row[1].number_input("Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key="lr", **_KEEP),
+        "lr": row[1].number_input(
+            "Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key=f"lr_{defaults.lr:g}", **_KEEP
+        ),
     }
     method: str = "pdc"
     seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
@@ -46,7 +49,9 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
 def _more(defaults: Training) -> dict[str, Any]:
     schedules: list[str] = [*SCHEDULES]
     return {
-        "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
+        "batch_size": st.number_input(
+            "Batch size [images]", 2, 4096, defaults.batch_size, key=f"batch_{defaults.batch_size}", **_KEEP
+        ),
         "temperature": st.number_input(
             "Temperature T", 0.1, 100.0, defaults.temperature, key="temperature",
             help="Softens the predictions of teacher and student.", **_KEEP,

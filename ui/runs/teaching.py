@@ -5,7 +5,6 @@ A run of the kind "teach", started and watched on the page Model. When it ends, 
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ from ui.runs.watch import draw_curves, draw_run, resume_run, started_by
 TAUGHT = "folded.safetensors"  # where every run leaves its network
 _OPENED = "opened_runs"
 _EXAMPLES = 11
-# Per epoch: with few images the batches are smaller, down to 8 images, and the learning rate by the square root.
-_FEWEST_STEPS = 10
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -120,8 +117,7 @@ def _draw_start(network: Network, every: list[Run]) -> None:
 def _settings(network: Network) -> tuple[Training, int]:
     """Draw the controls; their defaults depend on whether the weights are random and on the number of images."""
     start = RANDOM if network.choice.weights == RANDOM else "trained"
-    usual, size = Training.for_teaching(start), _batch_size(len(network.data.train))
-    defaults = usual.model_copy(update={"batch_size": size, "lr": usual.lr * math.sqrt(size / usual.batch_size)})
+    defaults = Training.for_teaching(start).for_images(len(network.data.train))
     row = st.columns(4, gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 10_000, defaults.epochs, key=f"teach_epochs_{start}", **_KEEP),
@@ -137,12 +133,6 @@ def _settings(network: Network) -> tuple[Training, int]:
         )
     seed = row[3].number_input("Seed", 0, 2**31 - 1, 0, key="teach_seed", **_KEEP)
     return defaults.model_copy(update=chosen), int(seed)
-
-
-def _batch_size(images: int) -> int:
-    """Return a batch size, a power of two from 8 to the usual 64, that leaves some steps per epoch."""
-    usual = Training.for_teaching().batch_size
-    return next((size for size in (usual, usual // 2, usual // 4) if images >= _FEWEST_STEPS * size), usual // 8)
 
 
 def _start(network: Network, training: Training, seed: int) -> None:

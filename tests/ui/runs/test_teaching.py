@@ -19,7 +19,7 @@ from pdc_core.runs import RunSpec, create_run, read_run, run_worker
 from pdc_core.train import Training
 from ui.network import load_network
 from ui.runs.settings import estimate_teaching
-from ui.runs.teaching import _batch_size, near_chance
+from ui.runs.teaching import near_chance
 
 PAGES = Path(__file__).parents[3] / "pages"
 CLASSES = ("blue", "green", "red")
@@ -181,11 +181,6 @@ def test_weights_that_hardly_beat_guessing_can_be_trained_and_distil_leads_there
     network = load_network("resnet20", "digits")
     assert near_chance(network, 0.9) is None
     assert near_chance(network, None) is None
-
-
-@pytest.mark.parametrize(("n", "size"), [(12, 8), (160, 16), (639, 32), (640, 64), (60_000, 64)])
-def test_few_images_get_small_batches_so_that_an_epoch_has_some_steps(n: int, size: int) -> None:
-    assert _batch_size(n) == size
 
 
 def test_an_image_that_cannot_be_read_is_named_before_training(opened: Open, images: Path) -> None:
