@@ -26,7 +26,7 @@ from pdc_core.models import (
 )
 from pdc_core.models.load import NAMED
 from ui.choice import Choice, choose, current_choice
-from ui.model.weights import offered_weights, weights_label
+from ui.model.weights import WEIGHTS, offered_weights, weights_caption
 from ui.network import DESCRIBED, Stamp, data_stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
 
@@ -143,7 +143,9 @@ def _weights(model: str, data_name: str | None) -> str | None:
     if key in state and state.get(_OFFERED) != kinds:  # for another network or data the best comes first again
         state[key], usual = kinds[usual], 0
     state[_OFFERED] = kinds
-    kind = st.selectbox("Weights", kinds, usual, format_func=lambda kind: weights_label(kind, data_name), key=key)
+    kind = st.selectbox("Weights", kinds, usual, format_func=lambda kind: WEIGHTS.get(kind, kind), key=key)
+    if caption := weights_caption(kind, data_name):
+        st.caption(caption)
     if kind == _UPLOAD:
         file = st.file_uploader(
             "State dict (no code in it is run)", type=list(CHECKPOINTS), key=_key("choose_checkpoint")

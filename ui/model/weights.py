@@ -1,4 +1,4 @@
-"""Which weights the form offers for a network and data, best first, and what it calls them."""
+"""Which weights the form offers for a network and data, best first, and what it says of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pdc_core.models.timm import PREFIX
 from ui.network import data_stamp, load_images
 
 _CLASSES = {PUBLISHED: 10, TORCHVISION: 1000, TIMM: 1000}  # that the published weights are for, nearly always
-_NAMES = {
-    SHIPPED: "trained weights shipped with PDC",
-    RANDOM: "random weights, to be trained",
+WEIGHTS = {
+    SHIPPED: "shipped with PDC, trained",
+    RANDOM: "random weights",
     PUBLISHED: "published CIFAR-10 weights",
-    TORCHVISION: "ImageNet weights of torchvision",
-    TIMM: "weights of timm",
+    TORCHVISION: "torchvision's for ImageNet",
+    TIMM: "timm's",
 }
 
 
@@ -50,12 +50,14 @@ def offered_weights(model: str, data_name: str | None) -> list[str]:
     return found
 
 
-def weights_label(kind: str, data_name: str | None) -> str:
-    """Return what a person calls weights, and whether their last layer will be new for these classes."""
-    if kind not in _NAMES:
-        return kind
-    info = described(data_name) if kind in _CLASSES else None
-    new = info is not None and len(info.classes) != _CLASSES[kind]
-    head = f", new last layer for {len(info.classes)} classes" if new and info is not None else ""
-    once = " (downloaded once)" if kind in _CLASSES else ""
-    return f"{_NAMES[kind]}{head}{once}"
+def weights_caption(kind: str, data_name: str | None) -> str:
+    """Return what a person has to know about weights before loading them; "" if that is nothing."""
+    if kind == RANDOM:
+        return "Nothing is learned yet: train it after loading."
+    if kind not in _CLASSES:
+        return ""
+    info = described(data_name)
+    once = "Downloaded once, if they are not here already."
+    if info is None or len(info.classes) == _CLASSES[kind]:
+        return once
+    return f"{once} The last layer is new, for your {len(info.classes)} classes: train it after loading."

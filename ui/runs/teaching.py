@@ -73,7 +73,7 @@ def draw_training(network: Network, accuracy: float | None) -> bool:
     if (taught := _run_of(network, every)) is not None:
         _draw_taught(taught, enough=reason is None)
         reason = (
-            reason and "Its training was not enough: train it on from here, or open random weights and start again."
+            reason and "Its training was not enough: train it on from here, or open its first weights and train longer."
         )
     if reason is None:
         return False
