@@ -64,12 +64,22 @@ def current_choice() -> Choice:
     return choice
 
 
-def choose(choice: Choice | None = None, **changes: str) -> None:
-    """Open another network from the next run of the page on; it gets a new plan, unless it had one already."""
+def choose(choice: Choice | None = None, keep_plan: bool = False, **changes: str) -> None:
+    """Open another network from the next run of the page on; it gets a new plan, unless it had one already.
+
+    Parameters
+    ----------
+    choice : Choice, optional
+        The network; by default the current one.
+    keep_plan : bool, default False
+        Whether the plan in the address goes with it, for the same network with other weights.
+    **changes : str
+        What is other than in the choice, by name.
+    """
     chosen = replace(choice or current_choice(), **changes)
     if chosen != current_choice():
         st.session_state[_CHOICE] = chosen
-        for name in ("plan", "edits"):  # they belong to the network that is left
+        for name in () if keep_plan else ("plan", "edits"):  # they belong to the network that is left
             st.query_params.pop(name, None)
 
 

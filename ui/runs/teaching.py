@@ -69,14 +69,14 @@ def draw_training(network: Network, accuracy: float | None) -> bool:
     if not network.has_images or network.folded:
         return False
     reason = untrained(network) or near_chance(network, accuracy)
-    every = list_runs() if reason or network.choice.weights not in NAMED else []
-    if (taught := _run_of(network, every)) is not None:
+    if (taught := _run_of(network)) is not None:
         _draw_taught(taught, enough=reason is None)
         reason = (
             reason and "Its training was not enough: train it on from here, or open its first weights and train longer."
         )
     if reason is None:
         return False
+    every = list_runs()
     runs = by_network({run.id: run for run in every if run.spec.kind == "teach" and is_of(run, network)}, network)
     _open_when_done(runs)
     with st.container(border=True):
@@ -192,7 +192,7 @@ def _open_when_done(runs: dict[str, Run]) -> None:
 
 def _open(run: Run) -> None:
     _opened().add(run.id)
-    choose(weights=str((run.folder / TAUGHT).resolve()))
+    choose(keep_plan=True, weights=str((run.folder / TAUGHT).resolve()))
 
 
 def _opened() -> set[str]:
@@ -201,11 +201,16 @@ def _opened() -> set[str]:
     return found
 
 
-def _run_of(network: Network, runs: list[Run]) -> Run | None:
-    """Return the finished run whose network is open, if a run of this folder trained it."""
+def _run_of(network: Network) -> Run | None:
+    """Return the finished run whose network is open, if a run trained it."""
     folder = Path(network.choice.weights).parent
-    found = next((run for run in runs if run.spec.kind == "teach" and run.folder.resolve() == folder), None)
-    return read_run(found.folder) if found is not None and found.results is not None else None
+    if network.choice.weights in NAMED or not (folder / "run.yaml").is_file():
+        return None
+    try:
+        run = read_run(folder)
+    except PDCError:  # of another version: its network is open all the same
+        return None
+    return run if run.spec.kind == "teach" and run.results is not None else None
 
 
 def _draw_taught(run: Run, enough: bool) -> None:

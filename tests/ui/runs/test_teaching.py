@@ -70,7 +70,7 @@ def test_a_trained_network_is_not_offered_training(opened: Open) -> None:
 def test_a_network_with_random_weights_is_trained_and_opened_and_can_be_distilled(
     opened: Open, launched: list[Path], tmp_path: Path, press: Press, metrics: Texts
 ) -> None:
-    app = opened("model", weights="random")
+    app = opened("model", weights="random", plan="1-2-3-4-5-6-7-8-9")
     assert "This network has random weights" in _said(app)
     assert "Takes about" in _said(app)
     assert metrics(app)["Test accuracy"] == "–"
@@ -88,6 +88,7 @@ def test_a_network_with_random_weights_is_trained_and_opened_and_can_be_distille
     assert not app.exception
     assert app.session_state["choice"].weights == str(folder.resolve() / "folded.safetensors")
     assert "the run " + folder.name in app.caption[0].value
+    assert list(app.session_state["plan"].counts.values()) == list(range(1, 10))  # the plan goes with the network
     assert f"test accuracy **{100 * report['taught']['test_accuracy']:.1f} %**" in app.success[0].value
     assert metrics(app)["Test accuracy"] == f"{100 * report['taught']['test_accuracy']:.1f} %"
     assert app.selectbox(key="choose_weights_1").value == "path of a checkpoint"
