@@ -170,6 +170,7 @@ def test_the_app_shows_the_same_command(source: str) -> None:
     class Shown:
         choice = Choice("resnet20", "digits", source)
         model, data_name = "resnet20", "digits"
+        has_images, data = True, pdc.load_data("digits")
 
     plan = pdc.Plan.uniform(GRAPHS["internal"], 0.5)
     spec = RunSpec(weights=source, plan=plan, training=default_training("distil", "digits"))

@@ -121,17 +121,19 @@ def _data(model: str) -> str | None:
 
 def _folder(model: str, now: str) -> str | None:
     """Return the data set in a folder: its path, and the size that its images are scaled to."""
-    before, at, size = now.rpartition("@")
+    before, _, after = now.rpartition("@")
+    named, size = (before, int(after)) if before and after.isdigit() else (now, SIZE)
     path = st.text_input(
-        "Path on the server", before if at else size, key=_key("choose_data_path"),
+        "Path on the server", named, key=_key("choose_data_path"),
         help="A folder with one folder of images for each class: CLASS/, or train/CLASS/ and val/CLASS/.",
     ).strip()  # fmt: skip
-    usual = int(size) if at and size.isdigit() else _SMALL if model in MODELS else SIZE
+    usual = size if now else _SMALL if model in MODELS else SIZE
     pixels = st.number_input(
         "Image size [pixels]", 8, 4096, usual, key=_key(f"choose_size_{usual}"),
         help="Images are scaled and cut to this height and width. Twice the size costs four times the work.",
     )  # fmt: skip
-    return f"{FOLDER}{Path(path).expanduser().absolute()}@{pixels}" if path else None
+    whole = str(Path(path).expanduser().absolute())
+    return f"{FOLDER}{whole}" + (f"@{pixels}" if pixels != SIZE or "@" in whole else "") if path else None
 
 
 def _weights(model: str, data_name: str | None) -> str | None:

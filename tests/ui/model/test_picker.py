@@ -289,3 +289,17 @@ def test_a_new_class_in_the_folder_is_noticed(opened: Open, folder: Path, metric
     assert not app.exception
     assert "in **3 classes**" in " ".join(text.value for text in app.markdown)
     assert metrics(app)["Parameters"] == before  # 65 more of 269 thousand
+
+
+def test_the_form_begins_with_the_folder_its_size_and_the_weights_that_are_open(opened: Open, folder: Path) -> None:
+    app = opened("model", data=f"folder:{folder}", weights="random", model="mobilenet_v3_small")
+    assert app.text_input(key="choose_data_path").value == str(folder)
+    assert app.number_input(key="choose_size_224").value == 224
+    assert app.selectbox(key="choose_weights").value == "random"  # not torchvision's, which are offered first
+    app.number_input(key="choose_size_224").set_value(32).run()
+    app.selectbox(key="choose_weights").set_value("random").run()
+    app.button(key="load_choice").click().run()
+    assert app.session_state["choice"].data == f"folder:{folder}@32"
+    app.number_input(key="choose_size_32").set_value(224).run()
+    app.button(key="load_choice").click().run()
+    assert app.session_state["choice"].data == f"folder:{folder}"
