@@ -22,7 +22,7 @@ network = begin(
 )
 runs = compared_runs()
 if not runs:
-    st.info("No finished run yet. Start one on the page Distil: eight epochs on digits take less than a minute.")
+    st.info("No finished run yet. Start one on the page Distil: two epochs are enough to see what it costs.")
     st.page_link("pages/distil.py", label="Start a run")
     st.stop()
 

@@ -13,6 +13,7 @@ from pdc_core.plan import check_mergeable
 from pdc_core.runs import RunSpec, create_run, launch, list_runs
 from pdc_core.train import Training, chance_level
 from ui.drawing import cut, percent, short
+from ui.job_view import draw_job
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
 from ui.runs.progress import (
@@ -34,8 +35,9 @@ network = begin(
     "Distil",
     "What does training do? The original network teaches while the filters of each cluster are pulled together.",
 )
-runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
-live = [run for run in runs.values() if is_live(run)]
+every = list_runs()
+runs = {run.id: run for run in every if run.spec.kind == "distil"}
+live = [run for run in every if is_live(run)]
 
 
 def may_teach() -> bool:
@@ -45,8 +47,9 @@ def may_teach() -> bool:
         return True
     st.warning(
         f"This network has {percent(teacher)} on the validation images; guessing gives {percent(guessing)}. A run that "
-        "learns from it shows how clusters form, but gives no useful network. Train it first: `pdc teach`."
+        "learns from it shows how clusters form, but gives no useful network. Train it first, on the page Model."
     )
+    st.page_link("pages/model.py", label="Train it", icon=":material/school:")
     return st.toggle("Learn from it all the same", key="allow_weak_teacher")
 
 
@@ -78,15 +81,19 @@ plan, teacher = current_plan(), None
 if reason := cannot_train(network):
     st.info(reason)
 else:
-    measured = validation_accuracy(network).known
-    teacher = measured.accuracy if measured else None
+    measured = validation_accuracy(network)
+    teacher = measured.known.accuracy if measured.known else None
     before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
     with st.container(border=True):
         st.markdown(
             f"Your plan keeps **{sum(plan.counts.values())} of {sum(plan.sizes.values())} filters** and "
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
-        training, seed, method = training_settings(Training.for_data(network.data_name))
+        training, seed, method = training_settings(
+            Training.for_data(network.data_name).for_images(len(network.data.train))
+        )
+        if measured.known is None:
+            draw_job(measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation")
         allowed = may_teach()
         text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""

@@ -49,9 +49,15 @@ def teach(
     model: Annotated[str, typer.Argument(help="A network's name.")],
     data: DataName = "digits",
     weights: Weights = None,
-    epochs: Epochs = 30,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training images; left out: 30 from random weights, else 10."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Highest learning rate; falls as a cosine.")] = 0.1,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate; falls as a cosine. Left out: 0.1 from random weights, else 0.01."),
+    ] = None,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -59,10 +65,11 @@ def teach(
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels alone. The result is folded.safetensors in the run folder."""
-    training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
-    spec = RunSpec(
-        kind="teach", model=model, data=data, weights=absolute(weights, RANDOM), training=training, seed=seed
-    )
+    start = absolute(weights, RANDOM)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    training = _valid(partial(Training.for_teaching, start), setting, **chosen)
+    spec = RunSpec(kind="teach", model=model, data=data, weights=start, training=training, seed=seed)
     describe_data(data)
     _do(spec, out, dry_run, as_json)
 

@@ -170,7 +170,24 @@ def test_the_app_shows_the_same_command(source: str) -> None:
     class Shown:
         choice = Choice("resnet20", "digits", source)
         model, data_name = "resnet20", "digits"
+        has_images, data = True, pdc.load_data("digits")
 
     plan = pdc.Plan.uniform(GRAPHS["internal"], 0.5)
     spec = RunSpec(weights=source, plan=plan, training=default_training("distil", "digits"))
     assert files.command(Shown(), plan) == run_command(spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "lr"),
+    [
+        ((), 30, 0.1),
+        (("--weights", "torchvision"), 10, 0.01),
+        (("--weights", "mine.pt", "--epochs", "3"), 3, 0.01),
+        (("--weights", "timm", "--lr", "0.2"), 10, 0.2),
+    ],
+)
+def test_teach_is_gentler_with_trained_weights_unless_told_otherwise(
+    asked: list[RunSpec], options: tuple[str, ...], epochs: int, lr: float
+) -> None:
+    training = read_back(shlex.join(["pdc", "teach", "resnet20", *options]), asked).training
+    assert (training.epochs, training.lr) == (epochs, lr)

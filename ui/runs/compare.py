@@ -17,7 +17,7 @@ from pdc_core.runs import Report, Run, list_runs
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.jobs import Job, request
-from ui.network import CHUNK, Network, load_images, load_network, stamp_of
+from ui.network import CHUNK, Network, data_stamp, load_images, load_network
 
 BATCHES = (1, 8, 64, 256)
 COSTS: dict[str, tuple[Callable[[NetworkReport], float | None], float, str]] = {
@@ -74,7 +74,7 @@ def count_test_images(run: Run) -> int | None:
     if written is not None:
         return written
     try:  # runs of earlier versions do not say it
-        return len(load_images(run.spec.data, stamp_of(run.spec.data.partition(":")[2])).test) or None
+        return len(load_images(run.spec.data, data_stamp(run.spec.data)).test) or None
     except (PDCError, OSError):
         return None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import streamlit as st
+import torch
 
 from pdc_core.baselines import METHOD_HELP
 from pdc_core.costs import latency
@@ -12,10 +14,13 @@ from pdc_core.registry import explained
 from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
 from ui.choice import lecture
-from ui.network import Network
+from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
+_TEACHING_PASSES = 3  # without a teacher
+_TIMED_IMAGES = 16  # of files, to tell how long reading them takes
+# What was chosen lasts for the session; where the key holds the default, among networks that have the same one.
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 METHODS = METHOD_HELP
 
@@ -25,7 +30,9 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
-        "lr": row[1].number_input("Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key="lr", **_KEEP),
+        "lr": row[1].number_input(
+            "Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key=f"lr_{defaults.lr:g}", **_KEEP
+        ),
     }
     method: str = "pdc"
     seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
@@ -42,7 +49,9 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
 def _more(defaults: Training) -> dict[str, Any]:
     schedules: list[str] = [*SCHEDULES]
     return {
-        "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
+        "batch_size": st.number_input(
+            "Batch size [images]", 2, 4096, defaults.batch_size, key=f"batch_{defaults.batch_size}", **_KEEP
+        ),
         "temperature": st.number_input(
             "Temperature T", 0.1, 100.0, defaults.temperature, key="temperature",
             help="Softens the predictions of teacher and student.", **_KEEP,
@@ -75,6 +84,29 @@ def estimate(network: Network, training: Training, method: str, runs: list[Run])
     return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
 
 
+def estimate_teaching(network: Network, training: Training, runs: list[Run]) -> float:
+    """Estimate the seconds that `teach` takes: from an earlier run like it, else from a few timed images.
+
+    Raises
+    ------
+    PDCError
+        An image cannot be read.
+    """
+    alike = (network.model, network.data_name, training.batch_size, "teach")
+    known = [
+        seconds
+        for run in runs
+        if (run.spec.model, run.spec.data, run.spec.training.batch_size, run.spec.kind) == alike
+        for seconds in _seconds_of_epochs(run)
+    ]
+    if known:
+        return training.epochs * sum(known) / len(known)
+    n, held = len(network.data.train), len(network.data.val)
+    forward = _forward_of_image(network, network.digest)
+    reading = _reading_of_image(network, network.data_name, str(data_stamp(network.data_name)))
+    return training.epochs * (n * (_TEACHING_PASSES * forward + reading) + held * (forward + reading))
+
+
 def _similar(run: Run, network: Network, training: Training, method: str) -> bool:
     spec = run.spec
     return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
@@ -89,3 +121,20 @@ def _seconds_of_epochs(run: Run) -> list[float]:
 @st.cache_data(show_spinner="Timing one step", max_entries=64)
 def _forward(_network: Network, digest: str, batch: int) -> float:
     return latency(_network.module, _network.example, (batch,), repeats=3)[batch]
+
+
+@st.cache_data(show_spinner="Timing one step", max_entries=64)
+def _forward_of_image(_network: Network, digest: str) -> float:
+    """Return the seconds of a forward pass per image, of a batch that is not too much work for a page."""
+    batch = max(1, min(64, QUICK_MACS // max(1, network_cost(_network, digest).macs)))
+    return latency(_network.module, _network.example, (batch,), repeats=3)[batch] / batch
+
+
+@st.cache_data(show_spinner="Timing the reading of images", max_entries=64)
+def _reading_of_image(_network: Network, name: str, stamp: str) -> float:
+    """Return the seconds to read one training image; nearly none where images are in memory."""
+    train = _network.data.train
+    spread = torch.linspace(0, len(train) - 1, min(_TIMED_IMAGES, len(train))).long()
+    began = time.perf_counter()
+    count = len(train.images[spread])
+    return (time.perf_counter() - began) / count

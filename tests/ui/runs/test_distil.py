@@ -65,7 +65,7 @@ def test_a_finished_run_can_be_played_again(finished: Path, opened: Open) -> Non
 
 def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(finished: Path, opened: Open) -> None:
     app = opened("distil", runs=finished.parent)
-    app.number_input(key="batch").set_value(64).run()
+    app.number_input(key="batch_32").set_value(64).run()
     app.number_input(key="epochs").set_value(600).run()
     (seconds,) = [e["seconds"] for e in read_run(finished).events if e["kind"] == "evaluation"]
 
@@ -115,7 +115,15 @@ def test_lecture_mode_shows_fewer_settings(tmp_path: Path, opened: Open) -> None
         return {widget.key for widget in [*app.number_input, *app.slider]}
 
     full, lecture = settings(opened("distil", runs=tmp_path)), settings(opened("distil", runs=tmp_path, lecture="1"))
-    assert {"epochs", "lr", "seed"} <= lecture < full
+    assert {"epochs", "lr_0.05", "seed"} <= lecture < full
+
+
+def test_settings_of_one_network_are_not_those_of_another_that_needs_others(opened: Open) -> None:
+    app = opened("distil")
+    assert app.number_input(key="lr_0.05").value == 0.05
+    app.session_state["choice"] = replace(app.session_state["choice"], data="clothing")
+    app.run()
+    assert (app.number_input(key="lr_0.02").value, app.number_input(key="batch_128").value) == (0.02, 128)
 
 
 def test_a_baseline_is_started_with_the_same_settings(
