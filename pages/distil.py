@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import RunSpec, create_run, launch, list_runs
+from pdc_core.runs import Run, RunSpec, create_run, find_reference, launch, list_runs
 from pdc_core.train import Training, chance_level
 from ui.drawing import cut, percent, short
 from ui.network import network_cost, validation_accuracy
@@ -50,6 +51,19 @@ def may_teach() -> bool:
     return st.toggle("Learn from it all the same", key="allow_weak_teacher")
 
 
+def training_share(run: Run, runs: dict[str, Run]) -> str:
+    """Return the sentence that says how much of a finished run's accuracy training alone gives."""
+    if run.spec.method == WHOLE:
+        return " Nothing was pruned: any change from before is training's."
+    if reference := find_reference(run, runs.values()):
+        assert reference.results is not None
+        whole = percent(reference.results.result.test_accuracy)
+        return f" The original network, trained as long and not pruned: {whole}."
+    if run.results and run.results.result.test_accuracy > run.results.before.test_accuracy:
+        return " The rise is training's; a run of the method *whole* shows what training alone gives."
+    return ""
+
+
 def start(training: Training, seed: int, method: str, weak: bool) -> None:
     """Write a run folder and launch its worker, which waits while another run is training."""
     spec = RunSpec(
@@ -63,7 +77,8 @@ def start(training: Training, seed: int, method: str, weak: bool) -> None:
         allow_weak_teacher=weak,
     )
     try:
-        check_mergeable(plan, network.graph)
+        if method != WHOLE:
+            check_mergeable(plan, network.graph)
         folder = create_run(spec)
         launch(folder)
     except (PDCError, OSError) as error:
@@ -87,6 +102,8 @@ else:
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
         training, seed, method = training_settings(Training.for_data(network.data_name))
+        if method == WHOLE:
+            st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")
         allowed = may_teach()
         text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
@@ -112,7 +129,7 @@ if shown.results:
     st.success(
         f"Done. Folded network: test accuracy **{percent(folded.test_accuracy)}** "
         f"(before: {percent(base.test_accuracy)}), **{short(folded.macs)} MACs** "
-        f"({cut(base.macs, folded.macs)}).{ended}"
+        f"({cut(base.macs, folded.macs)}).{ended}{training_share(shown, runs)}"
     )
     st.page_link("pages/compare.py", label="Compare and export", query_params={RUN: shown.id})
 elif has_ended(shown):

@@ -49,7 +49,8 @@ def html_report(run: Run) -> str:
         raise PDCError(f"The run {run.id} has no folded network to report on; it is {run.state}.")
     from plotly.offline import get_plotlyjs
 
-    title = f"{run.spec.model} on {run.spec.data}, folded"
+    what = "trained as long, not pruned" if report.macs_cut == 0 else "folded"
+    title = f"{run.spec.model} on {run.spec.data}, {what}"
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{_sentence(run.id, report)}</p>",
@@ -70,6 +71,12 @@ def html_report(run: Run) -> str:
 
 
 def _sentence(run_id: str, report: Report) -> str:
+    if report.macs_cut == 0:
+        return (
+            f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "
+            f"<b>{report.result.test_accuracy:.2%}</b> after training. Nothing was pruned: the "
+            "change is training's alone."
+        )
     same = "every" if report.same_predictions else "NOT every"
     return (
         f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdc_core.baselines.methods import METHODS, PruningInput
+from pdc_core.baselines.methods import METHODS, WHOLE, PruningInput
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
@@ -75,7 +75,7 @@ def train_baseline(
     model : Module
         As for `distil`, like all that follow.
     plan : Plan
-        Filters kept per group.
+        Filters kept per group; "whole" keeps all of them, whatever it says.
     data : Data
         Training, validation and test images.
     seed : int, default 0
@@ -95,7 +95,10 @@ def train_baseline(
     settings = settings or Training.for_data(data.name)
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
-    check_mergeable(plan, graph)
+    if method == WHOLE:
+        plan = plan.whole()
+    else:
+        check_mergeable(plan, graph)
     small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
     return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
 

@@ -78,7 +78,9 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     report = Report.of(content)
     console, networks = stdout(), report.networks
     console.print(_table(folder, networks))
-    if report.folded is not None:
+    if report.folded is not None and report.macs_cut == 0:
+        console.print(f"Nothing was pruned: the change in accuracy is training's alone. {FLOPS}")
+    elif report.folded is not None:
         every = "every" if report.same_predictions else "NOT every"
         console.print(
             f"MACs cut {report.macs_cut:.1%} (residual sums: {report.residual}). Logits of the reconstructed and the "

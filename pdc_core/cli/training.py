@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
@@ -135,7 +135,10 @@ def distil(
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
-    check_mergeable(chosen, graph)
+    if method == WHOLE:
+        chosen = chosen.whole()
+    else:
+        check_mergeable(chosen, graph)
     spec = RunSpec(
         kind="distil",
         method=method,

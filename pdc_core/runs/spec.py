@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan, check_mergeable
@@ -40,7 +40,7 @@ class RunSpec(BaseModel):
         Cluster, train under the teacher and fold; or train on labels alone.
     method : str, default "pdc"
         Of a distil run: "pdc", or one of `pdc_core.baselines.METHODS`, which makes the small network first and trains
-        it with the same teacher and losses.
+        it with the same teacher and losses. "whole" prunes nothing: it needs no plan and keeps every filter.
     model : str, default "resnet20"
         The network, as `load_model` takes it.
     data : str, default "digits"
@@ -110,7 +110,7 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _distil_has_a_plan(self) -> RunSpec:
-        if self.kind == "distil" and self.plan is None and self.keep is None:
+        if self.kind == "distil" and self.plan is None and self.keep is None and self.method != WHOLE:
             raise ValueError("a distil run needs a plan (group names and the clusters each keeps) or keep, one ratio")
         if self.plan is not None and self.keep is not None:
             raise ValueError("give plan or keep, not both")
@@ -126,14 +126,19 @@ class RunSpec(BaseModel):
     def with_plan(self) -> RunSpec:
         """Return the same run with `keep` written out as a plan, which needs the network but no weights.
 
+        Under the method "whole" the plan keeps every filter.
+
         Raises
         ------
         PDCError
             The network is unknown, or nothing can be merged in it.
         """
-        if self.kind != "distil" or self.plan is not None:
+        if self.kind != "distil":
             return self
+        plan = self.plan or self._uniform_plan()
+        return self.model_copy(update={"plan": plan.whole() if self.method == WHOLE else plan, "keep": None})
 
+    def _uniform_plan(self) -> Plan:
         from pdc_core.data import describe_data
         from pdc_core.graph import trace
         from pdc_core.models import load_model
@@ -141,8 +146,9 @@ class RunSpec(BaseModel):
         network = load_model(self.model, data=self.data, weights="random")
         graph = trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
-        check_mergeable(plan, graph)
-        return self.model_copy(update={"plan": plan, "keep": None})
+        if self.method != WHOLE:
+            check_mergeable(plan, graph)
+        return plan
 
 
 def runs_root(root: str | Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import pdc_core as pdc
 from pdc_core import cli
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.losses import LOGITS
 from pdc_core.models import MODELS
 from pdc_core.runs import RunSpec, default_training, read_spec, run_command
@@ -141,9 +141,11 @@ def test_the_printed_command_makes_an_equal_run(spec: RunSpec, asked: list[RunSp
 
 def with_plan_of_digits(spec: RunSpec) -> RunSpec:
     """Write a keep ratio out as a plan on the graphs of this file, whatever the data are called."""
-    if spec.keep is None:
+    if spec.kind == "teach":
         return spec
-    plan = pdc.Plan.uniform(GRAPHS[spec.residual], spec.keep, model=spec.model)
+    plan = spec.plan or pdc.Plan.uniform(GRAPHS[spec.residual], spec.keep or 1.0, model=spec.model)
+    if spec.method == WHOLE:
+        plan = plan.whole()
     return RunSpec(**{**dict(spec), "plan": plan, "keep": None})
 
 
