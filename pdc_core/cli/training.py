@@ -13,9 +13,11 @@ from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
+    Budget,
     DataName,
     DryRun,
     Epochs,
+    Images,
     Inside,
     ModelName,
     Out,
@@ -52,6 +54,8 @@ def teach(
     epochs: Epochs = 30,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     lr: Annotated[float, typer.Option(help="Highest learning rate; falls as a cosine.")] = 0.1,
+    images: Images = None,
+    budget: Budget = None,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -60,8 +64,15 @@ def teach(
 ) -> None:
     """Train a network on labels alone. The result is folded.safetensors in the run folder."""
     training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
-    spec = RunSpec(
-        kind="teach", model=model, data=data, weights=absolute(weights, RANDOM), training=training, seed=seed
+    spec = _asked(
+        kind="teach",
+        model=model,
+        data=data,
+        weights=absolute(weights, RANDOM),
+        images=images,
+        budget=budget,
+        training=training,
+        seed=seed,
     )
     describe_data(data)
     _do(spec, out, dry_run, as_json)
@@ -104,6 +115,16 @@ def distil(
         typer.Option("--allow-weak-teacher", help="Also learn from a network that is hardly better than guessing."),
     ] = False,
     method: Annotated[str, typer.Option(help=f"How the network is made smaller. {explained(METHOD_HELP)}.")] = "pdc",
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="Another network that teaches: NAME:WEIGHTS (resnet56:published), a file, or a finished run. Left out: "
+            "the network itself.",
+        ),
+    ] = None,
+    images: Images = None,
+    budget: Budget = None,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -139,7 +160,7 @@ def distil(
         chosen = chosen.whole()
     else:
         check_mergeable(chosen, graph)
-    spec = RunSpec(
+    spec = _asked(
         kind="distil",
         method=method,
         model=model,
@@ -147,6 +168,9 @@ def distil(
         weights=absolute(weights, SHIPPED),
         plan=chosen,
         allow_weak_teacher=allow_weak_teacher,
+        teacher=teacher,
+        images=images,
+        budget=budget,
         training=training,
         seed=seed,
     )
@@ -160,6 +184,20 @@ def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
         return
     with new_run(spec, out) as folder:
         print_report(folder, train(folder).report, as_json)
+
+
+def _asked(**given: Any) -> RunSpec:
+    """Return the run; an error names the option that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return RunSpec(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise PDCError(f"{message[0].upper()}{message[1:]}.") from error
+        raise PDCError(f"--{first['loc'][0]} {first['input']}: {message[0].lower()}{message[1:]}.") from error
 
 
 def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:

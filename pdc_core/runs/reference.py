@@ -52,5 +52,5 @@ def _trained_as(spec: RunSpec) -> dict[str, Any]:
     """Return what decides how the unpruned network of a run would be trained."""
     return {
         "training": spec.training.model_dump(exclude=set(_NOT_READ)),
-        **spec.model_dump(include={"kind", "model", "data", "weights"}),
+        **spec.model_dump(include={"kind", "model", "data", "weights", "teacher", "images"}),
     }

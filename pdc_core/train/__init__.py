@@ -15,13 +15,15 @@ from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
-from pdc_core.train.timing import Forecast, forecast
+from pdc_core.train.teacher import check_teacher
+from pdc_core.train.timing import Forecast, Length, fit_length, forecast
 
 __all__ = [
     "SCHEDULES",
     "DistillationLoss",
     "Evaluation",
     "Forecast",
+    "Length",
     "Loop",
     "PDCTask",
     "Recorder",
@@ -31,8 +33,10 @@ __all__ = [
     "Training",
     "TrainingTask",
     "chance_level",
+    "check_teacher",
     "distil",
     "evaluate",
+    "fit_length",
     "forecast",
     "recalibrate_",
     "run_task",
