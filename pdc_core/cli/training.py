@@ -119,8 +119,8 @@ def distil(
         str | None,
         typer.Option(
             "--teacher",
-            help="Another network that teaches: NAME:WEIGHTS (resnet56:published), a file, or a finished run. Left out: "
-            "the network itself.",
+            help="Another network that teaches: NAME:WEIGHTS (resnet56:published), a file, or a finished run. Left "
+            "out: the network itself.",
         ),
     ] = None,
     images: Images = None,

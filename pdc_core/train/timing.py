@@ -171,7 +171,7 @@ def forecast(
             mean = tied_for * min(late, each) + (1 - tied_for) * each
         merges = settings.merges if settings.schedule == "merge" and clustered else 1
         setup = made + merges * place + 3 * tracing
-    share = _share(time.perf_counter() - began, time.thread_time() - worked)
+    share = free_share(time.perf_counter() - began, time.thread_time() - worked)
     image, timing = _measuring(model, data, example), _latency(model, example)
     rest = len(data.train) % settings.batch_size
     steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
@@ -230,11 +230,27 @@ def _timed(task: TrainingTask, data: Data, settings: Training, seed: int) -> tup
     return place, statistics.median(timed[2:] or timed), loop.device
 
 
-def _share(wall: float, worked: float) -> float:
-    """Return the share of a core that this thread got; 1 unless the machine has more to do than cores."""
-    if wall <= 0 or not hasattr(os, "getloadavg") or os.getloadavg()[0] < (os.cpu_count() or 1):
-        return 1.0  # a thread that waits for files or for a GPU works less than the clock, and that stays so
-    share = worked / wall
+def overfull() -> bool:
+    """Return whether this machine has more to do than it has cores, over the last minute; False where it cannot say."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] >= (os.cpu_count() or 1)
+
+
+def free_share(wall: float, worked: float) -> float:
+    """Return the share of a core that a thread got, to tell what its work takes on a free machine.
+
+    Parameters
+    ----------
+    wall : float
+        Seconds that passed.
+    worked : float
+        Seconds that the thread worked (`time.thread_time`).
+
+    Returns
+    -------
+    float
+        Above 0 to 1; 1 unless the machine is overfull. A thread also waits for files or a GPU, and that stays so.
+    """
+    share = worked / wall if wall > 0 and overfull() else 1.0
     return 1.0 if share >= FREE else max(share, 0.01)
 
 

@@ -79,8 +79,12 @@ def specs(draw: st.DrawFn) -> RunSpec:
     training = Training.model_validate({**default_training(kind, data).model_dump(), **given_settings})
     whole: dict[str, Any] = {"kind": kind, "data": data, "training": training, "seed": draw(st.integers(0, 2**31))}
     whole["weights"] = draw(weights)
+    whole["images"] = draw(st.none() | st.integers(2, 10**6))
+    if training.devices == 1:
+        whole["budget"] = draw(st.none() | st.floats(0.1, 1e6))
     if kind == "distil":
         whole |= {"method": draw(st.sampled_from(list(METHOD_HELP))), "allow_weak_teacher": draw(st.booleans())}
+        whole["teacher"] = draw(st.sampled_from([None, "resnet56:published", "/a b/c.safetensors"]))
         if draw(st.booleans()):
             whole |= {"plan": draw(plans())}
         else:
