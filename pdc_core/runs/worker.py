@@ -13,26 +13,22 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
-from pdc_core.runs.budget import within_budget
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
 from pdc_core.runs.read import is_locked, list_runs, read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec, write_spec
-from pdc_core.runs.teachers import load_teacher
-from pdc_core.train import Recorder, Result, Stopped, distil, teach
+from pdc_core.runs.training import Say, train_run
+from pdc_core.train import Recorder, Result, Stopped
 from pdc_core.train.recorder import Request
 
 Show = Callable[[int, int], None]
-Say = Callable[[str], None]
 
 
 def launch(folder: str | Path) -> int:
@@ -195,7 +191,7 @@ def run_worker(
     folder = Path(folder)
     spec = read_spec(folder)
     if int(os.environ.get("RANK", 0)) > 0:
-        return _train(spec, Recorder())
+        return train_run(spec, Recorder())
     if _finished(folder):
         repair_run(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
@@ -336,7 +332,7 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
             say(sentence)
 
     recorder.state("running", "loading data and network")
-    result = _train(spec, recorder, say, choose)
+    result = train_run(spec, recorder, say, choose)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
     if result.best is not None:
@@ -345,34 +341,4 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
     write(folder / "report.json", json.dumps(result.report, indent=2), durable=True)
     recorder.state("done", "done", eta_seconds=0.0)
     clear_request(folder)
-    return result
-
-
-def _train(
-    spec: RunSpec, recorder: Recorder, say: Say | None = None, choose: Callable[[RunSpec, str], None] | None = None
-) -> Result:
-    from pdc_core.data import load_data, subset
-    from pdc_core.models import load_model, model_info
-
-    began = time.perf_counter()
-    data = load_data(spec.data)
-    model = load_model(spec.model, data=spec.data, weights=spec.weights, seed=spec.seed)
-    teacher = load_teacher(spec.teacher, spec.model, spec.data) if spec.teacher is not None else None
-    info = model_info(model)
-    if say is not None and info is not None and info.note:
-        say(info.note)
-    if spec.budget is not None:
-        spec, sentence = within_budget(spec, model, data, teacher, began)
-        if choose is not None:
-            choose(spec, sentence)
-    if spec.images is not None:
-        data = subset(data, spec.images, spec.seed)
-    if spec.kind == "teach":
-        return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
-    plan = spec.with_plan().plan
-    assert plan is not None
-    train = distil if spec.method == "pdc" else partial(train_baseline, spec.method)
-    result = train(model, plan, data, teacher=teacher, seed=spec.seed, settings=spec.training, recorder=recorder)
-    if teacher is not None:
-        result.report["teacher"]["name"] = spec.teacher
     return result

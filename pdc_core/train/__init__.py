@@ -6,6 +6,7 @@
 
 from pdc_core.norms import recalibrate_
 from pdc_core.reconstruct import SCHEDULES
+from pdc_core.train.budget import Length, fit_length
 from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.loss import DistillationLoss
@@ -16,7 +17,7 @@ from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
 from pdc_core.train.teacher import check_teacher
-from pdc_core.train.timing import Forecast, Length, fit_length, forecast
+from pdc_core.train.timing import Forecast, forecast
 
 __all__ = [
     "SCHEDULES",

@@ -1,13 +1,12 @@
-"""A forecast of a run, from ten of its steps that are timed and thrown away; and what fits into a time budget."""
+"""A forecast of a run, from ten of its steps that are timed and thrown away."""
 
 from __future__ import annotations
 
 import copy
-import math
 import os
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from pdc_core.clustering import Labels, assign
 from pdc_core.clustering.assignment import deal_out
 from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
-from pdc_core.durations import duration
-from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.plan import Plan
 from pdc_core.train.evaluation import evaluate
@@ -30,8 +27,6 @@ from pdc_core.train.tasks.supervised import SupervisedTask
 
 TIMED = 10  # steps, after two that warm up
 FREE = 0.8  # of a core that this process gets where nothing else runs, at least
-LEAST_EPOCHS = 2  # of a run in a budget
-FULL = 0.85  # of the time for epochs that whole epochs of all images have to fill; else one more epoch of fewer images
 _COMPARED = 4096  # images of the check that folding changed nothing, of both networks together
 
 
@@ -142,46 +137,26 @@ def forecast(
     per_process = max(2, settings.batch_size // settings.devices)  # images of each of several processes
     timed_settings = settings.model_copy(update={"batch_size": per_process})
     began, worked = time.perf_counter(), time.thread_time()
-    again = 0.0
     if plan is None:
-        task: TrainingTask = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
-        place, each, device = _timed(task, data, timed_settings, seed)
-        mean, setup = each, place
+        timed = _time_teaching(model, data, timed_settings, seed)
     else:
         start = copy.deepcopy(model).eval()
         graph = trace(start, example, residual=plan.residual, inside=plan.inside)
         tracing = time.perf_counter() - began
         after = plan_cost(graph, plan)
-        wide = timed_settings.model_copy(update={"fold_when_tied": False})
-        made = time.perf_counter()
-        if clustered:
-            task = _clustered(start, graph, plan, data, wide, seed, teacher)
-            again = settings.recluster_until * (time.perf_counter() - made) if settings.schedule == "recluster" else 0.0
-        else:
-            tied = wide.model_copy(update={"schedule": "tied"})
-            task = PDCTask(start, graph, deal_out(graph, plan), tied, guide=teacher)
-        made = time.perf_counter() - made
-        place, each, device = _timed(task, data, wide, seed)
-        mean = each
-        if (settings.fold_when_tied or small) and settings.optimizer == "sgd":
-            folding = wide.model_copy(update={"fold_when_tied": True, "schedule": "tied"})
-            folded = PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher)
-            _, late, _ = _timed(folded, data, folding, seed)
-            tied_for = 1.0 if small else 1 - settings.tied_after
-            mean = tied_for * min(late, each) + (1 - tied_for) * each
-        merges = settings.merges if settings.schedule == "merge" and clustered else 1
-        setup = made + merges * place + 3 * tracing
+        timed = _time_distilling(start, graph, plan, data, timed_settings, seed, teacher, small, clustered)
+        timed = replace(timed, setup=timed.setup + 3 * tracing)  # a run traces before training and twice to fold
     share = free_share(time.perf_counter() - began, time.thread_time() - worked)
     image, timing = _measuring(model, data, example), _latency(model, example)
-    rest = len(data.train) % settings.batch_size
-    steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
     sizes = 2 if plan is None else 2 + after.macs / max(1, before.macs)  # networks measured at the end
     if teacher is not None:
         sizes += cost(teacher, example).macs / max(1, before.macs)
     compared = 0 if plan is None else min(_COMPARED, 2 * len(data.test))
     measured = sizes * (len(data.val) + len(data.test)) + compared
-    epoch = share * (image * len(data.val) + again)
-    fixed = share * (setup + image * measured + sizes * timing)
+    epoch = share * (image * len(data.val) + timed.again)
+    fixed = share * (timed.setup + image * measured + sizes * timing)
+    rest = len(data.train) % settings.batch_size
+    steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
     return Forecast(
         epochs=settings.epochs,
         steps=steps,
@@ -190,15 +165,64 @@ def forecast(
         macs_after=after.macs,
         params_before=before.params,
         params_after=after.params,
-        step_seconds=share * each,
-        mean_seconds=share * mean,
+        step_seconds=share * timed.step,
+        mean_seconds=share * timed.mean,
         epoch_seconds=epoch,
         fixed_seconds=fixed,
-        seconds=steps * share * mean + settings.epochs * epoch + fixed,
+        seconds=steps * share * timed.mean + settings.epochs * epoch + fixed,
         share=share,
-        memory=_memory(device),
-        device=str(device),
+        memory=_memory(timed.device),
+        device=str(timed.device),
     )
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Seconds of a step, of one averaged over a run, before the first, and of clustering again per epoch."""
+
+    step: float
+    mean: float
+    setup: float
+    again: float
+    device: torch.device
+
+
+def _time_teaching(model: nn.Module, data: Data, settings: Training, seed: int) -> _Timed:
+    place, step, device = _timed(
+        SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings), data, settings, seed
+    )
+    return _Timed(step, step, place, 0.0, device)
+
+
+def _time_distilling(
+    start: nn.Module,
+    graph: ChannelGraph,
+    plan: Plan,
+    data: Data,
+    settings: Training,
+    seed: int,
+    teacher: nn.Module | None,
+    small: bool,
+    clustered: bool,
+) -> _Timed:
+    wide = settings.model_copy(update={"fold_when_tied": False})
+    tied = {"schedule": "tied"}  # a step costs the same under every schedule
+    began = time.perf_counter()
+    if clustered:
+        task = _clustered(start, graph, plan, data, wide, seed, teacher)
+    else:
+        task = PDCTask(start, graph, deal_out(graph, plan), wide.model_copy(update=tied), guide=teacher)
+    made = time.perf_counter() - began
+    place, step, device = _timed(task, data, wide, seed)
+    mean = step
+    if (settings.fold_when_tied or small) and settings.optimizer == "sgd":
+        folding = wide.model_copy(update={"fold_when_tied": True, **tied})
+        _, late, _ = _timed(PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher), data, folding, seed)
+        tied_for = 1.0 if small else 1 - settings.tied_after
+        mean = tied_for * min(late, step) + (1 - tied_for) * step
+    merges = settings.merges if settings.schedule == "merge" and clustered else 1
+    again = settings.recluster_until * made if settings.schedule == "recluster" and clustered else 0.0
+    return _Timed(step, mean, made + merges * place, again, device)
 
 
 def _clustered(
@@ -269,65 +293,6 @@ def _latency(model: nn.Module, example: Tensor) -> float:
     began = time.perf_counter()
     latency(copy.deepcopy(model).eval(), example, repeats=1)
     return 4 * (time.perf_counter() - began)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a run is.
-
-    Attributes
-    ----------
-    images : int
-        Training images.
-    epochs : int
-        Passes over them.
-    """
-
-    images: int
-    epochs: int
-
-
-def fit_length(found: Forecast, budget: float, spent: float, images: int, batch_size: int, classes: int) -> Length:
-    """Return the images and epochs that fill a time budget: most images first, in at least two epochs.
-
-    Parameters
-    ----------
-    found : Forecast
-        Of a run like it, of any length.
-    budget : float
-        Seconds for the whole run, above 0.
-    spent : float
-        Seconds that have passed, timing included.
-    images : int
-        Most training images, 2 or more.
-    batch_size : int
-        Images per step.
-    classes : int
-        Classes of the data; every one needs an image.
-
-    Raises
-    ------
-    PDCError
-        The budget is too short for two epochs of a single step.
-    """
-    step, between, left = found.mean_seconds, found.epoch_seconds, budget - spent - found.fixed_seconds
-    least = max(1, math.ceil(classes / batch_size))
-    shortest = LEAST_EPOCHS * (least * step + between)
-    if left < shortest or step <= 0:
-        needed = math.ceil(1.1 * (spent + found.fixed_seconds + shortest))
-        raise PDCError(
-            f"A budget of {duration(budget)} is too short: loading, clustering and measuring take about "
-            f"{duration(spent + found.fixed_seconds)} here, and {LEAST_EPOCHS} epochs of {least} step"
-            f"{'s' if least > 1 else ''} {duration(shortest)}; give at least {duration(needed)}, or no budget."
-        )
-    steps = max(1, images // batch_size + (images % batch_size >= 2))
-    epoch = steps * step + between
-    epochs = int(left / epoch)
-    if epochs >= LEAST_EPOCHS and epochs * epoch >= FULL * left:
-        return Length(images, min(epochs, 100_000))
-    epochs = max(LEAST_EPOCHS, epochs + 1)
-    fitting = max(least, int((left / epochs - between) / step))
-    return Length(min(images, max(2, fitting * batch_size)), epochs)
 
 
 def _memory(device: torch.device) -> int:

@@ -10,7 +10,17 @@ import torch
 import pdc_core as pdc
 from pdc_core.cli import app
 from pdc_core.data import subset
-from pdc_core.runs import RunSpec, create_run, read_run, read_spec, request_pause, run_command, run_worker, worker
+from pdc_core.runs import (
+    RunSpec,
+    create_run,
+    read_run,
+    read_spec,
+    request_pause,
+    run_command,
+    run_worker,
+    training,
+    worker,
+)
 from pdc_core.runs.teachers import load_teacher, written_teacher
 from pdc_core.train import Forecast, Stopped, Training, forecast
 from tests.training import DIGITS, MODEL, PLAN, same_networks
@@ -39,7 +49,7 @@ def test_a_budget_becomes_images_and_epochs_before_the_first_step_and_resumes_bi
 ) -> None:
     monkeypatch.setattr("pdc_core.runs.budget.forecast", quick)
     monkeypatch.setattr("pdc_core.runs.budget.time.perf_counter", lambda: 0.0)
-    monkeypatch.setattr(worker.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: 0.0)
     folder, said = create_run(RunSpec(plan=PLAN, budget="10s", training=SHORT), root=tmp_path), []
     assert read_spec(folder).budget == 10
     monkeypatch.setattr(worker, "clear_request", lambda folder: None)
