@@ -13,9 +13,9 @@ from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import load_model
 from pdc_core.models.load import NAMED, RANDOM, SHIPPED
-from pdc_core.runs import RunSpec
+from pdc_core.runs import RunSpec, runs_root
 from pdc_core.runs.budget import BUSY, forecast_of, within_budget
-from pdc_core.runs.teachers import load_teacher
+from pdc_core.runs.teachers import load_teacher, written_teacher
 from pdc_core.train import check_teacher
 
 
@@ -26,7 +26,7 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
     planned = spec.with_plan()
     teacher = None
     if spec.teacher is not None:
-        teacher = load_teacher(spec.teacher, spec.model, spec.data)
+        teacher = load_teacher(written_teacher(spec.teacher, runs_root()), spec.model, spec.data)
         check_teacher(teacher, data)
     try:
         downloaded = spec.weights in NAMED and spec.weights != SHIPPED  # which a dry run does not do
