@@ -11,7 +11,16 @@ from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, COSTS, all_runs, compared_runs, count_test_images, results_of, stages
+from ui.runs.compare import (
+    BEFORE,
+    COSTS,
+    all_runs,
+    compared_runs,
+    count_test_images,
+    results_of,
+    stages,
+    training_alone,
+)
 from ui.runs.downloads import draw_downloads
 from ui.runs.progress import choose_run
 from ui.runs.sections import SECTIONS
@@ -37,6 +46,8 @@ pinned = pin.selectbox(
 cost = axis.selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")
 base = report.before if pinned == BEFORE else results_of(runs[pinned])[1]
 
+if said := training_alone(run, runs):
+    st.caption(said)
 facts = st.columns(4)
 points = 100 * (folded.test_accuracy - base.test_accuracy)
 facts[0].metric(

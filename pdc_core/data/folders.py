@@ -87,6 +87,16 @@ class ImageFiles:
         """Return images (n, 3, size, size): the shorter side scaled, the middle cut out."""
         return self._read(self.paths[index if isinstance(index, slice) else index.numpy()], None)
 
+    def chosen(self, index: Tensor) -> ImageFiles:
+        """Return some of the images, which are not read.
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (b,)
+            Positions.
+        """
+        return ImageFiles(self.paths[index.numpy()], self.size, self.workers)
+
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the images in order, `size` at a time.
 

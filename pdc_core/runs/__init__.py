@@ -11,6 +11,7 @@ from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
+from pdc_core.runs.reference import find_reference
 from pdc_core.runs.results import Report, read_report
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
 from pdc_core.runs.worker import (
@@ -33,6 +34,7 @@ __all__ = [
     "WeakTeacher",
     "create_run",
     "default_training",
+    "find_reference",
     "launch",
     "list_runs",
     "newest_checkpoint",

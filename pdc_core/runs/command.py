@@ -75,6 +75,9 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
         words += ["--inside", spec.inside] if spec.inside else []
     if spec.allow_weak_teacher and not teach:
         words.append("--allow-weak-teacher")
+    words += ["--teacher", spec.teacher] if spec.teacher is not None else []
+    words += ["--images", str(spec.images)] if spec.images is not None else []
+    words += ["--budget", f"{spec.budget!r}s"] if spec.budget is not None else []
     default = default_training(spec.kind, spec.data, spec.weights)
     own = _OWN_OPTIONS[spec.kind]
     for name in (*own, *(name for name in Training.model_fields if name not in own)):

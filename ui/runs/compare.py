@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pdc_core.baselines import WHOLE
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs
+from pdc_core.runs import Report, Run, find_reference, list_runs
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
+from ui.drawing import percent
 from ui.jobs import Job, request
 from ui.network import CHUNK, Network, data_stamp, load_images, load_network
 
@@ -66,6 +68,20 @@ def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
             if value is not None and (stage != "reconstructed" or run.spec.method == "pdc"):
                 rows.append({"run": name, "stage": stage, "cost": scale * value, "accuracy": at.test_accuracy})
     return pd.DataFrame(rows, columns=["run", "stage", "cost", "accuracy"])
+
+
+def training_alone(run: Run, runs: dict[str, Run]) -> str:
+    """Return a sentence on what training without pruning gives: the reference of a run, or how to make one."""
+    report, folded = results_of(run)
+    before = f"the {percent(report.before.test_accuracy)} before"
+    if run.spec.method == WHOLE:
+        return f"Trained as long, not pruned: the change from {before} is training's alone."
+    if reference := find_reference(run, runs.values()):
+        whole = percent(results_of(reference)[1].test_accuracy)
+        return f"Trained as long, not pruned: **{whole}** ({reference.id}). The rise over {before} is training's."
+    if folded.test_accuracy > report.before.test_accuracy:
+        return f"The rise over {before} is training's. A run of the method *whole* shows what training alone gives."
+    return ""
 
 
 def count_test_images(run: Run) -> int | None:

@@ -10,6 +10,7 @@ import torch
 
 from pdc_core import charts
 from pdc_core.analysis.metrics import class_accuracy, confusion, disagreement
+from pdc_core.baselines import WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.folding.check import TOLERANCE
 from pdc_core.runs import Report, Run
@@ -35,7 +36,11 @@ def draw_equality(run: Run) -> None:
         _say_equal(report)
     else:
         labels = {"before": _LABELS["before"], "folded": METHODS[run.spec.method]}
-        st.markdown("This baseline removes filters **before** it trains, so the small network is another function.")
+        st.markdown(
+            "Nothing was pruned: this is the network before, trained as long as the pruned ones."
+            if run.spec.method == WHOLE
+            else "This baseline removes filters **before** it trains, so the small network is another function."
+        )
     rows = [
         {
             "network": label,

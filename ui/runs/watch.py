@@ -28,7 +28,7 @@ def draw_run(run: Run, teacher: float | None) -> None:
     @st.fragment(run_every=REFRESH_SECONDS if live else None)
     def look(folder: Path) -> None:
         now = read_run(folder)
-        if live and not is_live(now):
+        if live and (not is_live(now) or now.spec.budget != run.spec.budget):  # it ended, or its length was chosen
             st.rerun()
         if live:
             _progress(now)
