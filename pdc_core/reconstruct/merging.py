@@ -13,7 +13,7 @@ from pdc_core.clustering import IntArray, Labels, channel_covariances, check_lab
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.reconstruct.projection import deviation
-from pdc_core.reconstruct.representatives import average_filters_, merge_filters_
+from pdc_core.reconstruct.representatives import merge_group_
 from pdc_core.reconstruct.schedules import SCHEDULES
 from pdc_core.reconstruct.tying import (
     Tying,
@@ -162,10 +162,7 @@ def merge_(
         k = _count(group, int(a.max()) + 1, share)
         if k > now[group.name].max():
             continue
-        if group.readers:
-            merged[group.name], _ = merge_filters_(model, group, measured[group.name], a, k, now[group.name])
-        else:
-            merged[group.name] = average_filters_(model, group, a, k, now[group.name])
+        merged[group.name] = merge_group_(model, group, measured.get(group.name), a, k, now[group.name])
     return share_(model, merged)
 
 

@@ -144,6 +144,37 @@ def average_filters_(
     return labels_now
 
 
+def merge_group_(
+    model: nn.Module,
+    group: ChannelGroup,
+    moment: ReaderCovariances | None,
+    labels: IntArray,
+    k: int,
+    now: IntArray | None = None,
+) -> IntArray:
+    """Merge a group's filters as a training does: by what its readers receive, or by its weights where none does.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, changed in place.
+    group : ChannelGroup
+        The group, of n filters.
+    moment : ReaderCovariances or None
+        The group's channels measured on that network; None where nothing reads them.
+    labels, k, now
+        As for `merge_filters_`.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        The clusters that are tied now, canonical.
+    """
+    if moment is None:
+        return average_filters_(model, group, labels, k, now)
+    return merge_filters_(model, group, moment, labels, k, now)[0]
+
+
 def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:
     """Return the filters that stay, as many in every block."""
     blocks = cluster_count(block)
