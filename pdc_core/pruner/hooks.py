@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -60,6 +62,8 @@ class StepHooks:
             handle.remove()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if _within_a_step(optimizer, sys._getframe(1)):
+            return None
         if torch._C._current_graph_task_id() != -1:  # torch has no public way to ask
             raise PDCError(
                 f"{type(optimizer).__name__} steps inside the backward pass, which still needs the weights that a "
@@ -79,8 +83,18 @@ class StepHooks:
         return ((*args[:1], closed, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": closed})
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is self.optimizers[-1]:
+        if optimizer is self.optimizers[-1] and not _within_a_step(optimizer, sys._getframe(1)):
             self.after()
+
+
+def _within_a_step(optimizer: torch.optim.Optimizer, caller: FrameType) -> bool:
+    """Return whether hooks are called for `super().step()` in a step of the same optimiser, which torch hooks too."""
+    frame = caller.f_back
+    while frame is not None:
+        if frame.f_code is caller.f_code and frame.f_locals.get("self") is optimizer:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def hooks_of(optimizer: torch.optim.Optimizer) -> list[StepHooks]:
