@@ -48,7 +48,8 @@ def trained(folder: Path, resume: str | None = None, **changes: Any) -> tuple[Cl
     model, callback = Classifier(), PDCCallback(PLAN, X[:1], network="net", **TRAINED)
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=8, per_device_train_batch_size=12, learning_rate=1e-3,
-        report_to=[], use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant", seed=0, **{"save_steps": 3, **changes},
+        report_to=[], use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant", seed=0,
+        **{"save_steps": 3, **changes},
     )  # fmt: skip
     examples = [{"pixel_values": x, "labels": y} for x, y in zip(X, Y, strict=True)]
     trainer = GuidedTrainer(
