@@ -1,11 +1,13 @@
 """What a training step of PDC costs, and what early folding saves: ratios of alternating steps in one run.
 
     python benchmarks/train.py [--steps 60]     # writes results/train.md
+    python benchmarks/train.py --pruner         # only what a Pruner costs in a loop; writes results/train_pruner.md
 
 ResNet-20, random images shaped like CIFAR-10, batches of 128, 0.4 of every inner group kept. The two sides of a ratio
 take turns step by step, so that both see the same load on the machine. Ratios are of medians where steps are alike, and
 of sums over a whole run otherwise. Peak memory is measured in a separate process per side, minus what it had before the
-first step.
+first step. What a `Pruner` adds to a step is measured in processor time, all threads together, which other programs
+on the machine change less than they change time on the clock.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -83,23 +85,39 @@ def taught(data: Data) -> Iterator[float]:
     return Loop(data, settings, 0, Recorder()).trial(SupervisedTask(network(), settings), 10**9)
 
 
-def bare(data: Data, pruned: bool = False) -> Iterator[float]:
+def bare(data: Data, schedule: str = "", clock: Callable[[], float] = time.perf_counter) -> Iterator[float]:
     """Yield the seconds of each step of the shortest loop that teaches a network, with a pruner attached or without."""
     model = network().train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    if pruned:  # tied from the first step, since pulling and summing gradients then cost the most
-        plan = pdc.Plan.uniform(pdc.trace(network(), torch.zeros(1, 3, 32, 32)), KEEP)
-        pruner = pdc.Pruner(model, plan, torch.zeros(1, 3, 32, 32), steps=10**6, schedule="tied", teacher=False)
-        pruner.attach(optimizer)
+    if schedule:
+        example = torch.zeros(1, 3, 32, 32)
+        plan = pdc.Plan.uniform(pdc.trace(network(), example), KEEP)
+        images = data.prepare(data.train.images[:64])
+        given = {"steps": 10**6, "images": images, "schedule": schedule, "merges": 1, "teacher": False}
+        pdc.Pruner(model, plan, example, **given).attach(optimizer)  # type: ignore[arg-type]
     for first in range(0, len(data.train), BATCH):
-        began = time.perf_counter()
+        began = clock()
         x, y = data.prepare(data.train.images[first : first + BATCH]), data.train.labels[first : first + BATCH]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         loss.item()
-        yield time.perf_counter() - began
+        yield clock() - began
+
+
+def pruner_rows(data: Data) -> list[str]:
+    """Return what a step costs with a pruner attached, without guidance: pulling, tying and summing gradients."""
+    rows = []
+    for schedule, what in (("tied", "all filters tied"), ("merge", "all merged"), ("progressive", "pulled together")):
+        clock = time.process_time
+        ours, theirs = best_of_turns(bare(data, schedule, clock), bare(data, clock=clock))
+        rows.append(
+            f"| a step with a `Pruner` attached, {what}, against one without (processor time) | "
+            f"{ours * 1000:,.1f} ms | {theirs * 1000:,.1f} ms | {ours / theirs:.3f} | 1.05 |"
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def in_turn(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
@@ -146,6 +164,7 @@ def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--pruner", action="store_true", help="measure only steps with a Pruner attached")
     parser.add_argument("--memory", choices=["pdc", "plain"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -157,6 +176,10 @@ def main() -> None:
         print(used() - before)
         return
     data, rows, load = images(options.steps), [], os.getloadavg()[0]
+    if options.pruner:
+        path = RESULT.with_name("train_pruner.md")
+        write(path, "# What a Pruner costs in a loop", pruner_rows(data), options, load)
+        return
 
     def row(what: str, ours: float, theirs: float, limit: object, unit: str = "ms", scale: float = 1000) -> None:
         ratio = ours / theirs
@@ -165,35 +188,33 @@ def main() -> None:
 
     row("a PDC step against a plain teacher-student step", *best_of_turns(clustered(data), guided(data)), 1.05)
     row("the loop against a bare loop of ten lines (`teach`)", *best_of_turns(taught(data), bare(data)), 1.05)
-    row(
-        "that loop with a `Pruner` attached against it without",
-        *best_of_turns(bare(data, pruned=True), bare(data)),
-        1.05,
-    )
+    rows += pruner_rows(data)
     for ramp, limit in ((0.5, 0.88), (0.3, 0.8)):
         pair = in_turn(clustered(data, tied_after=ramp, fold_when_tied=True), clustered(data, tied_after=ramp), skip=0)
         row(f"a whole run with `fold_when_tied` against one without, tied after {ramp} of it", *pair, limit)
     row("clustering every layer of ResNet-56 against an epoch of 50,000 images", *reclustering(), 0.02, "s", 1)
     peaks = memory("pdc"), memory("plain")
     row("peak memory of PDC steps against plain teacher-student steps", *peaks, "–", "MiB", 2**-20)
-    RESULT.write_text(
-        "\n".join(
-            [
-                "# What training costs",
-                "",
-                f"Written by `python benchmarks/train.py --steps {options.steps}` on {platform.machine()}, "
-                f"{torch.get_num_threads()} thread(s), torch {torch.__version__}; when it began, {load:.1f} "
-                f"processes were at work on {os.cpu_count()} cores. ResNet-20, images as of CIFAR-10, "
-                f"batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in turn, in one process; "
-                "a whole run is given in time per step.",
-                "",
-                "| what | ours | the other | ratio | limit |",
-                "|---|---|---|---|---|",
-                *rows,
-                "",
-            ]
-        )
-    )
+    write(RESULT, "# What training costs", rows, options, load)
+
+
+def write(path: Path, title: str, rows: list[str], options: argparse.Namespace, load: float) -> None:
+    """Write a table, and how it was measured."""
+    command = f"python benchmarks/train.py {'--pruner ' if options.pruner else ''}--steps {options.steps}"
+    lines = [
+        title,
+        "",
+        f"Written by `{command}` on {platform.machine()}, {torch.get_num_threads()} thread(s), torch "
+        f"{torch.__version__}; when it began, {load:.1f} processes were at work on {os.cpu_count()} cores. "
+        f"ResNet-20, images as of CIFAR-10, batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in "
+        "turn, in one process; a whole run is given in time per step. Processor time is that of all threads together.",
+        "",
+        "| what | ours | the other | ratio | limit |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
