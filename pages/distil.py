@@ -11,7 +11,7 @@ from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import Run, RunSpec, create_run, find_reference, launch, list_runs
+from pdc_core.runs import Run, RunSpec, create_run, find_reference, launch, list_runs, list_sweeps
 from pdc_core.train import Training, chance_level
 from pdc_core.train.timing import overfull
 from ui.drawing import cut, percent, short
@@ -38,15 +38,16 @@ from ui.runs.settings import (
     time_budget,
     training_settings,
 )
+from ui.runs.sweep import draw_sweeps
 from ui.runs.watch import draw_run, resume_run, started_by
 
 network = begin(
     "Distil",
     "What does training do? The original network teaches while the filters of each cluster are pulled together.",
 )
-every = list_runs()
+every, sweeps = list_runs(), list_sweeps()
 runs = {run.id: run for run in every if run.spec.kind == "distil"}
-live = [run for run in every if is_live(run)]
+live = [each for each in (*every, *sweeps) if is_live(each)]
 
 
 def may_teach() -> bool:
@@ -75,9 +76,9 @@ def training_share(run: Run, runs: dict[str, Run]) -> str:
     return ""
 
 
-def start(chosen: Chosen, budget: float | None, weak: bool) -> None:
-    """Write a run folder and launch its worker, which waits while another run is training."""
-    spec = RunSpec(
+def described(chosen: Chosen, budget: float | None, weak: bool) -> RunSpec:
+    """Return the run that the settings on this page describe."""
+    return RunSpec(
         method=chosen.method,
         model=network.model,
         data=network.data_name,
@@ -89,6 +90,10 @@ def start(chosen: Chosen, budget: float | None, weak: bool) -> None:
         seed=chosen.seed,
         allow_weak_teacher=weak,
     )
+
+
+def start(spec: RunSpec) -> None:
+    """Write a run folder and launch its worker, which waits while another run is training."""
     try:
         if chosen.method != WHOLE:
             check_mergeable(plan, network.graph)
@@ -102,7 +107,7 @@ def start(chosen: Chosen, budget: float | None, weak: bool) -> None:
     st.rerun()
 
 
-plan, teacher = current_plan(), None
+plan, teacher, together, allowed = current_plan(), None, None, False
 if reason := cannot_train(network):
     st.info(reason)
 else:
@@ -124,6 +129,8 @@ else:
         allowed = may_teach()
         text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
         budget = time_budget(limit)
+        weak = bool(st.session_state.get("allow_weak_teacher"))
+        spec, together = described(chosen, budget, weak), described(chosen, None, weak)  # a budget is for one run
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
         if budget is None:
             seconds = estimate(network, chosen, list(runs.values()))
@@ -133,14 +140,15 @@ else:
         busy = " Other work fills the machine now, so it takes longer." if overfull() and not live else ""
         text.caption(said + busy)
         if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
-            start(chosen, budget, bool(st.session_state.get("allow_weak_teacher")))
+            start(spec)
+draw_sweeps(network, together, allowed, list(runs.values()), sweeps)
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
 if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
+    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
 shown = choose_run(runs, network, st.columns([1, 1])[0])
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]

@@ -237,6 +237,7 @@ def test_shipped_weights_are_part_of_the_package():
     import tomllib
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": ["weights/*.safetensors", "data/clothing.*"]}
+    shipped = ["weights/*.safetensors", "data/clothing.*", "analysis/literature.csv", "runs/measured.csv"]
+    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": shipped}
     packages = settings["tool"]["setuptools"]["packages"]
     assert set(packages) == {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY}

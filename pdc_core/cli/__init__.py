@@ -20,6 +20,7 @@ from pdc_core.cli import (  # noqa: F401  each of these modules adds its command
     planning,
     report,
     running,
+    sweeping,
     training,
 )
 from pdc_core.cli.custom import build_first

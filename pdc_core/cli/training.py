@@ -140,6 +140,37 @@ def distil(
     as_json: AsJson = False,
 ) -> None:
     """Run PDC's one stage: cluster the filters, merge them while the teacher guides training, and fold."""
+    options = {name: value for name, value in locals().items() if name not in ("dry_run", "out", "as_json")}
+    _do(distil_spec(**options), out, dry_run, as_json)
+
+
+def distil_spec(
+    *,
+    model: str,
+    data: str,
+    weights: str | None,
+    keep: float | None,
+    plan: Path | None,
+    clusters: list[str] | None,
+    residual: str,
+    inside: str,
+    epochs: int,
+    batch_size: int | None,
+    lr: float | None,
+    augment: float | None,
+    temperature: float | None,
+    alpha: float | None,
+    schedule: str | None,
+    tied_after: float | None,
+    allow_weak_teacher: bool,
+    method: str,
+    teacher: str | None,
+    images: int | None,
+    budget: float | None,
+    setting: list[str] | None,
+    seed: int,
+) -> RunSpec:
+    """Return the run that the options of `distil` describe."""
     given = {
         "batch_size": batch_size,
         "lr": lr,
@@ -168,7 +199,7 @@ def distil(
         chosen = chosen.whole()
     else:
         check_mergeable(chosen, graph)
-    spec = _asked(
+    return _asked(
         kind="distil",
         method=method,
         model=model,
@@ -182,7 +213,6 @@ def distil(
         training=training,
         seed=seed,
     )
-    _do(spec, out, dry_run, as_json)
 
 
 def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
