@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-import click
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -69,6 +67,7 @@ Jobs = Annotated[
 
 
 def sweep(
+    context: typer.Context,
     folder: Folder = None,
     keeps: Keeps = KEEPS,
     methods: Methods = METHODS,
@@ -85,14 +84,14 @@ def sweep(
     All runs share one folder. A sweep that was stopped or killed goes on where it was: `pdc sweep FOLDER`.
     """
     if folder is not None and is_sweep(folder):
-        _refuse_options("a sweep folder says itself what it is", _FOR_ALL)
+        _refuse_options(context, "a sweep folder says itself what it is", _FOR_ALL)
         if dry_run:
             _print_forecast(read_sweep_spec(folder), as_json)
             return
         work_on_sweep(folder, as_json, jobs=jobs)
         return
     if folder is not None:
-        _refuse_options("a recipe says itself what the sweep is", (*_FOR_ALL, "out"))
+        _refuse_options(context, "a recipe says itself what the sweep is", (*_FOR_ALL, "out"))
         spec = read_sweep_spec(folder)
     else:
         spec = _spec_of(keeps, methods, seeds, rule, options)
@@ -120,10 +119,10 @@ app.command(
 )(_with_options_of_distil(sweep))
 
 
-def _refuse_options(why: str, allowed: tuple[str, ...]) -> None:
+def _refuse_options(context: typer.Context, why: str, allowed: tuple[str, ...]) -> None:
     """Raise if options were typed that a sweep in a file does not take."""
-    context = click.get_current_context()
-    typed = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if wrong := [f"--{name.replace('_', '-')}" for name in typed if name not in allowed]:
         raise PDCError(f"{', '.join(wrong)}: {why}; leave it out, or start a new sweep without a folder.")
 
