@@ -141,14 +141,14 @@ else:
         text.caption(said + busy)
         if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
             start(spec)
+if len(live) > 1:
+    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
 draw_sweeps(network, together, allowed, list(runs.values()), sweeps)
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
-if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
 shown = choose_run(runs, network, st.columns([1, 1])[0])
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]

@@ -30,7 +30,7 @@ class Tail:
         Its trace.
     images : Tensor, shape (n, c, h, w)
         Prepared images on the network's device.
-    kept_bytes : int, default 1 GiB
+    kept_bytes : int, default 1073741824
         The most that is kept, 0 or more.
     """
 

@@ -164,8 +164,12 @@ def merge_group_(
         The group, of n filters.
     moment : ReaderCovariances or None
         The group's channels measured on that network; None where nothing reads them.
-    labels, k, now
-        As for `merge_filters_`.
+    labels : array of int, shape (n,)
+        The final clusters; filters merge only within them.
+    k : int
+        Different filters to leave, as for `merge_filters_`.
+    now : array of int, shape (n,), optional
+        Clusters that are tied already, within those of `labels`; by default every filter is alone.
 
     Returns
     -------
