@@ -50,7 +50,7 @@ docs: .venv/docs.stamp
 
 .venv/test.stamp: requirements-dev.txt $(SETUP) | .venv/bin/python
 	$(PIP) install --no-compile -r requirements-dev.txt -e .
-	@cd .venv/lib/python*/site-packages && ../../../bin/python -m compileall -q -j 0 $(OFTEN_IMPORTED)
+	@cd .venv/lib/python*/site-packages && ../../../bin/python -m compileall -q -j 0 -x 'py31[2-9]' $(OFTEN_IMPORTED)
 	@touch $@ .venv/app.stamp
 
 .venv/notebooks.stamp: requirements-notebooks.txt $(SETUP) | .venv/bin/python
