@@ -25,8 +25,8 @@ network = begin(
 runs = compared_runs()
 if not runs:
     st.info(
-        "No finished run yet, so this chart shows what comes with PDC. Start your own on the page Distil: eight epochs "
-        "on digits take less than a minute."
+        "No finished run yet, so this chart shows what comes with PDC. Start your own on the page Distil: two epochs "
+        "are enough to see what it costs."
     )
     st.page_link("pages/distil.py", label="Start a run")
 measured = labelled(measured_points())

@@ -28,6 +28,7 @@ from pdc_core.clustering import (
 )
 from pdc_core.costs import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data, register_data
+from pdc_core.deployment import export_run, quantize_onnx
 from pdc_core.errors import PDCError
 from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.export import export_onnx, header, load, save
@@ -111,6 +112,7 @@ __all__ = [
     "distil",
     "evaluate",
     "export_onnx",
+    "export_run",
     "filter_vectors",
     "filter_weights",
     "fold",
@@ -126,6 +128,7 @@ __all__ = [
     "plan_cost",
     "plan_for_budget",
     "preview",
+    "quantize_onnx",
     "read_checkpoint",
     "read_run",
     "read_sweep",

@@ -1,4 +1,4 @@
-"""Times in words, the same on the command line and in the app."""
+"""Times in words, and words as times, the same on the command line and in the app."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 
 from pdc_core.errors import PDCError
 
-_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)\s*")
+_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 def duration(seconds: float) -> str:
@@ -36,51 +35,31 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
 
 
-def seconds_of(text: str) -> float:
-    """Return the seconds in a time that a person wrote.
+def seconds_of(text: str | float) -> float:
+    """Return the seconds that a time in words means.
 
     Parameters
     ----------
-    text : str
-        Numbers with their units s, min or h, such as "30s", "2min" or "1 h 30 min". A number alone counts seconds.
+    text : str or float
+        A number of seconds, or a number and s, min or h, such as "30 s" or "2min".
+
+    Returns
+    -------
+    float
+        Above 0.
 
     Raises
     ------
     PDCError
-        It is not written like that, or not above 0.
+        It is written otherwise.
 
     Examples
     --------
-    >>> seconds_of("30s"), seconds_of("2 min"), seconds_of("1h30min"), seconds_of("90")
+    >>> seconds_of("30 s"), seconds_of("2min"), seconds_of("1.5h"), seconds_of(90)
     (30.0, 120.0, 5400.0, 90.0)
     """
-    parts = _PART.findall(text)
-    if parts and not _PART.sub("", text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    else:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", str(text).strip().lower())
+    seconds = float(found[1]) * _UNITS.get(found[2], 0.0) if found else 0.0
     if not 0 < seconds < math.inf:
-        raise PDCError(f"{text!r} is not a time above 0; write 30s, 2min or 1h30min.")
+        raise PDCError(f"{text} is no time; give a number above 0 with s, min or h, such as 30s, 2min or 1h.")
     return seconds
-
-
-def compact(seconds: float) -> str:
-    """Return a time as `seconds_of` reads it, in the largest unit in which it is a whole number.
-
-    Parameters
-    ----------
-    seconds : float
-        Above 0.
-
-    Examples
-    --------
-    >>> compact(120.0), compact(90.0), compact(3600), compact(1.5)
-    ('2min', '90s', '1h', '1.5s')
-    """
-    for unit in ("h", "min"):
-        if seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:.0f}s" if float(seconds).is_integer() else f"{float(seconds)!r}s"

@@ -1,4 +1,4 @@
-"""What PDC is compared with: deletion, data-free folding, training from scratch, and training with nothing pruned.
+"""What PDC is compared with: deletion by L1, FPGM or at random, data-free folding, from scratch, training unpruned.
 
 `methods` makes the small networks; `training` trains them with the same loop and losses as PDC's student.
 """

@@ -12,13 +12,12 @@ from pdc_core.baselines.methods import METHODS, WHOLE, PruningInput
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
-from pdc_core.losses import comparable_blocks, paired_blocks
+from pdc_core.losses import comparable_blocks, matched_blocks
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices
 from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
 from pdc_core.train.loss import DistillationLoss
-from pdc_core.train.run import Work
-from pdc_core.train.teacher import Teacher, checked_teacher
+from pdc_core.train.teacher import Teacher, check_teacher
 
 
 class PrunedTask(TrainingTask):
@@ -77,11 +76,11 @@ def train_baseline(
     model : Module
         As for `distil`, like all that follow.
     plan : Plan
-        Filters kept per group. "whole" keeps them all, whatever the plan says.
+        Filters kept per group; "whole" keeps all of them, whatever it says.
     data : Data
         Training, validation and test images.
     teacher : Module, optional
-        Another network to learn from.
+        Another network that teaches; by default `model` does.
     seed : int, default 0
         Seed of the method, the batch order and the augmentation, 0 or more.
     settings : Training, optional
@@ -94,32 +93,17 @@ def train_baseline(
     PDCError
         The method is unknown, or whatever `distil` raises.
     """
-    settings = settings or Training.for_data(data.name)
-    work = baseline_work(method, model, plan, data, settings, teacher=teacher, seed=seed)
-    return run_task(work, model, data, settings, seed=seed, recorder=recorder)
-
-
-def baseline_work(
-    method: str,
-    model: nn.Module,
-    plan: Plan,
-    data: Data,
-    settings: Training,
-    *,
-    teacher: nn.Module | None = None,
-    seed: int = 0,
-) -> Work:
-    """Return what `train_baseline` trains, not trained yet. Parameters and errors are those of `train_baseline`."""
     if method not in METHODS:
         raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(frozen, data.example, residual=plan.residual, inside=plan.inside)
+    settings = settings or Training.for_data(data.name)
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     if method == WHOLE:
-        plan = Plan.uniform(graph, 1.0, model=plan.model)
+        plan = plan.whole()
     else:
         check_mergeable(plan, graph)
-    small = METHODS[method](PruningInput(frozen, graph, plan, data, seed))
-    return small_work(small, model, plan, data, settings, teacher=teacher)
+    small = METHODS[method](PruningInput(start, graph, plan, data, seed))
+    return train_small(small, model, plan, data, teacher=teacher, seed=seed, settings=settings, recorder=recorder)
 
 
 def train_small(
@@ -128,24 +112,28 @@ def train_small(
     plan: Plan,
     data: Data,
     *,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     settings: Training,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Train a small network, wherever it comes from, under the uncompressed one.
+    """Train a small network, wherever it comes from, under the uncompressed one or another teacher.
 
-    Block outputs are compared if both networks have a block of that name and the plan leaves its width as it is.
+    Block outputs are compared if both networks have a block of that name and the plan leaves its width as it is; with
+    another teacher, where shapes agree (`losses.matched_blocks`).
 
     Parameters
     ----------
     small : Module
         The network to train; not changed.
     model : Module
-        The uncompressed network, in eval mode: the teacher.
+        The uncompressed network, in eval mode: the teacher, unless another one is given.
     plan : Plan
         Filters kept per group, for the report.
     data : Data
         Training, validation and test images.
+    teacher : Module, optional
+        Another network that teaches.
     seed : int, default 0
         Seed of the batch order and the augmentation, 0 or more.
     settings : Training
@@ -153,29 +141,16 @@ def train_small(
     recorder : Recorder, optional
         Called with what happens, and asked for requests.
     """
-    work = small_work(small, model, plan, data, settings)
-    return run_task(work, model, data, settings, seed=seed, recorder=recorder)
-
-
-def small_work(
-    small: nn.Module,
-    model: nn.Module,
-    plan: Plan,
-    data: Data,
-    settings: Training,
-    *,
-    teacher: nn.Module | None = None,
-) -> Work:
-    """Return what `train_small` trains, not trained yet. Parameters are those of `train_small` and `distil`."""
-    guide = None if teacher is None else checked_teacher(teacher, model, data)
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(frozen, data.example, residual=plan.residual, inside=plan.inside)
-    sizes = {name: graph.group(name).size for name in plan.counts}
-    merged = {n: torch.zeros(sizes[n]).long().numpy() for n, k in plan.counts.items() if k < sizes[n]}
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
+    widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
     names = dict(small.named_modules())
-    blocks = tuple(b for b in comparable_blocks(frozen, graph, merged) if b in names)
+    blocks = tuple(b for b in comparable_blocks(start, graph, widths) if b in names)
     example = torch.ones(2, *data.shape)
-    ours, theirs = (blocks, blocks) if guide is None else paired_blocks(frozen, guide, blocks, example)
-    guiding = Teacher(guide or frozen, example, settings.teacher_precision)
-    task = PrunedTask(small, DistillationLoss(guiding, ours, settings, theirs))
-    return Work(task, graph, plan, guide)
+    pairs: tuple[str, ...] | dict[str, str] = blocks
+    if teacher is not None:
+        check_teacher(teacher, data)
+        pairs = matched_blocks(copy.deepcopy(small).eval(), teacher, blocks, example)
+    guiding = Teacher(teacher or start, example, settings.teacher_precision)
+    task = PrunedTask(small, DistillationLoss(guiding, pairs, settings))
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)

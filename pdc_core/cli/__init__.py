@@ -15,6 +15,7 @@ from rich.console import Console
 from pdc_core.cli import (  # noqa: F401  each of these modules adds its commands
     app_command,
     custom,
+    exporting,
     layers,
     planning,
     report,

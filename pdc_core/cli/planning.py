@@ -30,6 +30,7 @@ from pdc_core.costs import plan_cost
 from pdc_core.data import Data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.estimates import (
+    MEASURED,
     QUANTITIES,
     RULES,
     Sensitivity,
@@ -127,11 +128,7 @@ def plan(
         k = chosen.counts.get(name, graph.group(name).size)
         chosen = chosen.constrain(graph, bounds={**chosen.bounds, name: (k, k)})
     if cut is not None:
-        found = (
-            _measured(network, graph, loaded, KEEPS, images or SENSITIVITY_IMAGES, seed)
-            if by == "sensitivity"
-            else None
-        )
+        found = _measured(network, graph, loaded, KEEPS, images or SENSITIVITY_IMAGES, seed) if by in MEASURED else None
         chosen = plan_from_rule(network, graph, chosen, cut, of, by, sensitivity=found)
     before, after = plan_cost(graph, {}), plan_cost(graph, chosen)
     seen = preview(network, graph, chosen, loaded, images=images or PREVIEW_IMAGES, seed=seed) if show else None

@@ -7,15 +7,17 @@ choose the counts that meet a target.
 from pdc_core.estimates.budget import (
     inertia_damage,
     measured_damage,
+    mixed_damage,
     plan_for_budget,
     plan_latency,
     uniform_damage,
 )
-from pdc_core.estimates.rules import QUANTITIES, RULES, plan_from_rule
+from pdc_core.estimates.rules import MEASURED, QUANTITIES, RULES, plan_from_rule
 from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
 from pdc_core.estimates.untrained import Preview, preview
 
 __all__ = [
+    "MEASURED",
     "QUANTITIES",
     "RULES",
     "Point",
@@ -23,6 +25,7 @@ __all__ = [
     "Sensitivity",
     "inertia_damage",
     "measured_damage",
+    "mixed_damage",
     "plan_for_budget",
     "plan_from_rule",
     "plan_latency",

@@ -22,6 +22,7 @@ from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 
+SHARE = 0.5  # of the measurement in `mixed_damage`
 # group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
 DamageByCount = dict[str, list[float]]
 
@@ -95,6 +96,38 @@ def measured_damage(found: Sensitivity, graph: ChannelGraph) -> DamageByCount:
         ks, values = [p.k for p in own], np.maximum.accumulate([p.divergence for p in own][::-1])[::-1].tolist()
         damage[group.name] = np.interp(range(group.size + 1), [*ks, group.size], [*values, 0.0]).tolist()
     return damage
+
+
+def mixed_damage(measured: DamageByCount, graph: ChannelGraph, share: float = SHARE) -> DamageByCount:
+    """Return a compromise of measured damage and of the same ratio for all: s^t (1 - k/n)^(1 - t).
+
+    A measurement without training exaggerates the differences between groups, which training then evens out.
+
+    Parameters
+    ----------
+    measured : dict of str to list of float
+        s, from `measured_damage`.
+    graph : ChannelGraph
+        The trace of the network that was measured.
+    share : float, default 0.5
+        t, 0 to 1: 0 is `uniform_damage`, 1 the measurement alone.
+
+    Source: our choice, by benchmarks/rules.py.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pdc_core import load_model, trace
+    >>> graph = trace(load_model("resnet20", weights=False), torch.zeros(1, 1, 8, 8))
+    >>> same = uniform_damage(graph)
+    >>> mixed_damage(same, graph)["layer1.0.conv1"][4] == same["layer1.0.conv1"][4]
+    True
+    """
+    uniform = uniform_damage(graph)
+    return {
+        name: [s**share * u ** (1 - share) for s, u in zip(own, uniform[name], strict=True)]
+        for name, own in measured.items()
+    }
 
 
 def plan_for_budget(

@@ -12,6 +12,7 @@ from pdc_core.estimates.budget import (
     DamageByCount,
     inertia_damage,
     measured_damage,
+    mixed_damage,
     plan_for_budget,
     plan_latency,
     uniform_damage,
@@ -23,7 +24,13 @@ from pdc_core.plan import Plan
 from pdc_core.registry import choices
 
 QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}
-RULES = {"sensitivity": "sensitivity", "inertia": "inertia", "uniform": "same ratio in all layers"}
+MEASURED = ("mixed", "sensitivity")  # rules that need a sensitivity
+RULES = {
+    "mixed": "sensitivity, moderated",
+    "sensitivity": "sensitivity",
+    "inertia": "inertia",
+    "uniform": "same ratio in all layers",
+}
 
 
 def plan_from_rule(
@@ -53,13 +60,14 @@ def plan_from_rule(
         Share to save of the cost of the whole network, 0 to below 1.
     of : {"macs", "params", "latency"}
         What to save. Latency is that of one batch of 64 images on this machine.
-    by : {"sensitivity", "inertia", "uniform"}
-        How the groups share the cut: by the divergence of the network's answers, by the share of the weights that
-        centroids do not explain, or all alike.
+    by : {"mixed", "sensitivity", "inertia", "uniform"}
+        How the groups share the cut: by the divergence of the network's answers and the share of filters removed
+        together (`mixed_damage`), by the divergence alone, by the share of the weights that centroids do not explain,
+        or all alike.
     data : Data, optional
         Images on which the sensitivity is measured if `sensitivity` is not given.
     sensitivity : Sensitivity, optional
-        A measurement of this network, read by "sensitivity".
+        A measurement of this network, read by "mixed" and "sensitivity".
     damage : dict of str to list of float, optional
         What the rule `by` gives, where the caller has it already.
     seed : int, default 0
@@ -100,8 +108,9 @@ def _damage(
     if by == "inertia":
         return inertia_damage(model, graph)
     if sensitivity is None and data is None:
-        raise PDCError("The rule sensitivity needs a measured sensitivity, or data to measure it on.")
+        raise PDCError(f"The rule {by} needs a measured sensitivity, or data to measure it on.")
     if sensitivity is None:
         assert data is not None
         sensitivity = measure(model, graph, data, seed=seed)
-    return measured_damage(sensitivity, graph)
+    damage = measured_damage(sensitivity, graph)
+    return mixed_damage(damage, graph) if by == "mixed" else damage

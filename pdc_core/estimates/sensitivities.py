@@ -1,4 +1,4 @@
-"""Sensitivity: each group alone at several counts, reconstructed without training, its norms re-estimated.
+"""Sensitivity: each group alone merged at several counts, without training, the norms behind it re-estimated.
 
 The outcome is plain data, stored under a key made of everything it depends on: weights, images, counts, seed.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,18 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdc_core.clustering import assign_group
+from pdc_core.clustering import ReaderCovariances, assign_group, channel_covariances
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
+from pdc_core.estimates.tail import Tail
 from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.norms import reestimate_norms_
+from pdc_core.norms import averaging
 from pdc_core.plan import Plan
-from pdc_core.reconstruct import GroupProjection
+from pdc_core.reconstruct import merge_group_
 
 KEEPS = (0.75, 0.5, 0.25, 0.125)
 SENSITIVITY_IMAGES = 500  # validation images, unless others are asked for
-_BATCH = 500
+MERGE_IMAGES = 512  # training images on which a training measures channels before it merges them
+_NORM_IMAGES = 250  # of those, for the norms
+_METHOD = 2  # of measuring; results of another one are not reused
 
 
 @dataclass(frozen=True)
@@ -150,16 +153,17 @@ def sensitivity(
     *,
     keeps: Sequence[float] = KEEPS,
     images: int = SENSITIVITY_IMAGES,
-    norm_images: int = 500,
+    merge_images: int = MERGE_IMAGES,
     seed: int = 0,
     progress: Callable[[int, int, Sensitivity], None] | None = None,
     stop: Callable[[], bool] | None = None,
     cache: str | Path | None = None,
 ) -> Sensitivity:
-    """Cluster each group alone at several counts, reconstruct it, re-estimate the norms, and measure.
+    """Merge each group alone at several counts, re-estimate the norms behind it, and measure.
 
-    Nothing is trained, and the network is not changed. Reconstructed and folded networks are the same function, so
-    these are the accuracies after folding.
+    The merge is the one that a training begins with (schedule "merge"): one filter of every cluster stands for it, and
+    the layers that read them are refitted. Nothing is trained, and the network is not changed. What lies in front of a
+    group is computed once (`Tail`).
 
     Parameters
     ----------
@@ -168,13 +172,13 @@ def sensitivity(
     graph : ChannelGraph
         Its trace.
     data : Data
-        Validation images to measure on, training images for the norms.
+        Validation images to measure on, training images for the merge and the norms.
     keeps : sequence of float
         Keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
     images : int, default 500
         Validation images to measure on, the first ones of the split.
-    norm_images : int, default 500
-        Training images on which norm statistics are re-estimated.
+    merge_images : int, default 512
+        Training images on which channels are measured, 2 or more. The norms are re-estimated on the first 250 of them.
     seed : int, default 0
         Seed of the clustering, 0 or more.
     progress : callable, optional
@@ -196,25 +200,33 @@ def sensitivity(
         raise PDCError(f"{data.name} has no validation images to measure the sensitivity on; hold some back.")
     device = next(model.parameters()).device
     x, y = data.prepare(data.val.images[:images].to(device)), data.val.labels[:images].to(device)
-    norm_x = data.prepare(data.train.images[:norm_images].to(device))
-    key = sensitivity_key(model, graph, data, keeps=keeps, images=images, norm_images=norm_images, seed=seed)
+    merge_x = data.prepare(data.train.images[:merge_images].to(device))
+    key = sensitivity_key(model, graph, data, keeps=keeps, images=images, merge_images=merge_images, seed=seed)
     file = None if cache is None else Path(cache) / f"{key}.json"
     known = Sensitivity.from_json(file.read_text()) if file is not None and file.exists() else None
     if known is not None and known.complete:
         return known
 
-    log_p = F.log_softmax(_logits(model, x), dim=1)
-    accuracy = float((log_p.argmax(dim=1) == y).float().mean())
     wanted = [(group, k) for group in graph.clusterable for k in _counts(Plan(), group, keeps)]
     points = {(p.group, p.k): p for p in (known.points if known else ())}
     student, original = copy.deepcopy(model), {name: t.clone() for name, t in model.state_dict().items()}
+    measuring, norming = Tail(student, graph, x), Tail(student, graph, merge_x[:_NORM_IMAGES])
+    log_p = _log_softmax(measuring.outputs())
+    accuracy = float((log_p.argmax(dim=1) == y).float().mean())
+    channels: dict[str, ReaderCovariances] | None = None
     for group, k in wanted:
         if (group.name, k) not in points:
             if stop is not None and stop():
                 break
-            GroupProjection(student, group, assign_group(model, group, k, seed)).apply_(1.0)
-            reestimate_norms_(student, norm_x)
-            log_q = F.log_softmax(_logits(student, x), dim=1)
+            if channels is None:
+                channels = channel_covariances(model, [g for g in graph.clusterable if g.readers], merge_x)
+            for tail in (measuring, norming):
+                tail.start_at(group)
+            merge_group_(student, group, channels.get(group.name), assign_group(model, group, k, seed), k)
+            with averaging(norming.norms()):
+                for _ in norming.outputs():
+                    pass
+            log_q = _log_softmax(measuring.outputs())
             student.load_state_dict(original)
             right = float((log_q.argmax(dim=1) == y).float().mean())
             far = float((log_p.exp() * (log_p - log_q)).sum(dim=1).mean())
@@ -234,8 +246,8 @@ def _counts(plan: Plan, group: ChannelGroup, keeps: Sequence[float]) -> list[int
     return sorted(tried - {group.size}, reverse=True)
 
 
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([model(part).float() for part in x.split(_BATCH)])
+def _log_softmax(logits: Iterable[Tensor]) -> Tensor:
+    return F.log_softmax(torch.cat([part.float() for part in logits]), dim=1)
 
 
 def sensitivity_key(
@@ -245,7 +257,7 @@ def sensitivity_key(
     *,
     keeps: Sequence[float] = KEEPS,
     images: int = SENSITIVITY_IMAGES,
-    norm_images: int = 500,
+    merge_images: int = MERGE_IMAGES,
     seed: int = 0,
 ) -> str:
     """Return the sha256 of everything that a sensitivity depends on: weights, groups, images and options.
@@ -256,16 +268,16 @@ def sensitivity_key(
         As for `sensitivity`.
     keeps : sequence of float
         Keep ratios, above 0 and below 1.
-    images, norm_images : int, default 500
+    images, merge_images : int, default 500 and 512
         Validation and training images that are used.
     seed : int, default 0
         Seed of the clustering.
     """
     digest = hashlib.sha256()
     groups = [(g.name, g.size, g.blocks, g.frozen is None) for g in graph.groups]
-    digest.update(repr((groups, graph.residual, tuple(keeps), seed, data.mean, data.std)).encode())
+    digest.update(repr((_METHOD, groups, graph.residual, tuple(keeps), seed, data.mean, data.std)).encode())
     tensors = [t for _, t in sorted(model.state_dict().items())]
-    tensors += [data.val.images[:images], data.val.labels[:images], data.train.images[:norm_images]]
+    tensors += [data.val.images[:images], data.val.labels[:images], data.train.images[:merge_images]]
     for t in tensors:
         digest.update(repr((t.dtype, tuple(t.shape))).encode() + t.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

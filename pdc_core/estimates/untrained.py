@@ -1,4 +1,4 @@
-"""Preview: a plan folded right now, without any training, its norms re-estimated."""
+"""Preview: a plan merged and folded right now, without any training, its norms re-estimated."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
-from pdc_core.clustering import IntArray, assign
+from pdc_core.clustering import IntArray, assign, check_labels
 from pdc_core.costs import cost
 from pdc_core.data import Data, Split
+from pdc_core.estimates.sensitivities import MERGE_IMAGES
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
-from pdc_core.reconstruct import reconstruct_
+from pdc_core.reconstruct import merge_
 from pdc_core.train import evaluate
 
 PREVIEW_IMAGES = 1000  # validation images, unless others are asked for
@@ -60,10 +62,14 @@ def preview(
     *,
     labels: Mapping[str, IntArray] | None = None,
     images: int = PREVIEW_IMAGES,
-    norm_images: int = 1000,
+    merge_images: int = MERGE_IMAGES,
     seed: int = 0,
 ) -> Preview:
-    """Fold a plan without training, re-estimate the norms, and measure it on validation images.
+    """Merge and fold a plan without training, re-estimate the norms, and measure it on validation images.
+
+    The merge is the one that a training begins with (schedule "merge", in one step): one filter of every cluster stands
+    for it, and the layers that read them are refitted. With norms re-estimated, the network answers as it does in the
+    first steps of that training, where norms use the statistics of the batch.
 
     Parameters
     ----------
@@ -74,13 +80,13 @@ def preview(
     plan : Plan
         Clusters kept per group.
     data : Data
-        Validation images to measure on, training images for the norms.
+        Validation images to measure on, training images for the merge and the norms.
     labels : mapping of str to int array, shape (n,), optional
         Those that `assign` gives for this plan; left out, they are computed.
     images : int, default 1000
         Validation images to measure on, the first ones of the split.
-    norm_images : int, default 1000
-        Training images on which the norms are re-estimated.
+    merge_images : int, default 512
+        Training images on which channels are measured and norms re-estimated, 2 or more.
     seed : int, default 0
         Seed of the clustering, 0 or more.
 
@@ -92,9 +98,10 @@ def preview(
     start = time.perf_counter()
     split = Split(data.val.images[:images], data.val.labels[:images])
     before = evaluate(model, data, split).accuracy
-    labels = assign(model, graph, plan, seed) if labels is None else labels
-    small = fold(reconstruct_(copy.deepcopy(model), graph, labels), graph, labels)
-    device = next(model.parameters()).device
-    reestimate_norms_(small, data.prepare(data.train.images[:norm_images].to(device)))
+    labels = check_labels(graph, assign(model, graph, plan, seed) if labels is None else labels)
+    x = data.prepare(data.train.images[:merge_images].to(next(model.parameters()).device))
+    student, apart = copy.deepcopy(model), {name: np.arange(len(a)) for name, a in labels.items()}
+    merge_(student, graph, labels, apart, x)
+    small = reestimate_norms_(fold(student, graph, labels), x)
     accuracy, price = evaluate(small, data, split).accuracy, cost(small, data.prepare(split.images[:1]))
     return Preview(accuracy, before, len(split), price.macs, price.params, time.perf_counter() - start)

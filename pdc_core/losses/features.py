@@ -46,7 +46,9 @@ def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str
     merged = merged_groups(labels)
     found: list[str] = []
     for name, module in model.named_modules():
-        if not _may_be_block(model, name, module, found):
+        inside = any(name.startswith(f"{block}.") for block in found)
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if inside or not isinstance(parent, nn.Sequential) or isinstance(module, nn.Sequential):
             continue
         last = next((layer for layer in reversed(graph.layers) if layer.name.startswith(f"{name}.")), None)
         if last is not None and not any(graph.groups[g].name in merged for g, _ in last.narrows_out):
@@ -54,75 +56,57 @@ def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str
     return tuple(found)
 
 
-def _may_be_block(model: nn.Module, name: str, module: nn.Module, found: Sequence[str]) -> bool:
-    """Return whether a module is an element of an nn.Sequential, none itself, and not inside a block that was found."""
-    inside = any(name.startswith(f"{block}.") for block in found)
-    parent = model.get_submodule(name.rpartition(".")[0])
-    return not inside and isinstance(parent, nn.Sequential) and not isinstance(module, nn.Sequential)
+def matched_blocks(student: nn.Module, teacher: nn.Module, blocks: Sequence[str], example: Tensor) -> dict[str, str]:
+    """Return which block of another network each block of a student is compared with, where shapes agree.
 
-
-def paired_blocks(
-    student: nn.Module, teacher: nn.Module, blocks: Sequence[str], example: Tensor
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which blocks of a student are compared with which of another network, where their outputs agree in shape.
-
-    Networks with the same blocks are paired by name. Otherwise the blocks of one shape (a stage) are paired in order if
-    there are equally many of them, else only the last ones, as hints are (FitNets, arXiv 1412.6550); the rest is left
-    out.
+    Where an nn.Sequential has as many elements in both networks, its blocks are paired one by one; else only the last
+    ones are, which end the same stage. Pairs whose outputs differ in shape are left out. Our choice.
 
     Parameters
     ----------
-    student, teacher : nn.Module
-        Two networks in eval mode that take the same input.
+    student : nn.Module
+        In eval mode.
+    teacher : nn.Module
+        In eval mode; any network that takes the same images.
     blocks : sequence of str
-        The student's blocks that may be compared (`comparable_blocks`).
+        The student's (`comparable_blocks`).
     example : Tensor, shape (b, c, h, w)
-        An input, for the shapes.
+        Images for both.
 
     Returns
     -------
-    tuple of tuple of str
-        Names in the student and in the teacher, equally many.
+    dict of str to str
+        Names of the teacher's modules by those of the student's.
 
     Examples
     --------
     >>> import torch, pdc_core as pdc
-    >>> small, large = (pdc.load_model(n, data="digits", weights="random") for n in ("resnet20", "resnet32"))
-    >>> x = torch.zeros(1, 1, 8, 8)
-    >>> paired_blocks(small, large, ["layer1.0", "layer1.1", "layer1.2", "layer2.0"], x)
-    (('layer1.2', 'layer2.0'), ('layer1.4', 'layer2.4'))
+    >>> ours, theirs = (pdc.load_model(name, "digits", weights="random") for name in ("resnet20", "resnet32"))
+    >>> matched_blocks(ours, theirs, ("layer1.0", "layer1.2"), torch.zeros(1, 1, 8, 8))
+    {'layer1.2': 'layer1.4'}
     """
-    ours, theirs = _block_shapes(student, example), _block_shapes(teacher, example)
-    may = [name for name in blocks if name in ours]
-    if ours == theirs:
-        return tuple(may), tuple(may)
-    pairs: list[tuple[str, str]] = []
-    for shape in dict.fromkeys(ours[name] for name in may):
-        mine, other = ([n for n in names if of[n] == shape] for names, of in ((may, ours), (theirs, theirs)))
-        pairs += zip(mine, other, strict=True) if len(mine) == len(other) else zip(mine[-1:], other[-1:], strict=False)
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+    known = dict(teacher.named_modules())
+    pairs: dict[str, str] = {}
+    for block in blocks:
+        stage, _, own = block.rpartition(".")
+        ours, theirs = student.get_submodule(stage), known.get(stage)
+        if not isinstance(ours, nn.Sequential) or not isinstance(theirs, nn.Sequential):
+            continue
+        names, others = list(ours._modules), list(theirs._modules)
+        if len(names) == len(others):
+            pairs[block] = block[: len(block) - len(own)] + others[names.index(own)]
+        elif own == names[-1] and others:
+            pairs[block] = block[: len(block) - len(own)] + others[-1]
+    ours_at, theirs_at = _shapes(student, list(pairs), example), _shapes(teacher, list(pairs.values()), example)
+    return {a: b for a, b in pairs.items() if ours_at.get(a) is not None and ours_at.get(a) == theirs_at.get(b)}
 
 
 @torch.no_grad()
-def _block_shapes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the shape of one example's output of every block that gives a tensor, in the order of the network."""
-    names: list[str] = []
-    for name, module in model.named_modules():
-        if next(module.parameters(), None) is not None and _may_be_block(model, name, module, names):
-            names.append(name)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def take(name: str, module: nn.Module, args: tuple[Tensor, ...], output: object) -> None:
-        if isinstance(output, Tensor):
-            shapes[name] = tuple(output.shape[1:])
-
-    handles = [model.get_submodule(name).register_forward_hook(partial(take, name)) for name in names]
-    try:
+def _shapes(model: nn.Module, modules: Sequence[str], example: Tensor) -> dict[str, torch.Size | None]:
+    """Return the shape of each module's output; None where it is no tensor. Modules that are not called are absent."""
+    with Recording(model, modules) as recording:
         model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: shapes[name] for name in names if name in shapes}
+        return {name: getattr(output, "shape", None) for name, output in recording.seen.items()}
 
 
 class Recording:
@@ -145,6 +129,11 @@ class Recording:
 
     def _take(self, name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         self._outputs[name] = output
+
+    @property
+    def seen(self) -> dict[str, Tensor]:
+        """The outputs since `outputs` was last called, by module, as far as modules were called."""
+        return dict(self._outputs)
 
     @property
     def complete(self) -> bool:

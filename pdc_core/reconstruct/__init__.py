@@ -23,6 +23,7 @@ from pdc_core.reconstruct.representatives import (
     copy_filters_,
     least_squares_readers,
     merge_filters_,
+    merge_group_,
 )
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
 from pdc_core.reconstruct.tying import TiedTying, Tying, TyingInput, TyingSettings, evaluating
@@ -47,6 +48,7 @@ __all__ = [
     "medoids",
     "merge_",
     "merge_filters_",
+    "merge_group_",
     "optimizer_slots",
     "progressive",
     "reconstruct_",

@@ -33,7 +33,7 @@ def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
     -------
     Tensor, shape (n, k), float64
         R. Readers become V' = V R, which is V M if the channels of a cluster are equal. A ridge of 1e-8 of the mean
-        variance keeps R finite if channels are silent.
+        variance keeps R finite if channels are silent; if all are, R selects S.
 
     Examples
     --------
@@ -41,6 +41,8 @@ def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
     >>> least_squares_readers(c, torch.tensor([0])).round(decimals=3).tolist()
     [[1.0], [2.0]]
     """
+    if c.diagonal().mean() < 1e-200:  # every channel is constant, so no R is better than another
+        return torch.eye(len(c), dtype=c.dtype)[:, stays]
     own = c[stays][:, stays]
     ridge = 1e-8 * c.diagonal().mean().clamp(min=torch.finfo(c.dtype).tiny)
     return torch.linalg.solve(own + ridge * torch.eye(len(stays), dtype=c.dtype), c[stays]).T
@@ -142,6 +144,41 @@ def average_filters_(
     labels_now = canonical(joins[now])
     GroupProjection(model, group, labels_now).apply_(1.0)
     return labels_now
+
+
+def merge_group_(
+    model: nn.Module,
+    group: ChannelGroup,
+    moment: ReaderCovariances | None,
+    labels: IntArray,
+    k: int,
+    now: IntArray | None = None,
+) -> IntArray:
+    """Merge a group's filters as a training does: by what its readers receive, or by its weights where none does.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, changed in place.
+    group : ChannelGroup
+        The group, of n filters.
+    moment : ReaderCovariances or None
+        The group's channels measured on that network; None where nothing reads them.
+    labels : array of int, shape (n,)
+        The final clusters; filters merge only within them.
+    k : int
+        Different filters to leave, as for `merge_filters_`.
+    now : array of int, shape (n,), optional
+        Clusters that are tied already, within those of `labels`; by default every filter is alone.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        The clusters that are tied now, canonical.
+    """
+    if moment is None:
+        return average_filters_(model, group, labels, k, now)
+    return merge_filters_(model, group, moment, labels, k, now)[0]
 
 
 def _stays(c: FloatArray, h: FloatArray, a: IntArray, block: IntArray, k: int) -> IntArray:

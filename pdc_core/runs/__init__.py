@@ -9,9 +9,10 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
-from pdc_core.runs.points import COLUMNS, LATENCIES, WHOLE, measured_sweep, points_of, read_points
+from pdc_core.runs.points import COLUMNS, LATENCIES, measured_sweep, points_of, read_points
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
+from pdc_core.runs.reference import find_reference
 from pdc_core.runs.results import Report, read_report
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
 from pdc_core.runs.sweeps import (
@@ -38,7 +39,6 @@ __all__ = [
     "COLUMNS",
     "LATENCIES",
     "STATES",
-    "WHOLE",
     "FolderRecorder",
     "Report",
     "Run",
@@ -49,6 +49,7 @@ __all__ = [
     "create_run",
     "create_sweep",
     "default_training",
+    "find_reference",
     "is_sweep",
     "launch",
     "list_runs",

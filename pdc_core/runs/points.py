@@ -9,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdc_core.baselines import WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.runs.read import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WHOLE = "whole"  # the method that trains as long and merges nothing
 LATENCIES = ("1", "64")  # images in the batches whose latency is a column
 COLUMNS = (
     "network", "data", "weights", "method", "keep", "seed", "epochs", "images", "macs", "params", "test_accuracy",
@@ -24,7 +24,8 @@ COLUMNS = (
 )  # fmt: skip
 # What may differ between runs of one curve: the seed, how much is kept, and what only describes the run.
 _NOT_A_SETTING = {
-    "seed", "keep", "plan", "method", "model", "data", "weights", "created", "versions", "format", "allow_weak_teacher"
+    "seed", "keep", "plan", "method", "model", "data", "weights", "created", "versions", "format", "allow_weak_teacher",
+    "budget", "budgeted",
 }  # fmt: skip
 _NEEDED = (
     "network", "data", "method", "macs", "params", "test_accuracy", "before_macs", "before_params", "before_accuracy"

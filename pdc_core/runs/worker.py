@@ -17,20 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import SWEEP_FILE, read_events, read_json, write, write_history, write_labels
 from pdc_core.runs.read import is_locked, read_run
 from pdc_core.runs.recorder import FolderRecorder
-from pdc_core.runs.spec import RunSpec, read_spec
+from pdc_core.runs.spec import RunSpec, read_spec, write_spec
+from pdc_core.runs.training import Say, train_run
 from pdc_core.runs.turn import Turn
-from pdc_core.train import Recorder, Result, Stopped, distil, teach
+from pdc_core.train import Recorder, Result, Stopped
 from pdc_core.train.recorder import Request
 
 Show = Callable[[int, int], None]
-Say = Callable[[str], None]
 
 
 def launch(folder: str | Path) -> int:
@@ -196,7 +195,7 @@ def run_worker(
     folder = Path(folder)
     spec = read_spec(folder)
     if int(os.environ.get("RANK", 0)) > 0:
-        return _train(spec, Recorder(), None)
+        return train_run(spec, Recorder())
     if _finished(folder):
         repair_run(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
@@ -296,8 +295,15 @@ def _whole(archive: Path) -> bool:
 def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None) -> Result:
     from pdc_core.export import save
 
+    def choose(spec: RunSpec, sentence: str) -> None:
+        """Write what a budget became into run.yaml, before the first step, and say it."""
+        write_spec(folder, spec)
+        recorder.state("running", sentence)
+        if say is not None:
+            say(sentence)
+
     recorder.state("running", "loading data and network")
-    result = _train(spec, recorder, say)
+    result = train_run(spec, recorder, say, choose)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
     if result.best is not None:
@@ -307,22 +313,3 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
     recorder.state("done", "done", eta_seconds=0.0)
     clear_request(folder)
     return result
-
-
-def _train(spec: RunSpec, recorder: Recorder, say: Say | None) -> Result:
-    from pdc_core.data import load_data
-    from pdc_core.models import load_model, model_info
-
-    data = load_data(spec.data)
-    model = load_model(spec.model, data=spec.data, weights=spec.weights, seed=spec.seed)
-    info = model_info(model)
-    if say is not None and info is not None and info.note:
-        say(info.note)
-    if spec.kind == "teach":
-        return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
-    plan = spec.with_plan().plan
-    assert plan is not None
-    if spec.method != "pdc":
-        settings = spec.training
-        return train_baseline(spec.method, model, plan, data, seed=spec.seed, settings=settings, recorder=recorder)
-    return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)

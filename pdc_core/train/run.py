@@ -24,7 +24,7 @@ from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
-from pdc_core.train.teacher import checked_teacher
+from pdc_core.train.teacher import check_teacher
 
 RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
 COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
@@ -59,28 +59,6 @@ class Result:
     best: nn.Module | None = None
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a run trains, before its first step.
-
-    Attributes
-    ----------
-    task : TrainingTask
-        What to train, and by which rule.
-    graph : ChannelGraph or None
-        The trace of a network that gets smaller; None if nothing is folded.
-    plan : Plan or None
-        Its plan; the report then names the widths.
-    guide : Module or None
-        The network to learn from, if it is not the one that is trained.
-    """
-
-    task: TrainingTask
-    graph: ChannelGraph | None = None
-    plan: Plan | None = None
-    guide: nn.Module | None = None
-
-
 def distil(
     model: nn.Module,
     plan: Plan,
@@ -97,15 +75,15 @@ def distil(
     Parameters
     ----------
     model : Module
-        The trained network, in eval mode: the student's start, and the teacher unless another is given. Not changed.
+        The trained network, in eval mode. It is the student's start and, by default, its teacher; it is not changed.
     plan : Plan
         Clusters kept per group.
     data : Data
         Training, validation and test images. The test split is read once, at the end.
     teacher : Module, optional
-        Another network to learn from, in eval mode, for the same images and classes; by default `model`. Its blocks are
-        compared with the student's where shapes agree (`losses.paired_blocks`). Whichever teaches: if it is hardly
-        better than guessing (`chance_level`), the recorder is told, and without one there is a warning.
+        Another network for the classes and images of the data, in eval mode; not changed. Outputs of its blocks are
+        compared where their shapes agree (`losses.matched_blocks`). If the teacher is hardly better than guessing
+        (`chance_level`), the recorder is told, and without one there is a warning.
     epochs : int, default 8
         Passes over the training images; ignored when `settings` are given.
     seed : int, default 0
@@ -124,31 +102,25 @@ def distil(
     ------
     PDCError
         The plan does not fit the network, nothing can be merged in it, the data is empty or has other classes, the
-        teacher is for other images or classes, or the loss stops being finite.
+        teacher is for others, or the loss stops being finite.
 
     Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering
     vectors, schedule, ties of the norms and loss weights are our choice.
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
-    work = pdc_work(model, plan, data, settings, teacher=teacher, seed=seed)
-    return run_task(work, model, data, settings, seed=seed, recorder=recorder)
-
-
-def pdc_work(
-    model: nn.Module, plan: Plan, data: Data, settings: Training, *, teacher: nn.Module | None = None, seed: int = 0
-) -> Work:
-    """Return what `distil` trains, clustered but not trained yet. Parameters and errors are those of `distil`."""
-    guide = None if teacher is None else checked_teacher(teacher, model, data)
-    frozen = copy.deepcopy(model).eval()
-    graph = trace(frozen, data.example, residual=plan.residual, inside=plan.inside)
+    start = copy.deepcopy(model).eval()
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
+    if teacher is not None:
+        check_teacher(teacher, data)
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
-    return Work(PDCTask(frozen, graph, cluster, settings, images, guide), graph, plan, guide)
+    task = PDCTask(start, graph, cluster, settings, images, teacher)
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)
 
 
 def teach(
@@ -188,28 +160,27 @@ def teach(
         The data is empty or has other classes, or the loss stops being finite.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
-    return run_task(teach_work(model, settings), model, data, settings, seed=seed, recorder=recorder)
-
-
-def teach_work(model: nn.Module, settings: Training) -> Work:
-    """Return what `teach` trains, not trained yet. Parameters are those of `teach`."""
-    return Work(SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings))
+    task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder)
 
 
 def run_task(
-    work: Work,
+    task: TrainingTask,
     model: nn.Module,
     data: Data,
     settings: Training,
     *,
     seed: int = 0,
     recorder: Recorder | None = None,
+    graph: ChannelGraph | None = None,
+    plan: Plan | None = None,
+    teacher: nn.Module | None = None,
 ) -> Result:
     """Run the loop over a task, finish it and report: what `distil`, `teach` and every baseline have in common.
 
     Parameters
     ----------
-    work : Work
+    task : TrainingTask
         What to train, and by which rule.
     model : Module
         The network as it was before, for the report; not changed.
@@ -221,21 +192,32 @@ def run_task(
         Seed of the batch order and the augmentation, 0 or more.
     recorder : Recorder, optional
         Called with what happens, and asked for requests.
+    graph : ChannelGraph, optional
+        The trace of a network that gets smaller; None if nothing is folded.
+    plan : Plan, optional
+        Its plan; the report then names the widths.
+    teacher : Module, optional
+        The network that the task learns from, if it is not `model`; the report then measures it as well.
 
     Returns
     -------
     Result
         With a plan, the report measures "before", "reconstructed" and "folded"; without one "before" and "taught".
     """
-    task, graph, plan, example = work.task, work.graph, work.plan, data.example
+    example = data.example
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
-    guide = None if work.guide is None else copy.deepcopy(work.guide).to(loop.device)
-    taught = first if guide is None else evaluate(guide, data, data.val, fabric=loop.fabric)
+    other = None if teacher is None else copy.deepcopy(teacher).eval().to(loop.device)
+    guiding = first if other is None else evaluate(other, data, data.val, fabric=loop.fabric)
     if task.teacher is not None:
-        loop.teacher = taught.predictions
-        _tell_if_weak(taught, data, loop.recorder)
+        loop.teacher = guiding.predictions
+        chance, least = chance_level(data.val.labels)
+        if guiding.accuracy <= least:
+            loop.recorder.weak_teacher(
+                f"The network to learn from names the class of {guiding.accuracy:.1%} of {len(data.val):,} validation "
+                f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
+            )
     loop.run(task)
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
@@ -246,10 +228,10 @@ def run_task(
 
     measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
     test = measure(before, first)
-    report: dict[str, Any] = {"train_images": len(data.train), "left_out": data.left_out}
-    teacher = test if guide is None else measure(guide, taught)
-    if guide is not None:
-        report["teacher"] = {"name": _name_of(guide), **teacher.record}
+    guide = test if other is None else measure(other, guiding)
+    report: dict[str, Any] = {"train_images": len(data.train)}
+    if other is not None:
+        report["teacher"] = {"name": name_of(other), **guide.record}
     info = model_info(model)
     if info is not None and info.new_head:  # by now it has been trained
         report["new_head"] = info.new_head
@@ -259,8 +241,8 @@ def run_task(
         report["before"], report["taught"] = test.record, measure(small).record
         latencies = {"before": small, "taught": small}  # one architecture, so it is measured once
     else:
-        unfolded = measure(full, teacher=teacher)
-        folded = measure(small, teacher=teacher, like=unfolded)
+        unfolded = measure(full, teacher=guide)
+        folded = measure(small, teacher=guide, like=unfolded)
         report |= {"before": test.record, "reconstructed": unfolded.record, "folded": folded.record}
         report |= _comparison(full, small, graph, plan, data) | {"same_predictions": folded.like == 1.0}
         report["test_images"] = len(data.test)
@@ -269,7 +251,7 @@ def run_task(
     report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}
     report["best"] = report["last"]
     if best is not None and loop.best is not None:
-        record = measure(best, teacher=teacher if task.teacher is not None else None).record
+        record = measure(best, teacher=guide if task.teacher is not None else None).record
         report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
     if loop.done < loop.steps:
         report["ended_early"] = {"step": loop.done, "steps": loop.steps}
@@ -280,19 +262,10 @@ def run_task(
     return Result(small, full, task.labels, loop.history, report, best)
 
 
-def _tell_if_weak(taught: Evaluation, data: Data, recorder: Recorder) -> None:
-    """Tell the recorder if the network to learn from is hardly better than guessing on the validation images."""
-    chance, least = chance_level(data.val.labels)
-    if taught.accuracy <= least:
-        recorder.weak_teacher(
-            f"The network to learn from names the class of {taught.accuracy:.1%} of {len(data.val):,} validation "
-            f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
-        )
-
-
-def _name_of(network: nn.Module) -> str:
+def name_of(network: nn.Module) -> str:
+    """Return what a report calls a network: its name for `load_model`, or its class."""
     info = model_info(network)
-    return type(network).__name__ if info is None else info.model
+    return info.model if info is not None else type(network).__name__
 
 
 def _finished(task: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:

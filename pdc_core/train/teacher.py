@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map_only
 
-from pdc_core.data import Data
+from pdc_core.data import Data, DataInfo
 from pdc_core.errors import PDCError
 from pdc_core.folding import check_equal
 from pdc_core.models import model_info
@@ -64,57 +64,58 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
     return fused.requires_grad_(False) if check_equal(plain, fused, example).equal else plain
 
 
-@torch.no_grad()
-def checked_teacher(teacher: nn.Module, model: nn.Module, data: Data) -> nn.Module:
-    """Return a frozen copy of a network to learn from, after a check that it is for the same images and classes.
+def check_teacher(teacher: nn.Module, data: Data | DataInfo) -> None:
+    """Raise if a network cannot teach on a data set: it takes other images or has other classes.
 
     Parameters
     ----------
     teacher : Module
-        Any network; not changed.
-    model : Module
-        The network that is to learn from it.
-    data : Data
-        The images on which it does.
+        In eval mode.
+    data : Data or DataInfo
+        Its shape and classes are read.
 
     Raises
     ------
     PDCError
-        The teacher is for images of another shape or for other classes, or its last layer is new and untrained.
+        The sentence says what does not fit.
     """
     info = model_info(teacher)
-    name = type(teacher).__name__ if info is None else info.model
-    if info is not None and info.shape != data.shape:
-        size, own = ("x".join(map(str, shape)) for shape in (info.shape, data.shape))
+    name, count = info.model if info else type(teacher).__name__, len(data.classes)
+    advice = f"choose a teacher that was trained on {data.name}"
+    if info is not None:
+        if info.new_head:
+            raise PDCError(
+                f"The weights of the teacher {name} are for other classes than the {count} of {data.name}, so its last "
+                f"layer {info.new_head} is new and random; train it first (pdc teach), or {advice}."
+            )
+        if info.shape != data.shape:
+            raise PDCError(f"The teacher {name} takes images {info.shape}, {data.name} has {data.shape}; {advice}.")
+        if len(info.classes) != count or _other_names(info.classes, data.classes):
+            raise PDCError(
+                f"The teacher {name} has {len(info.classes)} classes ({_some(info.classes)}), {data.name} has {count} "
+                f"({_some(data.classes)}); {advice}."
+            )
+    try:
+        with torch.no_grad():
+            z = teacher(torch.zeros(2, *data.shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise PDCError(
-            f"The teacher {name} is for images of {size} (channels, height, width), but those of {data.name} are "
-            f"{own}; choose a teacher for this data."
-        )
-    if info is not None and info.new_head:
-        raise PDCError(
-            f"The teacher {name} was trained for other classes, so its last layer {info.new_head} is new and random; "
-            f"train it on {data.name} first (pdc teach) and give the result as the teacher."
-        )
-    frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
-    z_t, z_s = frozen(data.example), model(data.example)
-    if not isinstance(z_t, Tensor) or not isinstance(z_s, Tensor) or z_t.shape != z_s.shape:
-        outputs = tuple(z_t.shape[1:]) if isinstance(z_t, Tensor) else type(z_t).__name__
-        raise PDCError(
-            f"The teacher {name} gives outputs of {outputs}, but there are {len(data.classes)} classes in {data.name}; "
-            "choose a teacher for these classes."
-        )
-    if info is not None and info.classes != data.classes and _are_names(info.classes) and _are_names(data.classes):
-        mine, theirs = (", ".join(names[:3]) for names in (info.classes, data.classes))
-        raise PDCError(
-            f"The teacher {name} was trained for other classes ({mine}, ...) than those of {data.name} ({theirs}, "
-            "...); choose a teacher for these classes."
-        )
-    return frozen
+            f"The teacher {name} cannot take images {data.shape} of {data.name} ({str(error).splitlines()[0]}); "
+            f"{advice}."
+        ) from error
+    if not isinstance(z, Tensor) or z.shape != (2, count):
+        found = f"outputs of shape {tuple(z.shape[1:])}" if isinstance(z, Tensor) else type(z).__name__
+        raise PDCError(f"The teacher {name} gives {found}, not logits of the {count} classes of {data.name}; {advice}.")
 
 
-def _are_names(classes: tuple[str, ...]) -> bool:
-    """Return whether classes have names, not only the numbers that stand for missing ones."""
-    return classes != tuple(map(str, range(len(classes))))
+def _other_names(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Return whether two sets of classes have names, and others; numbers are no names."""
+    numbered = any(all(name.isdigit() for name in names) for names in (a, b))
+    return not numbered and {name.lower() for name in a} != {name.lower() for name in b}
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 class Teacher(nn.Module):

@@ -32,7 +32,7 @@ def draw_preview(network: Network, plan: Plan) -> None:
                 args=(network, plan),
                 key="preview",
                 width="stretch",
-                help="Folds this plan now, without training. Batch-norm statistics are re-estimated.",
+                help="Merges and folds this plan now, as a training begins, but without training.",
             )
         else:
             draw_job(job, "Folding and measuring", _draw, "preview")
@@ -53,8 +53,9 @@ def _draw(found: Preview) -> None:
         percent(found.accuracy),
         f"{100 * (found.accuracy - found.before):+.1f} points",
         border=True,
-        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Folded in {found.seconds:.1f} s "
-        "without training; batch-norm statistics were re-estimated. Distilling recovers most of the loss.",
+        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training "
+        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the "
+        "loss.",
     )
 
 

@@ -37,8 +37,8 @@ def draw_sensitivity(network: Network) -> None:
     job: Job[Sensitivity] | None = jobs().known(_key(network))
     if job is None:
         st.markdown(
-            "Clusters one layer at a time, at several counts, and measures the accuracy on validation images. Nothing "
-            "is trained; batch-norm statistics are re-estimated. The curves show which layers can be pruned most."
+            "Merges one layer at a time, at several counts, as a training begins, and measures the accuracy on "
+            "validation images. Nothing is trained. The curves show which layers can be pruned most."
         )
         st.button("Measure sensitivity", type="primary", on_click=_start, args=(network,), key="measure")
         return
@@ -67,7 +67,9 @@ def _draw(found: Sensitivity) -> None:
     rows = [{"group": p.group, "keep": p.k / p.n, "k": p.k, "accuracy": p.accuracy} for p in found.points]
     frame = pd.DataFrame(rows, columns=["group", "keep", "k", "accuracy"])
     figure(charts.sensitivity_curves(frame, found.accuracy), key="sensitivity_curves")
-    st.caption(f"On {found.images:,} validation images, without training; batch-norm statistics re-estimated.")
+    st.caption(
+        f"On {found.images:,} validation images: merged as a training begins, batch-norm statistics re-estimated."
+    )
 
 
 def _key(network: Network) -> Key:

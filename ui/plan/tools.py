@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pdc_core.errors import PDCError
-from pdc_core.estimates import QUANTITIES, RULES, inertia_damage, plan_from_rule
+from pdc_core.estimates import MEASURED, QUANTITIES, RULES, inertia_damage, plan_from_rule
 from pdc_core.estimates.budget import DamageByCount
 from pdc_core.graph import RESIDUALS
 from pdc_core.plan import Plan
@@ -75,7 +75,7 @@ def draw_budget(network: Network) -> None:
         key="budget_by",
         persist_state="session",
     )
-    unknown = st.session_state["budget_by"] == "sensitivity" and measured(network) is None
+    unknown = st.session_state["budget_by"] in MEASURED and measured(network) is None
     st.button("Apply budget", type="primary", disabled=unknown, on_click=_spend, args=(network,), key="budget_apply")
     st.caption(
         "Measure the sensitivity first: choose Sensitivity above the chart."
@@ -103,7 +103,7 @@ def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> 
         It cannot be met, or the sensitivity was not measured.
     """
     found = measured(network)
-    if by == "sensitivity" and found is None:
+    if by in MEASURED and found is None:
         raise PDCError("The sensitivity of this network has not been measured yet; measure it on the page Plan first.")
     damage = _inertia(network, network_key(network)) if by == "inertia" else None
     return plan_from_rule(network.module, network.graph, start, cut, of, by, sensitivity=found, damage=damage)

@@ -8,18 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pdc_core.baselines import WHOLE
 from pdc_core.charts import method_look
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import WHOLE, Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs import Report, Run, list_runs, points_of, runs_root
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.choice import Choice
 from ui.jobs import Job, request
-from ui.network import CHUNK, Network, load_images, load_network, stamp_of
+from ui.network import CHUNK, Network, data_stamp, load_images, load_network
 
 BATCHES = (1, 8, 64, 256)
 BEFORE = "original network"
@@ -119,7 +120,7 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
 def count_test_images(data: str) -> int | None:
     """Return how many test images a data set has; None where it is not here to count them."""
     try:
-        return len(load_images(data, stamp_of(data.partition(":")[2])).test) or None
+        return len(load_images(data, data_stamp(data)).test) or None
     except (PDCError, OSError):
         return None
 

@@ -9,7 +9,8 @@ import streamlit as st
 
 from pdc_core import charts
 from pdc_core.analysis.trade_offs import mean_over_seeds
-from pdc_core.runs import COLUMNS, WHOLE
+from pdc_core.baselines import WHOLE
+from pdc_core.runs import COLUMNS
 from ui.choice import lecture
 from ui.drawing import figure, percent
 from ui.runs.progress import select_run

@@ -12,6 +12,7 @@ from pdc_core import charts
 from pdc_core.costs import plan_cost
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
+from pdc_core.estimates import MEASURED
 from pdc_core.plan import Plan
 from pdc_core.runs import Run, RunSpec, Sweep, SweepSpec, launch, points_of, read_sweep, request_pause, request_stop
 from pdc_core.runs.sweeps import (
@@ -29,7 +30,7 @@ from ui.drawing import figure, percent, short
 from ui.network import Network, network_cost
 from ui.runs.compare import COSTS
 from ui.runs.progress import has_ended, is_live, is_of, progress_of, session_runs
-from ui.runs.settings import METHODS, estimate
+from ui.runs.settings import METHODS, Chosen, estimate
 from ui.runs.view import SWEEP, priced
 
 REFRESH_SECONDS = 1.5  # it reads every run of the sweep
@@ -95,7 +96,7 @@ def _draw_form(network: Network, base: RunSpec, allowed: bool, runs: list[Run], 
         spec = None
     if spec is not None:
         wait = f", after {waiting} other{'s' if waiting > 1 else ''}" if waiting else ""
-        measures = ", and first the measurement of the sensitivity" if rule == "sensitivity" else ""
+        measures = ", and first the measurement of the sensitivity" if rule in MEASURED else ""
         count = len(spec.members)
         text.caption(
             f"{count} run{'s' if count > 1 else ''} with the settings above. Takes about "
@@ -122,7 +123,7 @@ def _seconds(network: Network, spec: SweepSpec, runs: list[Run]) -> float:
     training, whole = spec.base.training, network_cost(network, network.digest).macs
     left = {keep: plan_cost(network.graph, Plan.uniform(network.graph, keep)).macs / whole for keep in spec.keeps}
     shares = [relative_seconds(member, left.get(member.keep or 1.0, 1.0), training) for member in spec.members]
-    return estimate(network, training, "pdc", runs) * sum(shares)
+    return estimate(network, Chosen(training, 0, "pdc", spec.base.teacher), runs) * sum(shares)
 
 
 def _start(spec: SweepSpec) -> None:

@@ -63,7 +63,7 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     began = time.perf_counter()
     latency(model, data.example)
     ends = _MEASURED * (time.perf_counter() - began)
-    wide = base.open_budget or found.seconds
+    wide = base.budget or found.seconds
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
     seconds = {
         member.name: ends + wide * relative_seconds(member, macs[member.keep] / macs[None], base.training)

@@ -86,7 +86,7 @@ class SweepSpec(BaseModel):
 
     Examples
     --------
-    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.25, 0.5), methods=("pdc", "whole"))
+    >>> spec = SweepSpec(base={"data": "digits"}, keeps=(0.5, 0.25), methods=("pdc", "whole"))
     >>> [member.name for member in spec.members]
     ['pdc-keep0.50-seed0', 'pdc-keep0.25-seed0', 'whole-seed0']
     """
@@ -131,6 +131,8 @@ class SweepSpec(BaseModel):
         for keep in self.keeps:
             if not 0 < keep <= 1:
                 raise ValueError(f"keeps: {keep:g} is not a keep ratio; give numbers above 0 and at most 1")
+        if self.base.budget is not None:
+            raise ValueError("base: the runs of a sweep have to be equally long; give images and epochs, not a budget")
         if not self.methods:
             raise ValueError(f"methods: give at least one of {choices(METHOD_HELP)}")
         if not self.seeds:

@@ -148,7 +148,7 @@ class _Worker:
         return read_request(self.folder)
 
     def work(self) -> Sweep:
-        if self.spec.base.open_budget is not None:
+        if self.spec.base.budget is not None:
             self._share_choice_of_first()
         self._prepare(self.spec.members)
         self.ended = [name for name in self.names if self._is_done(name)]
@@ -173,11 +173,12 @@ class _Worker:
         if not self._is_done(first.name):
             self._in_turn([first.name])
         chosen = read_spec(self.folder / first.name)
-        if chosen.open_budget is not None:
+        if chosen.budget is not None:
             message = (read_json(self.folder / first.name / "status.json") or {}).get("message", "")
             raise PDCError(f"{first.name}, which chooses images and epochs for all runs, did not begin. {message}")
         training = self.spec.base.training.model_copy(update={"epochs": chosen.training.epochs})
-        base = self.spec.base.model_copy(update={"images": chosen.images, "training": training})
+        same = {"budget": None, "budgeted": chosen.budgeted, "images": chosen.images, "training": training}
+        base = self.spec.base.model_copy(update=same)
         self.spec = self.spec.model_copy(update={"base": base})
 
     def _prepare(self, members: tuple[Member, ...]) -> None:

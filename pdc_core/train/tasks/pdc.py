@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import FloatArray, IntArray, Labels, check_labels, filter_vectors
 from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph
-from pdc_core.losses import comparable_blocks, paired_blocks
+from pdc_core.losses import comparable_blocks, matched_blocks
 from pdc_core.reconstruct import SCHEDULES, Tying, TyingInput
 from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.settings import Training
@@ -31,7 +31,8 @@ class PDCTask(TrainingTask):
     Parameters
     ----------
     teacher : Module
-        The uncompressed network, in eval mode; the student starts as its copy.
+        The uncompressed network, in eval mode; the student starts as its copy, and it is the teacher unless there is a
+        `guide`.
     graph : ChannelGraph
         Its trace.
     labels : mapping of str to int array, shape (n,), or callable
@@ -42,7 +43,7 @@ class PDCTask(TrainingTask):
     images : Tensor, shape (b, c, h, w), optional
         Prepared images on which channels are measured, which schedule "merge" needs.
     guide : Module, optional
-        The network to learn from, in eval mode; by default `teacher`. Its blocks are compared where shapes agree.
+        Another network that teaches, in eval mode, for the same images and classes.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class PDCTask(TrainingTask):
         self.tying: Tying = SCHEDULES[settings.schedule](given)
         self.labels = self.tying.labels
         blocks = comparable_blocks(teacher, graph, self.labels)
-        ours, theirs = (blocks, blocks) if guide is None else paired_blocks(teacher, guide, blocks, example)
-        self.distillation = DistillationLoss(self.teacher, ours, settings, theirs)
+        pairs = blocks if guide is None else matched_blocks(teacher, guide, blocks, example)
+        self.distillation = DistillationLoss(self.teacher, pairs, settings)
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
         self.scales: dict[nn.Parameter, Tensor] = {}
 

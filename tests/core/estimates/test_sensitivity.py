@@ -25,7 +25,10 @@ from pdc_core.estimates import (
     sensitivity_key,
     uniform_damage,
 )
+from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import set_clusters
+from pdc_core.reconstruct import StepwiseTying, merge_
+from pdc_core.train import Training
 from tests.networks import chain, lively_
 
 
@@ -56,15 +59,18 @@ def measured(net: nn.Module, graph: pdc.ChannelGraph, data: pdc.Data) -> Sensiti
 
 
 def folded_outputs(net: nn.Module, graph: pdc.ChannelGraph, plan: pdc.Plan, data: pdc.Data) -> torch.Tensor:
-    """Logits on the validation images of the plan folded, its norms re-estimated over one batch by hand."""
-    labels = pdc.assign(net, graph, plan)
-    small = pdc.fold(pdc.reconstruct_(copy.deepcopy(net), graph, labels), graph, labels)
-    small.train()
-    for module in small.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+    """Logits on the validation images of one group merged and folded, the norms behind it re-estimated by hand."""
+    (name,) = plan.counts
+    labels, x = pdc.assign(net, graph, plan), data.prepare(data.train.images)
+    student = copy.deepcopy(net)
+    merge_(student, graph, {name: labels[name]}, {name: np.arange(len(labels[name]))}, x)
+    small = pdc.fold(student, graph, labels)
+    behind = [m for i, m in enumerate(small) if i > int(name) and isinstance(m, nn.BatchNorm2d)]
+    for norm in behind:
+        norm.train()
+        norm.momentum = 1.0
     with torch.no_grad():
-        small(data.prepare(data.train.images))
+        small(x)
         return small.eval()(data.prepare(data.val.images))
 
 
@@ -153,11 +159,13 @@ def test_settings_out_of_range_say_what_is_allowed(net, graph, data) -> None:
         sensitivity(net, graph, blind)
 
 
-def test_a_preview_is_the_folded_network_and_counts_it(net, graph, data) -> None:
-    plan = pdc.Plan.uniform(graph, 0.5)
+def test_a_preview_is_what_a_training_begins_with_and_counts_it(net, graph, data) -> None:
+    plan, x = pdc.Plan.uniform(graph, 0.5), data.prepare(data.train.images)
     seen = preview(net, graph, plan, data)
-    q = folded_outputs(net, graph, plan, data)
-    assert seen.accuracy == pytest.approx(float((q.argmax(1) == data.val.labels).float().mean()))
+    student = copy.deepcopy(net)
+    StepwiseTying(student, graph, pdc.assign(net, graph, plan), Training(merges=1), x).begin()
+    expected = pdc.evaluate(reestimate_norms_(student, x), data, data.val)
+    assert seen.accuracy == expected.accuracy
     assert seen.before == pdc.evaluate(net, data, data.val).accuracy
     assert (seen.macs, seen.params) == (pdc.plan_cost(graph, plan).macs, pdc.plan_cost(graph, plan).params)
 

@@ -299,8 +299,9 @@ def test_the_first_run_chooses_images_and_epochs_for_all_by_the_time_budget(
         """Write down a choice, as a worker does when a run begins."""
         began.append(path.name)
         content = yaml.safe_load((path / "run.yaml").read_text())
-        if content["images"] is None:
-            content["images"], content["training"]["epochs"] = 500, 7
+        if content["budget"] is not None:
+            content |= {"images": 500, "budget": None, "budgeted": content["budget"]}
+            content["training"]["epochs"] = 7
             (path / "run.yaml").write_text(yaml.safe_dump(content))
 
     with monkeypatch.context() as patch:
@@ -310,7 +311,8 @@ def test_the_first_run_chooses_images_and_epochs_for_all_by_the_time_budget(
     monkeypatch.setattr(worker, "run_worker", begin)
     runs = run_sweep(folder).runs
     assert began[0] == "pdc-keep0.50-seed0"
-    assert [(run.spec.images, run.spec.training.epochs, run.spec.budget) for run in runs] == [(500, 7, 60.0)] * 2
+    chosen = [(run.spec.images, run.spec.training.epochs, run.spec.budget, run.spec.budgeted) for run in runs]
+    assert chosen == [(500, 7, None, 60.0)] * 2
 
 
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
