@@ -63,10 +63,9 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     began = time.perf_counter()
     latency(model, data.example)
     ends = _MEASURED * (time.perf_counter() - began)
-    wide = base.budget or found.seconds
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
     seconds = {
-        member.name: ends + wide * relative_seconds(member, macs[member.keep] / macs[None], base.training)
+        member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], base.training)
         for member in spec.members
     }
     return SweepForecast(found, seconds, {member.name: macs[member.keep] for member in spec.members})

@@ -68,7 +68,7 @@ class SweepSpec(BaseModel):
     ----------
     base : RunSpec
         What all runs share: network, data, weights, settings. Its own method, keep ratio, plan and seed do not count.
-        A time budget is for one run: the first chooses images and epochs by it, and all others take the same.
+        It names images and epochs, not a time budget, so that all runs are equally long.
     keeps : tuple of float
         Keep ratios, each above 0 to 1; may be empty where `methods` is "whole" alone.
     methods : tuple of str, default ("pdc", "l1")

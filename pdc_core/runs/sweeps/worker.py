@@ -17,11 +17,11 @@ from pdc_core.errors import PDCError
 from pdc_core.runs.files import read_json, write
 from pdc_core.runs.read import is_locked, read_run
 from pdc_core.runs.recorder import WeakTeacher, read_request
-from pdc_core.runs.spec import create_run, read_spec
+from pdc_core.runs.spec import create_run
 from pdc_core.runs.sweeps.plans import sweep_plans
 from pdc_core.runs.sweeps.processes import Processes
 from pdc_core.runs.sweeps.read import Sweep, read_sweep
-from pdc_core.runs.sweeps.spec import Member, SweepSpec, read_sweep_spec
+from pdc_core.runs.sweeps.spec import SweepSpec, read_sweep_spec
 from pdc_core.runs.turn import Turn
 from pdc_core.runs.worker import Say, clear_request, launch, run_worker
 from pdc_core.train import Stopped
@@ -148,9 +148,7 @@ class _Worker:
         return read_request(self.folder)
 
     def work(self) -> Sweep:
-        if self.spec.base.budget is not None:
-            self._share_choice_of_first()
-        self._prepare(self.spec.members)
+        self._prepare()
         self.ended = [name for name in self.names if self._is_done(name)]
         left = [name for name in self.names if name not in self.ended]
         own_processes = self.jobs > 1 or self.spec.base.training.devices > 1
@@ -166,24 +164,9 @@ class _Worker:
         clear_request(self.folder)
         return read_sweep(self.folder)
 
-    def _share_choice_of_first(self) -> None:
-        """Do the first run alone, and let all others have the images and epochs that it chose for the time budget."""
-        first = self.spec.members[0]
-        self._prepare((first,))
-        if not self._is_done(first.name):
-            self._in_turn([first.name])
-        chosen = read_spec(self.folder / first.name)
-        if chosen.budget is not None:
-            message = (read_json(self.folder / first.name / "status.json") or {}).get("message", "")
-            raise PDCError(f"{first.name}, which chooses images and epochs for all runs, did not begin. {message}")
-        training = self.spec.base.training.model_copy(update={"epochs": chosen.training.epochs})
-        same = {"budget": None, "budgeted": chosen.budgeted, "images": chosen.images, "training": training}
-        base = self.spec.base.model_copy(update=same)
-        self.spec = self.spec.model_copy(update={"base": base})
-
-    def _prepare(self, members: tuple[Member, ...]) -> None:
+    def _prepare(self) -> None:
         """Make the run folders that are not there yet."""
-        missing = [member for member in members if not (self.folder / member.name / "run.yaml").exists()]
+        missing = [member for member in self.spec.members if not (self.folder / member.name / "run.yaml").exists()]
         if not missing:
             return
         self.state("running", "making the plans")

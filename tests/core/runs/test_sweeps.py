@@ -93,6 +93,7 @@ def test_runs_are_planned_seed_by_seed_and_widest_first() -> None:
         ({"seeds": (-1,)}, "greater than or equal to 0"),
         ({"rule": "taste"}, "'taste' is unknown; choose"),
         ({"base": {"kind": "teach"}}, "made of distil runs"),
+        ({"base": {"budget": "2min"}}, "give images and epochs, not a budget"),
         ({"base": {"modle": "resnet20"}}, "base.modle"),
     ],
 )
@@ -205,7 +206,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(tmp_path: Path, mo
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pdc_core.runs.worker.train_baseline", fail)
+        patch.setattr("pdc_core.runs.training.train_baseline", fail)
         sweep = run_sweep(folder, say=said.append)
     assert sweep.state == "failed"
     assert [run.state for run in sweep.runs] == ["failed", "done"]
@@ -289,32 +290,6 @@ def test_several_runs_at_once_end_as_one_after_the_other(finished: Path, tmp_pat
         assert alone["folded"]["val_accuracy"] == pytest.approx(beside["folded"]["val_accuracy"], abs=0.02)
 
 
-def test_the_first_run_chooses_images_and_epochs_for_all_by_the_time_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = create_sweep(planned(base={"training": QUICK, "budget": "1min"}), folder=tmp_path / "a")
-    began: list[str] = []
-
-    def begin(path: Path, **_: Any) -> None:
-        """Write down a choice, as a worker does when a run begins."""
-        began.append(path.name)
-        content = yaml.safe_load((path / "run.yaml").read_text())
-        if content["budget"] is not None:
-            content |= {"images": 500, "budget": None, "budgeted": content["budget"]}
-            content["training"]["epochs"] = 7
-            (path / "run.yaml").write_text(yaml.safe_dump(content))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "run_worker", lambda *_, **__: None)
-        with pytest.raises(pdc.PDCError, match="which chooses images and epochs for all runs, did not begin"):
-            run_sweep(folder)
-    monkeypatch.setattr(worker, "run_worker", begin)
-    runs = run_sweep(folder).runs
-    assert began[0] == "pdc-keep0.50-seed0"
-    chosen = [(run.spec.images, run.spec.training.epochs, run.spec.budget, run.spec.budgeted) for run in runs]
-    assert chosen == [(500, 7, None, 60.0)] * 2
-
-
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_sweep(planned(), folder=tmp_path / "a")
     first = create_run(planned().base.model_copy(update={"keep": 0.5}), folder=folder / "pdc-keep0.50-seed0")
@@ -369,7 +344,7 @@ def test_other_rules_save_as_many_macs_as_the_uniform_plan(
 
     def few(*arguments: Any, **options: Any) -> Any:
         measured.append(1)
-        return real(*arguments, **options, images=8, keeps=(0.25,), norm_images=8)
+        return real(*arguments, **options, images=8, keeps=(0.25,), merge_images=8)
 
     monkeypatch.setattr(plans, "sensitivity", few)
     found = plans.sweep_plans(spec)
