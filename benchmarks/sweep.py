@@ -37,7 +37,8 @@ def table(sweep: Sweep) -> pd.DataFrame:
     """Return the seeds of a sweep that are finished as the table that comes with PDC: equally many runs everywhere."""
     training, done = sweep.spec.base.training, {run.folder.name for run in sweep.runs if run.state == "done"}
     open_seeds = {member.seed for member in sweep.spec.members if member.name not in done}
-    note = f"{training.epochs} epochs, precision {training.precision}, otherwise the defaults of pdc distil"
+    layout = ", channels_last" if training.channels_last else ""
+    note = f"{training.epochs} epochs, precision {training.precision}{layout}, otherwise the defaults of pdc distil"
     points = points_of(run for run in sweep.runs if run.spec.seed not in open_seeds)
     points = points.assign(
         images=points["images"].fillna(len(load_data(sweep.spec.base.data).train)).astype(int),

@@ -204,9 +204,8 @@ def _draw_end(sweep: Sweep) -> None:
     at = sweep.progress
     text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
     if has_ended(sweep):
-        text.warning(
-            f"This sweep is {sweep.state}, with {at.done} of {at.total} runs done. {sweep.status.get('message', '')}"
-        )
+        said = "" if sweep.state == "interrupted" else sweep.status.get("message", "")  # of a worker that is gone
+        text.warning(f"This sweep is {sweep.state}, with {at.done} of {at.total} runs done. {said}")
         if button.button("Continue sweep", width="stretch", key="sweep_continue"):
             try:
                 resume_sweep(sweep.folder)
