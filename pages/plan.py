@@ -12,11 +12,12 @@ from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import cut, figure, flush_to_browser, percent, short
 from ui.network import network_cost
 from ui.page import begin
+from ui.plan.budget import draw_budget, draw_start, draw_waiting
 from ui.plan.files import draw_named, draw_save
 from ui.plan.preview import draw_preview
 from ui.plan.sensitivity import draw_sensitivity, measured
 from ui.plan.table import draw_table
-from ui.plan.tools import SHARE, draw_budget, draw_constraints, set_all
+from ui.plan.tools import SHARE, draw_constraints, set_all
 
 network = begin("Plan", "What would it save? Choose how many clusters each layer keeps. Nothing is trained yet.")
 plan, graph = current_plan(), network.graph
@@ -44,18 +45,21 @@ with facts[3]:
     draw_preview(network, plan)
 
 flush_to_browser(0.03)
-tools = st.columns([4, 1.5, 1.5, 2.3], gap="small", vertical_alignment="bottom")
+tools = st.columns([3.2, 1.7, 1.3, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
     "Keep ratio of all layers [%]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),
     persist_state="session",
 )  # fmt: skip
-with tools[1].popover("Budget", width="stretch"):
+with tools[1]:
+    draw_start(network)
+with tools[2].popover("Budget", width="stretch"):
     draw_budget(network)
 if not lecture():
-    with tools[2].popover("Constraints", width="stretch"):
+    with tools[3].popover("Constraints", width="stretch"):
         draw_constraints(network)
-    with tools[3]:
+    with tools[4]:
         draw_undo_buttons(network, "plan")
+draw_waiting(network)
 
 table, chart = st.columns([3, 2], gap="medium")
 with table:

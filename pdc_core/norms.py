@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -79,56 +78,34 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
     )
 
 
-@contextmanager
-def averaging(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Let batch norms average the statistics of all batches that the network sees in this context.
-
-    Meanwhile they normalise with the statistics of the batch, as in training. Afterwards they are in eval mode, with
-    the plain means over the batches; if the block raises, they are as they were.
-
-    Parameters
-    ----------
-    norms : sequence of batch norms
-        With running statistics.
-    """
-    modes, momenta = [norm.training for norm in norms], [norm.momentum for norm in norms]
-    before = [{name: t.clone() for name, t in norm.named_buffers(recurse=False)} for norm in norms]
-    try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over all batches
-            norm.train()
-        yield
-        for norm in norms:
-            norm.eval()
-    except BaseException:
-        for norm, statistics, training in zip(norms, before, modes, strict=True):
-            for name, t in statistics.items():
-                norm.get_buffer(name).copy_(t)
-            norm.training = training
-        raise
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 @torch.no_grad()
 def _reestimate_(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     norms = [
         m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.running_mean is not None
     ]
     modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    before = [{name: t.clone() for name, t in norm.named_buffers(recurse=False)} for norm in norms]
     model.eval()
     try:
-        with averaging(norms):
-            for batch in batches:
-                if len(batch) > 1:
-                    model(batch)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        for batch in batches:
+            if len(batch) > 1:
+                model(batch)
     except BaseException:
+        for norm, statistics in zip(norms, before, strict=True):
+            for name, t in statistics.items():
+                norm.get_buffer(name).copy_(t)
         for module, training in modes:
             module.training = training
         raise
-    return model
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return model.eval()
 
 
 def _check(n_images: int) -> None:

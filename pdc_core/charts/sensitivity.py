@@ -36,7 +36,7 @@ def sensitivity_curves(frame: pd.DataFrame, whole: float, highlight: str | None 
     groups = list(dict.fromkeys(frame["group"]))
     worst = frame.loc[frame["accuracy"].idxmin()] if len(frame) else None
     figure = blank(
-        f"One layer clustered; with none {100 * whole:.1f} %",
+        f"One layer merged; with none {100 * whole:.1f} %",
         x="filters kept in that layer [%]",
         y="validation accuracy [%]",
         height=430,

@@ -30,6 +30,7 @@ from pdc_core.costs import plan_cost
 from pdc_core.data import Data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.estimates import (
+    DEFAULT_RULE,
     MEASURED,
     QUANTITIES,
     RULES,
@@ -62,14 +63,14 @@ def sensitivity(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what each group costs on its own, clustered at several counts, without training."""
+    """Measure what each group costs on its own, merged at several counts, without training."""
     network, graph, loaded = _loaded(model, data, weights, residual, inside)
     found = _measured(network, graph, loaded, tuple(keep) if keep else KEEPS, images, seed)
     if as_json:
         points = [vars(point) for point in found.points]
         print_json({"accuracy": found.accuracy, "images": found.images, "points": points})
         return
-    table = Table("group", "filters", title=f"{model} on {data}: accuracy of {found.accuracy:.2%}, one group clustered")
+    table = Table("group", "filters", title=f"{model} on {data}: accuracy of {found.accuracy:.2%}, one group merged")
     columns = max(len(found.of(g.name)) for g in graph.clusterable)
     for i in range(columns):
         table.add_column("most clusters" if i == 0 else "fewest" if i == columns - 1 else "", justify="right")
@@ -80,7 +81,7 @@ def sensitivity(
     stdout().print(f"Measured on {found.images} validation images, each group alone, without training.")
 
 
-@app.command(epilog="Example: pdc plan --model resnet20 --cut 0.6 --by sensitivity --out plan.yaml")
+@app.command(epilog="Example: pdc plan --model resnet20 --cut 0.6 --out plan.yaml")
 def plan(
     model: ModelName = "resnet20",
     data: DataName = "digits",
@@ -92,13 +93,13 @@ def plan(
     clusters: Annotated[list[str] | None, typer.Option("--set", help="GROUP=K; may be repeated.")] = None,
     cut: Annotated[float | None, typer.Option(help="Share to save, 0 to below 1.")] = None,
     of: Annotated[str, typer.Option(help=f"What to save: {choices(QUANTITIES)}.")] = "macs",
-    by: Annotated[str, typer.Option(help=f"How groups share the cut: {choices(RULES)}.")] = "sensitivity",
+    by: Annotated[str, typer.Option(help=f"How groups share the cut: {choices(RULES)}.")] = DEFAULT_RULE,
     round_to: Annotated[int | None, typer.Option(help="Counts are multiples of this number.", min=1)] = None,
     least: Annotated[int | None, typer.Option("--min", help="Clusters that every group keeps.", min=1)] = None,
     lock: Annotated[
         list[str] | None, typer.Option("--lock", help="GROUP that --cut leaves as it is; may be repeated.")
     ] = None,
-    show: Annotated[bool, typer.Option("--preview", help="Fold the plan without training and measure it.")] = False,
+    show: Annotated[bool, typer.Option("--preview", help="Merge and fold the plan now, and measure it.")] = False,
     against: Annotated[Path | None, typer.Option(help="Plan file to print the differences to.")] = None,
     images: Annotated[
         int | None,
@@ -159,8 +160,9 @@ def plan(
     )
     if seen:
         console.print(
-            f"Folded without training: {seen.accuracy:.2%} on {seen.images} validation images (before: "
-            f"{seen.before:.2%}), {seen.seconds:.1f} s."
+            f"Merged and folded without training: {seen.accuracy:.2%} on {seen.images} validation images, "
+            f"{seen.recalibrated:.2%} with norm statistics re-estimated (before: {seen.before:.2%}), "
+            f"{seen.seconds:.1f} s."
         )
     for change in changes:
         console.print(f"{change.what}: {change.before} -> {change.after}", markup=False)

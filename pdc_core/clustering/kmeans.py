@@ -16,7 +16,7 @@ from pdc_core.clustering.labels import FloatArray, IntArray
 
 SMALL = 64  # points up to which scikit-learn is as fast
 GRAM_MOST = 8192  # points up to which their Gram matrix is made: 512 MiB
-KEPT = 1024  # points from which the last Gram matrix is kept for the next number of clusters
+KEPT = 128  # points from which the last Gram matrix is kept for the next number of clusters
 _ITERATIONS = 300
 
 

@@ -12,11 +12,12 @@ from pdc_core.estimates.budget import (
     plan_latency,
     uniform_damage,
 )
-from pdc_core.estimates.rules import MEASURED, QUANTITIES, RULES, plan_from_rule
+from pdc_core.estimates.rules import DEFAULT_RULE, MEASURED, QUANTITIES, RULES, plan_from_rule
 from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
 from pdc_core.estimates.untrained import Preview, preview
 
 __all__ = [
+    "DEFAULT_RULE",
     "MEASURED",
     "QUANTITIES",
     "RULES",

@@ -25,8 +25,9 @@ from pdc_core.registry import choices
 
 QUANTITIES = {"macs": "MACs", "params": "parameters", "latency": "latency on this machine"}
 MEASURED = ("mixed", "sensitivity")  # rules that need a sensitivity
+DEFAULT_RULE = "mixed"
 RULES = {
-    "mixed": "sensitivity, moderated",
+    "mixed": "sensitivity mixed with equal ratios",
     "sensitivity": "sensitivity",
     "inertia": "inertia",
     "uniform": "same ratio in all layers",
@@ -39,7 +40,7 @@ def plan_from_rule(
     plan: Plan,
     cut: float,
     of: str = "macs",
-    by: str = "sensitivity",
+    by: str = DEFAULT_RULE,
     *,
     data: Data | None = None,
     sensitivity: Sensitivity | None = None,
@@ -60,7 +61,7 @@ def plan_from_rule(
         Share to save of the cost of the whole network, 0 to below 1.
     of : {"macs", "params", "latency"}
         What to save. Latency is that of one batch of 64 images on this machine.
-    by : {"mixed", "sensitivity", "inertia", "uniform"}
+    by : {"mixed", "sensitivity", "inertia", "uniform"}, default "mixed"
         How the groups share the cut: by the divergence of the network's answers and the share of filters removed
         together (`mixed_damage`), by the divergence alone, by the share of the weights that centroids do not explain,
         or all alike.

@@ -1,4 +1,4 @@
-"""Sensitivity: each group alone merged at several counts, without training, the norms behind it re-estimated.
+"""Sensitivity: each group alone merged at several counts, as a training begins, and measured without any training.
 
 The outcome is plain data, stored under a key made of everything it depends on: weights, images, counts, seed.
 """
@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,15 +23,14 @@ from pdc_core.errors import PDCError
 from pdc_core.estimates.tail import Tail
 from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
-from pdc_core.norms import averaging
+from pdc_core.graph.tensors import layer_of, paths_of, tensor_at
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import merge_group_
 
 KEEPS = (0.75, 0.5, 0.25, 0.125)
 SENSITIVITY_IMAGES = 500  # validation images, unless others are asked for
 MERGE_IMAGES = 512  # training images on which a training measures channels before it merges them
-_NORM_IMAGES = 250  # of those, for the norms
-_METHOD = 2  # of measuring; results of another one are not reused
+_METHOD = 3  # of measuring; results of another one are not reused
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,12 @@ def sensitivity(
     stop: Callable[[], bool] | None = None,
     cache: str | Path | None = None,
 ) -> Sensitivity:
-    """Merge each group alone at several counts, re-estimate the norms behind it, and measure.
+    """Merge each group alone at several counts, and measure the network as it is then.
 
-    The merge is the one that a training begins with (schedule "merge"): one filter of every cluster stands for it, and
-    the layers that read them are refitted. Nothing is trained, and the network is not changed. What lies in front of a
-    group is computed once (`Tail`).
+    The merge is the one that a training begins with (schedule "merge", all at once): one filter of every cluster stands
+    for it, and the layers that read them are refitted. Nothing is trained, norm statistics stay as they are, and the
+    network is not changed. What lies in front of a group is computed once (`Tail`), and the channels of all groups are
+    measured in one pass.
 
     Parameters
     ----------
@@ -172,13 +173,13 @@ def sensitivity(
     graph : ChannelGraph
         Its trace.
     data : Data
-        Validation images to measure on, training images for the merge and the norms.
+        Validation images to measure on, training images for the merge.
     keeps : sequence of float
         Keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
     images : int, default 500
         Validation images to measure on, the first ones of the split.
     merge_images : int, default 512
-        Training images on which channels are measured, 2 or more. The norms are re-estimated on the first 250 of them.
+        Training images on which channels are measured, the first ones of the split, 1 or more.
     seed : int, default 0
         Seed of the clustering, 0 or more.
     progress : callable, optional
@@ -209,25 +210,14 @@ def sensitivity(
 
     wanted = [(group, k) for group in graph.clusterable for k in _counts(Plan(), group, keeps)]
     points = {(p.group, p.k): p for p in (known.points if known else ())}
-    student, original = copy.deepcopy(model), {name: t.clone() for name, t in model.state_dict().items()}
-    measuring, norming = Tail(student, graph, x), Tail(student, graph, merge_x[:_NORM_IMAGES])
-    log_p = _log_softmax(measuring.outputs())
+    merges, tail = _Merges(model, graph, merge_x, seed), Tail(model, graph, x)
+    log_p = _log_softmax(tail.outputs())
     accuracy = float((log_p.argmax(dim=1) == y).float().mean())
-    channels: dict[str, ReaderCovariances] | None = None
     for group, k in wanted:
         if (group.name, k) not in points:
             if stop is not None and stop():
                 break
-            if channels is None:
-                channels = channel_covariances(model, [g for g in graph.clusterable if g.readers], merge_x)
-            for tail in (measuring, norming):
-                tail.start_at(group)
-            merge_group_(student, group, channels.get(group.name), assign_group(model, group, k, seed), k)
-            with averaging(norming.norms()):
-                for _ in norming.outputs():
-                    pass
-            log_q = _log_softmax(measuring.outputs())
-            student.load_state_dict(original)
+            log_q = _log_softmax(tail.outputs(merges.merged(group, k)))
             right = float((log_q.argmax(dim=1) == y).float().mean())
             far = float((log_p.exp() * (log_p - log_q)).sum(dim=1).mean())
             points[group.name, k] = Point(group.name, group.size, k, right, max(0.0, far))
@@ -238,6 +228,30 @@ def sensitivity(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, result.to_json())
     return result
+
+
+class _Merges:
+    """One group at a time, merged as a training begins; the channels of all groups are measured in one pass."""
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, seed: int) -> None:
+        self.model, self.graph, self.images, self.seed = model, graph, images, seed
+        self.copy = copy.deepcopy(model)
+
+    @cached_property
+    def channels(self) -> dict[str, ReaderCovariances]:
+        return channel_covariances(self.model, [g for g in self.graph.clusterable if g.readers], self.images)
+
+    def merged(self, group: ChannelGroup, k: int) -> dict[str, Tensor]:
+        """Return the tensors that a merge of one group to k clusters changes, by their dotted names."""
+        labels = assign_group(self.model, group, k, self.seed)
+        merge_group_(self.copy, group, self.channels.get(group.name), labels, k)
+        changed = {}
+        for part in (*group.producers, *group.norms, *group.readers):
+            for path in paths_of(layer_of(self.copy, part), part).values():
+                changed[path] = tensor_at(self.copy, path).clone()
+        for path in changed:
+            tensor_at(self.copy, path).copy_(tensor_at(self.model, path))
+        return changed
 
 
 def _counts(plan: Plan, group: ChannelGroup, keeps: Sequence[float]) -> list[int]:

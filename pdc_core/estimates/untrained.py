@@ -1,4 +1,4 @@
-"""Preview: a plan merged and folded right now, without any training, its norms re-estimated."""
+"""Preview: a plan merged as a training begins, folded right now, and measured without any training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pdc_core.clustering import IntArray, assign, check_labels
+from pdc_core.clustering.labels import merged_groups
 from pdc_core.costs import cost
 from pdc_core.data import Data, Split
 from pdc_core.estimates.sensitivities import MERGE_IMAGES
@@ -32,7 +33,10 @@ class Preview:
     Attributes
     ----------
     accuracy : float
-        Top-1 accuracy of the folded network, 0 to 1.
+        Top-1 accuracy of the folded network, 0 to 1: that of a run's student right after its merge, if it merges once.
+    recalibrated : float
+        The same with its norm statistics re-estimated, 0 to 1. Nearer to what the first steps of a training compute,
+        whose norms use the statistics of the batch. Equal to `accuracy` in a network without batch norms.
     before : float
         Top-1 accuracy of the whole network on the same validation images, 0 to 1.
     images : int
@@ -46,6 +50,7 @@ class Preview:
     """
 
     accuracy: float
+    recalibrated: float
     before: float
     images: int
     macs: int
@@ -65,11 +70,10 @@ def preview(
     merge_images: int = MERGE_IMAGES,
     seed: int = 0,
 ) -> Preview:
-    """Merge and fold a plan without training, re-estimate the norms, and measure it on validation images.
+    """Merge and fold a plan without training, and measure it on validation images.
 
-    The merge is the one that a training begins with (schedule "merge", in one step): one filter of every cluster stands
-    for it, and the layers that read them are refitted. With norms re-estimated, the network answers as it does in the
-    first steps of that training, where norms use the statistics of the batch.
+    The merge is the one that a training begins with (schedule "merge", all at once): one filter of every cluster stands
+    for it, and the layers that read them are refitted.
 
     Parameters
     ----------
@@ -86,7 +90,7 @@ def preview(
     images : int, default 1000
         Validation images to measure on, the first ones of the split.
     merge_images : int, default 512
-        Training images on which channels are measured and norms re-estimated, 2 or more.
+        Training images on which channels are measured and norms re-estimated, the first ones of the split, 2 or more.
     seed : int, default 0
         Seed of the clustering, 0 or more.
 
@@ -98,10 +102,12 @@ def preview(
     start = time.perf_counter()
     split = Split(data.val.images[:images], data.val.labels[:images])
     before = evaluate(model, data, split).accuracy
-    labels = check_labels(graph, assign(model, graph, plan, seed) if labels is None else labels)
     x = data.prepare(data.train.images[:merge_images].to(next(model.parameters()).device))
-    student, apart = copy.deepcopy(model), {name: np.arange(len(a)) for name, a in labels.items()}
-    merge_(student, graph, labels, apart, x)
-    small = reestimate_norms_(fold(student, graph, labels), x)
+    labels = check_labels(graph, assign(model, graph, plan, seed, images=x) if labels is None else labels)
+    student, merged = copy.deepcopy(model), merged_groups(labels)
+    if merged:
+        merge_(student, graph, merged, {name: np.arange(len(a)) for name, a in merged.items()}, x)
+    small = fold(student, graph, labels)
     accuracy, price = evaluate(small, data, split).accuracy, cost(small, data.prepare(split.images[:1]))
-    return Preview(accuracy, before, len(split), price.macs, price.params, time.perf_counter() - start)
+    recalibrated = evaluate(reestimate_norms_(small, x), data, split).accuracy
+    return Preview(accuracy, recalibrated, before, len(split), price.macs, price.params, time.perf_counter() - start)

@@ -32,7 +32,7 @@ def draw_preview(network: Network, plan: Plan) -> None:
                 args=(network, plan),
                 key="preview",
                 width="stretch",
-                help="Merges and folds this plan now, as a training begins, but without training.",
+                help="Merges filters as a training does at its start, folds, and measures. Nothing is trained.",
             )
         else:
             draw_job(job, "Folding and measuring", _draw, "preview")
@@ -51,11 +51,14 @@ def _draw(found: Preview) -> None:
     st.metric(
         "Untrained accuracy",
         percent(found.accuracy),
-        f"{100 * (found.accuracy - found.before):+.1f} points",
+        f"{percent(found.recalibrated)} norms re-estimated",
+        delta_color="off",
+        delta_arrow="off",
         border=True,
-        help=f"On {found.images:,} validation images; before: {percent(found.before)}. Merged as a training "
-        f"begins, folded in {found.seconds:.1f} s, batch-norm statistics re-estimated. Distilling recovers most of the "
-        "loss.",
+        height="stretch",
+        help="Where training starts: filters merged, the layers that read them refitted. Below it, the same with "
+        "batch-norm statistics re-estimated, as the first steps of training do. Distilling recovers most of the loss. "
+        f"On {found.images:,} validation images (before: {percent(found.before)}), in {found.seconds:.1f} s.",
     )
 
 

@@ -17,16 +17,28 @@ from pdc_core.runs import runs_root
 from ui.current_plan import network_key
 from ui.drawing import figure
 from ui.job_view import draw_job
-from ui.jobs import Cancelled, Job, Key, jobs, request
+from ui.jobs import Cancelled, Job, Key, jobs, request, this_session
 from ui.network import Network
 
 LANE = "sensitivity"  # it takes minutes, and no page should wait behind it
 
 
+def measurement(network: Network) -> Job[Sensitivity] | None:
+    """Return the job that measures the sensitivity of a network, None if nobody has asked for it."""
+    return jobs().known(_key(network))
+
+
 def measured(network: Network) -> Sensitivity | None:
     """Return the sensitivity of a network, None until all of it has been measured."""
-    job: Job[Sensitivity] | None = jobs().known(_key(network))
+    job = measurement(network)
     return None if job is None else job.known
+
+
+def measure(network: Network) -> None:
+    """Start measuring, again where that failed or this session had cancelled it."""
+    job = request(_key(network), lambda job: _measure(network, job), lane=LANE)
+    if job.left_by(this_session()) or job.error is not None:
+        jobs().restart(job, this_session())
 
 
 def draw_sensitivity(network: Network) -> None:
@@ -34,19 +46,15 @@ def draw_sensitivity(network: Network) -> None:
     if len(network.data.val) == 0:
         st.info("This data has no validation images, so nothing can be measured. Load images on the page Model.")
         return
-    job: Job[Sensitivity] | None = jobs().known(_key(network))
+    job = measurement(network)
     if job is None:
         st.markdown(
-            "Merges one layer at a time, at several counts, as a training begins, and measures the accuracy on "
-            "validation images. Nothing is trained. The curves show which layers can be pruned most."
+            "Merges one layer at a time, at several counts, as a training does at its start, and measures the accuracy "
+            "on validation images. Nothing is trained. The curves show which layers can be pruned most."
         )
-        st.button("Measure sensitivity", type="primary", on_click=_start, args=(network,), key="measure")
+        st.button("Measure sensitivity", type="primary", on_click=measure, args=(network,), key="measure")
         return
     draw_job(job, "Measuring one layer at a time", _draw, "sensitivity")
-
-
-def _start(network: Network) -> None:
-    request(_key(network), lambda job: _measure(network, job), lane=LANE)
 
 
 def _measure(network: Network, job: Job[Sensitivity]) -> Sensitivity:
@@ -68,7 +76,8 @@ def _draw(found: Sensitivity) -> None:
     frame = pd.DataFrame(rows, columns=["group", "keep", "k", "accuracy"])
     figure(charts.sensitivity_curves(frame, found.accuracy), key="sensitivity_curves")
     st.caption(
-        f"On {found.images:,} validation images: merged as a training begins, batch-norm statistics re-estimated."
+        f"On {found.images:,} validation images, each layer merged alone as a training does at its start, before any "
+        "step of it."
     )
 
 

@@ -1,18 +1,14 @@
-"""Tools that change a whole plan: one keep ratio for all layers, constraints, the residual treatment, a budget."""
+"""Tools that change a whole plan: one keep ratio for all layers, constraints, the residual treatment."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pdc_core.errors import PDCError
-from pdc_core.estimates import MEASURED, QUANTITIES, RULES, inertia_damage, plan_from_rule
-from pdc_core.estimates.budget import DamageByCount
 from pdc_core.graph import RESIDUALS
-from pdc_core.plan import Plan
 from ui.choice import choose, current_choice
-from ui.current_plan import current_plan, network_key, refuse, set_plan
+from ui.current_plan import current_plan, refuse, set_plan
 from ui.network import Network
-from ui.plan.sensitivity import measured
 
 SHARE = "plan_share"
 TREATMENTS = {
@@ -62,53 +58,3 @@ def _constrain(network: Network, field: str) -> None:
         set_plan(plan, network, f"multiples of {value}" if field == "round_to" else f"at least {value} clusters")
     except PDCError as error:
         refuse(f"The plan was not changed. {error}")
-
-
-def draw_budget(network: Network) -> None:
-    """Draw the budget: how much to save, of what, and how it is distributed over layers."""
-    st.slider("Save at least [%]", 0, 95, 50, key="budget_cut", persist_state="session")
-    st.selectbox("of", list(QUANTITIES), format_func=QUANTITIES.__getitem__, key="budget_of", persist_state="session")
-    st.radio(
-        "Distribute over layers by",
-        list(RULES),
-        format_func=RULES.__getitem__,
-        key="budget_by",
-        persist_state="session",
-    )
-    unknown = st.session_state["budget_by"] in MEASURED and measured(network) is None
-    st.button("Apply budget", type="primary", disabled=unknown, on_click=_spend, args=(network,), key="budget_apply")
-    st.caption(
-        "Measure the sensitivity first: choose Sensitivity above the chart."
-        if unknown
-        else "Removes clusters until every layer would do the same damage on its own. Locked layers do not change."
-    )
-
-
-def _spend(network: Network) -> None:
-    cut, of, by = (st.session_state[f"budget_{name}"] for name in ("cut", "of", "by"))
-    try:
-        plan = budget_plan(network, current_plan(), cut / 100, of, by)
-    except PDCError as error:
-        refuse(f"The plan was not changed. {error}")
-        return
-    set_plan(plan, network, f"{cut} % of {QUANTITIES[of]} saved, by {RULES[by]}")
-
-
-def budget_plan(network: Network, start: Plan, cut: float, of: str, by: str) -> Plan:
-    """Return the plan that meets a budget.
-
-    Raises
-    ------
-    PDCError
-        It cannot be met, or the sensitivity was not measured.
-    """
-    found = measured(network)
-    if by in MEASURED and found is None:
-        raise PDCError("The sensitivity of this network has not been measured yet; measure it on the page Plan first.")
-    damage = _inertia(network, network_key(network)) if by == "inertia" else None
-    return plan_from_rule(network.module, network.graph, start, cut, of, by, sensitivity=found, damage=damage)
-
-
-@st.cache_data(show_spinner="Rating every cluster count of every layer", max_entries=8)
-def _inertia(_network: Network, key: str) -> DamageByCount:
-    return inertia_damage(_network.module, _network.graph)

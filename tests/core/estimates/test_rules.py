@@ -1,4 +1,4 @@
-"""Budget to plan and preview: the app and the command line get the same, and every name out of range is refused."""
+"""Budget to plan and preview: the command line gets what the library gives, and names out of range are refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 import pdc_core as pdc
 from pdc_core.clustering import deal_out
 from pdc_core.estimates import QUANTITIES, RULES, Sensitivity, plan_from_rule, preview, sensitivity, uniform_damage
-from ui.network import load_network
-from ui.plan import tools
 
 MODEL = pdc.load_model("resnet20")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
@@ -39,21 +37,31 @@ def stepwise(model: nn.Module, example: Tensor, batches: Sequence[int], repeats:
 
 
 @pytest.mark.parametrize(
-    ("of", "by"), [("macs", "sensitivity"), ("params", "inertia"), ("macs", "uniform"), ("latency", "inertia")]
+    ("of", "by"),
+    [("macs", "mixed"), ("macs", "sensitivity"), ("params", "inertia"), ("macs", "uniform"), ("latency", "inertia")],
 )
-def test_the_app_and_the_command_line_make_the_same_plan(
+def test_the_command_line_makes_the_plan_of_the_library(
     of: str, by: str, measured: Sensitivity, monkeypatch: pytest.MonkeyPatch, pdc_command
 ) -> None:
     monkeypatch.setattr("pdc_core.estimates.budget.latency", stepwise)
-    monkeypatch.setattr(tools, "measured", lambda network: measured)
     code, out, _ = pdc_command("plan", "--cut", 0.3, "--of", of, "--by", by, "--json")
     assert code == 0
     counts = json.loads(out)["plan"]["counts"]
-    assert tools.budget_plan(load_network("resnet20", "digits"), WHOLE, 0.3, of, by).counts == counts
+    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.3, of, by, sensitivity=measured).counts == counts
     assert counts != WHOLE.counts
     if of == "latency":
         small = stepwise(pdc.fold(*folded(counts)), torch.zeros(1), [64], 1)[64]
         assert 1 - small / stepwise(MODEL, torch.zeros(1), [64], 1)[64] >= 0.3
+
+
+def test_a_budget_goes_by_the_mixed_rule_where_none_is_named(measured: Sensitivity, pdc_command) -> None:
+    code, out, _ = pdc_command("plan", "--cut", 0.8, "--json")
+    assert code == 0
+    mixed = plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, sensitivity=measured)
+    assert json.loads(out)["plan"]["counts"] == mixed.counts
+    assert mixed == plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, by="mixed", sensitivity=measured)
+    others = [plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, by=by, sensitivity=measured) for by in RULES if by != "mixed"]
+    assert mixed not in others
 
 
 def folded(counts: dict[str, int]) -> tuple[nn.Module, pdc.ChannelGraph, dict]:
@@ -67,7 +75,8 @@ def test_a_preview_on_the_command_line_is_that_of_the_library(pdc_command) -> No
     assert code == 0
     seen = json.loads(out)["preview"]
     expected = preview(MODEL, GRAPH, pdc.Plan.uniform(GRAPH, 0.5), pdc.load_data("digits"))
-    assert (seen["accuracy"], seen["before"], seen["images"]) == (expected.accuracy, expected.before, expected.images)
+    fields = ("accuracy", "recalibrated", "before", "images")
+    assert [seen[field] for field in fields] == [getattr(expected, field) for field in fields]
     assert 0 < expected.seconds < 60
 
 

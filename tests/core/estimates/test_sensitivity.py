@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 from itertools import pairwise, product
 
@@ -18,6 +19,7 @@ from pdc_core.estimates import (
     Sensitivity,
     inertia_damage,
     measured_damage,
+    mixed_damage,
     plan_for_budget,
     plan_latency,
     preview,
@@ -28,7 +30,6 @@ from pdc_core.estimates import (
 from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import set_clusters
 from pdc_core.reconstruct import StepwiseTying, merge_
-from pdc_core.train import Training
 from tests.networks import chain, lively_
 
 
@@ -58,33 +59,75 @@ def measured(net: nn.Module, graph: pdc.ChannelGraph, data: pdc.Data) -> Sensiti
     return sensitivity(net, graph, data, keeps=(0.5, 0.25))
 
 
-def folded_outputs(net: nn.Module, graph: pdc.ChannelGraph, plan: pdc.Plan, data: pdc.Data) -> torch.Tensor:
-    """Logits on the validation images of one group merged and folded, the norms behind it re-estimated by hand."""
-    (name,) = plan.counts
-    labels, x = pdc.assign(net, graph, plan), data.prepare(data.train.images)
+def plain_way(net: nn.Module, graph: pdc.ChannelGraph, data: pdc.Data, counts: dict[str, int]) -> torch.Tensor:
+    """Logits on the validation images of some groups merged and folded, everything computed from the first layer on."""
+    labels = {name: pdc.assign(net, graph, pdc.Plan(counts=counts, residual=graph.residual))[name] for name in counts}
     student = copy.deepcopy(net)
-    merge_(student, graph, {name: labels[name]}, {name: np.arange(len(labels[name]))}, x)
-    small = pdc.fold(student, graph, labels)
-    behind = [m for i, m in enumerate(small) if i > int(name) and isinstance(m, nn.BatchNorm2d)]
-    for norm in behind:
-        norm.train()
-        norm.momentum = 1.0
+    merge_(
+        student, graph, labels, {name: np.arange(len(a)) for name, a in labels.items()}, data.prepare(data.train.images)
+    )
     with torch.no_grad():
-        small(x)
-        return small.eval()(data.prepare(data.val.images))
+        return pdc.fold(student, graph, labels)(data.prepare(data.val.images))
 
 
-def test_every_point_is_what_folding_that_group_alone_gives(net, graph, data, measured) -> None:
+def check_points(net: nn.Module, graph: pdc.ChannelGraph, data: pdc.Data, measured: Sensitivity) -> None:
+    """Assert that every point is what the plain way gives."""
+    with torch.no_grad():
+        p = F.softmax(net(data.prepare(data.val.images)), dim=1).double()
     assert measured.complete
+    assert measured.accuracy == pytest.approx(float((p.argmax(1) == data.val.labels).float().mean()))
+    for point in measured.points:
+        q = F.softmax(plain_way(net, graph, data, {point.group: point.k}), dim=1).double()
+        assert point.accuracy == pytest.approx(float((q.argmax(1) == data.val.labels).float().mean()))
+        assert point.divergence == pytest.approx(float((p * (p / q).log()).sum(1).mean()), rel=1e-3, abs=1e-5)
+
+
+def test_every_point_is_what_merging_and_folding_that_group_alone_gives(net, graph, data, measured) -> None:
     assert [(p.group, p.k) for p in measured.points] == [
         ("0", 3), ("0", 1), ("3", 6), ("3", 3), ("3", 1), ("8", 4), ("8", 2), ("8", 1)
     ]  # fmt: skip
-    p = F.softmax(net(data.prepare(data.val.images)), dim=1).detach()
-    assert measured.accuracy == pytest.approx(float((p.argmax(1) == data.val.labels).float().mean()))
-    for point in measured.points:
-        q = F.softmax(folded_outputs(net, graph, pdc.Plan(counts={point.group: point.k}), data), dim=1)
-        assert point.accuracy == pytest.approx(float((q.argmax(1) == data.val.labels).float().mean()))
-        assert point.divergence == pytest.approx(float((p * (p / q).log()).sum(1).mean()), rel=1e-3, abs=1e-6)
+    check_points(net, graph, data, measured)
+
+
+def narrow_vgg() -> nn.Sequential:
+    """Stages of two convolutions and a pooling, as VGG has them, a few channels wide."""
+    layers: list[nn.Module] = []
+    for planes, width in ((3, 8), (8, 8), (8, 16), (16, 16)):
+        layers += [nn.Conv2d(planes, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        if planes == width:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Dropout(), nn.Linear(12, 3))
+
+
+NETWORKS = {
+    "resnet20": (lambda: pdc.build_model("resnet20", 3, 3, size=8), 8),
+    "vgg": (narrow_vgg, 8),
+    "mobilenet_v2": (lambda: pdc.torchvision().models.mobilenet_v2(num_classes=3, width_mult=0.25), 32),
+    "densenet": (lambda: pdc.torchvision().models.DenseNet(8, (2, 2), 16, num_classes=3), 32),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "residual"),
+    [("resnet20", "internal"), ("resnet20", "shared"), ("resnet20", "gather"), ("vgg", "internal"),
+     ("mobilenet_v2", "internal"), ("mobilenet_v2", "shared"), ("densenet", "internal")],
+)  # fmt: skip
+def test_every_point_of_a_network_is_what_the_plain_way_gives(name: str, residual: str) -> None:
+    build, size = NETWORKS[name]
+    net = lively_(build().eval()).float()
+    random = torch.Generator().manual_seed(0)
+
+    def split(n: int) -> pdc.Split:
+        images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=random)
+        return pdc.Split(images, torch.randint(0, 3, (n,), generator=random))
+
+    parts, norm = (split(12), split(8), split(4)), (0.5, 0.5, 0.5)
+    data = pdc.Data("noise", *parts, ("a", "b", "c"), (3, size, size), norm, norm)
+    graph = pdc.trace(net, data.example, residual)
+    few = dataclasses.replace(graph, groups=graph.groups[:: max(1, len(graph.groups) // 6)])
+    measured = sensitivity(net, few, data, keeps=(0.5,))
+    assert measured.points
+    check_points(net, graph, data, measured)
 
 
 def test_measuring_changes_neither_weights_nor_mode(net, graph, data) -> None:
@@ -159,15 +202,27 @@ def test_settings_out_of_range_say_what_is_allowed(net, graph, data) -> None:
         sensitivity(net, graph, blind)
 
 
-def test_a_preview_is_what_a_training_begins_with_and_counts_it(net, graph, data) -> None:
-    plan, x = pdc.Plan.uniform(graph, 0.5), data.prepare(data.train.images)
-    seen = preview(net, graph, plan, data)
-    student = copy.deepcopy(net)
-    StepwiseTying(student, graph, pdc.assign(net, graph, plan), Training(merges=1), x).begin()
-    expected = pdc.evaluate(reestimate_norms_(student, x), data, data.val)
+@pytest.mark.parametrize("vectors", ["raw", "activations"])
+def test_a_preview_is_a_runs_student_right_after_its_merge(net, graph, data, vectors: str, monkeypatch) -> None:
+    plan = pdc.Plan.uniform(graph, 0.5, vectors=vectors)
+    students = []
+    begin = StepwiseTying.begin
+    monkeypatch.setattr(
+        StepwiseTying, "begin", lambda tying: (begin(tying), students.append(copy.deepcopy(tying.model)))
+    )
+    pdc.distil(net, plan, data, seed=3, settings=pdc.Training(epochs=1, merges=1, batch_size=20))
+    seen, (student,) = preview(net, graph, plan, data, seed=3), students
+    expected = pdc.evaluate(student.eval(), data, data.val)
     assert seen.accuracy == expected.accuracy
+    again = reestimate_norms_(student, data.prepare(data.train.images))
+    assert seen.recalibrated == pdc.evaluate(again, data, data.val).accuracy
     assert seen.before == pdc.evaluate(net, data, data.val).accuracy
     assert (seen.macs, seen.params) == (pdc.plan_cost(graph, plan).macs, pdc.plan_cost(graph, plan).params)
+
+
+def test_a_preview_of_a_plan_that_merges_nothing_is_the_network_itself(net, graph, data) -> None:
+    seen = preview(net, graph, pdc.Plan.uniform(graph, 1.0), data)
+    assert seen.accuracy == seen.before
 
 
 # -- budgets ---------------------------------------------------------------------------------------------
@@ -255,6 +310,21 @@ def test_measured_damage_goes_through_the_points_and_never_rises_with_more_clust
             assert values[point.k] == pytest.approx(worst)
     with pytest.raises(pdc.PDCError, match="'3' was not measured"):
         measured_damage(Sensitivity(1.0, 1, (Point("0", 6, 3, 1.0, 0.0),), False), graph)
+
+
+def test_a_mixed_damage_lies_between_the_measurement_and_the_same_ratio_for_all(graph, measured) -> None:
+    damage = measured_damage(measured, graph)
+    for cut in (0.3, 0.6):
+        assert plan_for_budget(graph, mixed_damage(damage, graph, 0.0), cut) == plan_for_budget(
+            graph, uniform_damage(graph), cut
+        )
+        assert plan_for_budget(graph, mixed_damage(damage, graph, 1.0), cut) == plan_for_budget(graph, damage, cut)
+    for group in graph.clusterable:
+        mixed = mixed_damage(damage, graph, 0.25)[group.name]
+        assert mixed[group.size] == 0
+        assert all(a >= b for a, b in pairwise(mixed))
+        k = group.size // 2
+        assert mixed[k] == pytest.approx(damage[group.name][k] ** 0.25 * (group.size / k - 1) ** 0.75)
 
 
 def test_latency_is_measured_on_the_widths_of_the_plan(net, graph, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
-from pdc_core.estimates import plan_for_budget, preview, uniform_damage
+from pdc_core.estimates import preview
 from ui.drawing import cut, percent, short
 from ui.network import load_network
 from ui.plan.table import is_locked, locked, plan_rows, typed_count
@@ -45,28 +45,7 @@ def test_plan_shows_what_plan_cost_predicts_for_every_position_of_the_slider(
         assert metrics(app)["Parameters"] == short(after.params)
 
 
-def test_a_budget_makes_the_plan_of_the_library_and_a_locked_layer_stays(
-    opened: Open, metrics: Texts, press: Press
-) -> None:
-
-    app = opened("plan")
-    key = next(iter(app.session_state["plan_histories"]))
-    start = locked(app.session_state["plan"].replace({LAYER: 16}), LAYER, True)
-    app.session_state["plan_histories"][key] = pdc.History(start)
-    app.run()
-    app.slider(key="budget_cut").set_value(40)
-    for rule, said in (("sensitivity", "Measure the sensitivity first"), ("uniform", "Removes clusters until")):
-        app.radio(key="budget_by").set_value(rule).run()
-        assert app.button(key="budget_apply").disabled is (rule == "sensitivity")
-        assert any(caption.value.startswith(said) for caption in app.caption)
-    press(app, "Apply budget")
-    expected = plan_for_budget(GRAPH, uniform_damage(GRAPH), 0.4, start)
-    assert app.session_state["plan"].counts == expected.counts
-    assert app.session_state["plan"].counts[LAYER] == 16
-    assert metrics(app)["MACs"] == short(pdc.plan_cost(GRAPH, expected).macs)
-
-
-def test_a_preview_is_that_of_the_library(opened: Open, metrics: Texts, press: Press) -> None:
+def test_a_preview_is_that_of_the_library(opened: Open, metrics: Texts, deltas: Texts, press: Press) -> None:
     app = opened("plan")
     press(app, "Preview accuracy")
     end = time.monotonic() + 60
@@ -74,6 +53,7 @@ def test_a_preview_is_that_of_the_library(opened: Open, metrics: Texts, press: P
         app.run()
     expected = preview(MODEL, GRAPH, pdc.Plan.uniform(GRAPH, 0.25), pdc.load_data("digits"))
     assert metrics(app)["Untrained accuracy"] == percent(expected.accuracy)
+    assert deltas(app)["Untrained accuracy"] == f"{percent(expected.recalibrated)} norms re-estimated"
 
 
 def test_typed_counts_and_locks_change_the_plan_or_are_refused_whole() -> None:
