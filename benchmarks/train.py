@@ -1,11 +1,13 @@
 """What a training step of PDC costs, and what early folding saves: ratios of alternating steps in one run.
 
     python benchmarks/train.py [--steps 60]     # writes results/train.md
+    python benchmarks/train.py --pruner         # only what a Pruner costs in a loop; writes results/train_pruner.md
 
 ResNet-20, random images shaped like CIFAR-10, batches of 128, 0.4 of every inner group kept. The two sides of a ratio
 take turns step by step, so that both see the same load on the machine. Ratios are of medians where steps are alike, and
 of sums over a whole run otherwise. Peak memory is measured in a separate process per side, minus what it had before the
-first step.
+first step. What a `Pruner` adds to a step is measured in processor time of `optimizer.step()`, all threads together,
+which other programs on the machine change less than they change time on the clock.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import argparse
 import copy
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -83,23 +86,54 @@ def taught(data: Data) -> Iterator[float]:
     return Loop(data, settings, 0, Recorder()).trial(SupervisedTask(network(), settings), 10**9)
 
 
-def bare(data: Data, pruned: bool = False) -> Iterator[float]:
-    """Yield the seconds of each step of the shortest loop that teaches a network, with a pruner attached or without."""
+def bare(data: Data) -> Iterator[float]:
+    """Yield the seconds of each step of the shortest loop that teaches a network."""
+    for seconds, _ in stepping(data, clock=time.perf_counter):
+        yield seconds
+
+
+def stepping(
+    data: Data, schedule: str = "", clock: Callable[[], float] = time.process_time
+) -> Iterator[tuple[float, float]]:
+    """Yield the seconds of each step of that loop, with a pruner or without, and of `optimizer.step()` in it."""
     model = network().train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    if pruned:  # tied from the first step, since pulling and summing gradients then cost the most
-        plan = pdc.Plan.uniform(pdc.trace(network(), torch.zeros(1, 3, 32, 32)), KEEP)
-        pruner = pdc.Pruner(model, plan, torch.zeros(1, 3, 32, 32), steps=10**6, schedule="tied", teacher=False)
-        pruner.attach(optimizer)
+    if schedule:
+        example = torch.zeros(1, 3, 32, 32)
+        plan = pdc.Plan.uniform(pdc.trace(network(), example), KEEP)
+        images = data.prepare(data.train.images[:64])
+        given = {"steps": 10**6, "images": images, "schedule": schedule, "merges": 1, "teacher": False}
+        pdc.Pruner(model, plan, example, **given).attach(optimizer)  # type: ignore[arg-type]
     for first in range(0, len(data.train), BATCH):
-        began = time.perf_counter()
+        began = clock()
         x, y = data.prepare(data.train.images[first : first + BATCH]), data.train.labels[first : first + BATCH]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
+        before = clock()
         optimizer.step()
+        after = clock()
         loss.item()
-        yield time.perf_counter() - began
+        yield clock() - began, after - before
+
+
+def pruner_rows(data: Data, skip: int = 3) -> list[str]:
+    """Return what a pruner adds to a step: all of it happens in `optimizer.step()`, of which the medians are compared.
+
+    Whole steps vary by more than the pruner costs where other programs run.
+    """
+    rows = []
+    for schedule, what in (("tied", "all filters tied"), ("merge", "all merged"), ("progressive", "pulled together")):
+        pairs = list(zip(stepping(data, schedule), stepping(data), strict=True))[skip:]
+        own, whole, other = (
+            statistics.median(times) for times in zip(*((a[1], b[0], b[1]) for a, b in pairs), strict=True)
+        )
+        rows.append(
+            f"| a step with a `Pruner`, {what}, against one without | {(whole + own - other) * 1000:,.1f} ms | "
+            f"{whole * 1000:,.1f} ms | {1 + (own - other) / whole:.3f} | 1.05 |"
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def in_turn(one: Iterator[float], other: Iterator[float], skip: int = 3) -> tuple[float, float]:
@@ -146,6 +180,7 @@ def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--pruner", action="store_true", help="measure only steps with a Pruner attached")
     parser.add_argument("--memory", choices=["pdc", "plain"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -157,6 +192,10 @@ def main() -> None:
         print(used() - before)
         return
     data, rows, load = images(options.steps), [], os.getloadavg()[0]
+    if options.pruner:
+        path = RESULT.with_name("train_pruner.md")
+        write(path, "# What a Pruner costs in a loop", pruner_rows(data), options, load)
+        return
 
     def row(what: str, ours: float, theirs: float, limit: object, unit: str = "ms", scale: float = 1000) -> None:
         ratio = ours / theirs
@@ -165,35 +204,34 @@ def main() -> None:
 
     row("a PDC step against a plain teacher-student step", *best_of_turns(clustered(data), guided(data)), 1.05)
     row("the loop against a bare loop of ten lines (`teach`)", *best_of_turns(taught(data), bare(data)), 1.05)
-    row(
-        "that loop with a `Pruner` attached against it without",
-        *best_of_turns(bare(data, pruned=True), bare(data)),
-        1.05,
-    )
+    rows += pruner_rows(data)
     for ramp, limit in ((0.5, 0.88), (0.3, 0.8)):
         pair = in_turn(clustered(data, tied_after=ramp, fold_when_tied=True), clustered(data, tied_after=ramp), skip=0)
         row(f"a whole run with `fold_when_tied` against one without, tied after {ramp} of it", *pair, limit)
     row("clustering every layer of ResNet-56 against an epoch of 50,000 images", *reclustering(), 0.02, "s", 1)
     peaks = memory("pdc"), memory("plain")
     row("peak memory of PDC steps against plain teacher-student steps", *peaks, "–", "MiB", 2**-20)
-    RESULT.write_text(
-        "\n".join(
-            [
-                "# What training costs",
-                "",
-                f"Written by `python benchmarks/train.py --steps {options.steps}` on {platform.machine()}, "
-                f"{torch.get_num_threads()} thread(s), torch {torch.__version__}; when it began, {load:.1f} "
-                f"processes were at work on {os.cpu_count()} cores. ResNet-20, images as of CIFAR-10, "
-                f"batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in turn, in one process; "
-                "a whole run is given in time per step.",
-                "",
-                "| what | ours | the other | ratio | limit |",
-                "|---|---|---|---|---|",
-                *rows,
-                "",
-            ]
-        )
-    )
+    write(RESULT, "# What training costs", rows, options, load)
+
+
+def write(path: Path, title: str, rows: list[str], options: argparse.Namespace, load: float) -> None:
+    """Write a table, and how it was measured."""
+    command = f"python benchmarks/train.py {'--pruner ' if options.pruner else ''}--steps {options.steps}"
+    lines = [
+        title,
+        "",
+        f"Written by `{command}` on {platform.machine()}, {torch.get_num_threads()} thread(s), torch "
+        f"{torch.__version__}; when it began, {load:.1f} processes were at work on {os.cpu_count()} cores. "
+        f"ResNet-20, images as of CIFAR-10, batches of {BATCH}, keep {KEEP}. Both sides of a ratio make their steps in "
+        "turn, in one process; a whole run is given in time per step. What a `Pruner` adds is the processor time, "
+        "of all threads together, that `optimizer.step()` takes more.",
+        "",
+        "| what | ours | the other | ratio | limit |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

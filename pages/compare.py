@@ -7,37 +7,60 @@ import streamlit as st
 
 from pdc_core import charts
 from pdc_core.errors import PDCError
-from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, COSTS, all_runs, compared_runs, count_test_images, results_of, stages
-from ui.runs.downloads import draw_downloads
-from ui.runs.progress import choose_run
+from ui.runs.compare import BEFORE, all_runs, compared_runs, describe, labelled, points_table, results_of, stages
+from ui.runs.curves import draw_chart_files, draw_curves, draw_reading
+from ui.runs.downloads import draw_downloads, file_stem
+from ui.runs.others import draw_sources, measured_name, measured_points
+from ui.runs.progress import by_network, choose_run, linked_run, select_run
 from ui.runs.sections import SECTIONS
+from ui.runs.view import choose_view
 
 network = begin(
     "Compare",
-    "What did it cost? Accuracy and MACs before and after folding, and files to export.",
+    "What did it cost? Accuracy against cost of all runs, one run in detail, and files to export.",
 )
 runs = compared_runs()
 if not runs:
-    st.info("No finished run yet. Start one on the page Distil: eight epochs on digits take less than a minute.")
+    st.info(
+        "No finished run yet, so this chart shows what comes with PDC. Start your own on the page Distil: two epochs "
+        "are enough to see what it costs."
+    )
     st.page_link("pages/distil.py", label="Start a run")
+measured = labelled(measured_points())
+view = choose_view(points_table(runs), measured, network, runs)
+alike = {run.id: run for run in runs.values() if run.id in view.runs}
+overview = st.container()
+chosen = linked_run(runs)
+if chosen is not None and chosen.id not in alike and alike:
+    select_run(next(iter(by_network(alike, network))))
+run = None
+if alike:
+    st.subheader("One run")
+    left, right = st.columns(2, gap="large")
+    choice, pin = left.columns([3, 2], gap="small")
+    run = choose_run(alike, network, choice, describe)
+with overview:
+    name, source = run.id if run else "", measured_name(measured)
+    draw_curves(view, name, stages(run, view.cost) if run else None, source)
+    draw_reading(view, name, source)
+    draw_chart_files(view)
+    if len(view.published):
+        draw_sources(view.published)
+if run is None:
     st.stop()
 
-choice, pin, axis = st.columns([4, 4, 3], gap="medium")
-run = choose_run(runs, network, choice)
 report, folded = results_of(run)
 alike = {name: each for name, each in runs.items() if each.spec.data == run.spec.data}
 pinned = pin.selectbox(
     "Baseline", [BEFORE, *(name for name in alike if name != run.id)], key="pinned", bind="query-params",
     help="The differences below are relative to it.",
 )  # fmt: skip
-cost = axis.selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")
 base = report.before if pinned == BEFORE else results_of(runs[pinned])[1]
 
-facts = st.columns(4)
+facts = [place for _ in range(2) for place in left.columns(2)]
 points = 100 * (folded.test_accuracy - base.test_accuracy)
 facts[0].metric(
     "Test accuracy, folded",
@@ -70,16 +93,7 @@ facts[3].metric(
     height="stretch",
     help="Between the reconstructed network (clusters tied) and the folded one, on the whole test set.",
 )
-
-scatter, widths = st.columns(2, gap="large")
-with scatter:
-    n_test = count_test_images(run)
-    figure(charts.accuracy_against(stages(alike, cost), cost, COSTS[cost][2], run.id, n_test), key="accuracy_against")
-    if n_test:
-        st.caption(charts.accuracy_caption(n_test))
-    else:
-        st.caption(f"No error bars: {run.spec.data} is not on this machine, so its test images cannot be counted.")
-with widths:
+with right:
     figure(
         charts.before_after_bars(pd.DataFrame([width.model_dump() for width in report.widths]), "Filters", ""),
         key="widths",
@@ -109,14 +123,9 @@ if len(alike) > 1:
 
 st.subheader("Export")
 draw_downloads(run)
-if not lecture():
-    st.segmented_control(
-        "Image format of charts", ["PNG", "SVG"], default="PNG", required=True, key="picture", persist_state="session",
-        help="The camera button in the corner of a chart saves it in this format.",
-    )  # fmt: skip
 st.markdown("The file of the folded network holds weights and the plan, no code. To use it:")
 st.code(
-    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{run.id}.safetensors")',
+    f'import pdc_core as pdc\n{register_line(run.spec.model)}model = pdc.load("{file_stem(run)}.safetensors")',
     language="python",
 )
 if run.spec.plan and st.button("Use this plan"):
@@ -128,9 +137,10 @@ if run.spec.plan and st.button("Use this plan"):
         st.switch_page("pages/plan.py")
 with st.expander("How to read the chart"):
     st.markdown(
-        "**before** is the trained network, **reconstructed** has the same width with identical filters in each "
-        "cluster, **folded** is the small network. A run moves down (or up) by what training cost, then left by what "
-        "folding saved; the second part is exact. Baselines are small before they train and have two points. A point "
-        "is on the **Pareto front** if no other point is at least as good in both cost and accuracy:"
+        "A marker is a run. Runs that differ in their seeds alone have a mean, and a method's means are joined; the "
+        "band is one standard deviation over seeds, and the dotted level the uncompressed network. **Trained as long, "
+        "not pruned** is the fair reference: the same training with nothing merged. The stages of a run are **before** "
+        "(the trained network), **reconstructed** (the same width, identical filters in each cluster) and **folded**; "
+        "folding is exact. A mean is on the **Pareto front** if no other is at least as good in both cost and accuracy:"
     )
     st.latex(r"\nexists\, j:\; c_j \le c_i,\; q_j \ge q_i,\; (c_j, q_j) \ne (c_i, q_i)")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import RunSpec, create_run, launch, list_runs
+from pdc_core.runs import Run, RunSpec, create_run, find_reference, launch, list_runs, list_sweeps
 from pdc_core.train import Training, chance_level
+from pdc_core.train.timing import overfull
 from ui.drawing import cut, percent, short
+from ui.job_view import draw_job
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
 from ui.runs.progress import (
@@ -27,43 +30,74 @@ from ui.runs.progress import (
     select_run,
     session_runs,
 )
-from ui.runs.settings import METHODS, estimate, training_settings
+from ui.runs.settings import (
+    METHODS,
+    Chosen,
+    estimate,
+    offered_teachers,
+    time_budget,
+    training_settings,
+)
+from ui.runs.sweep import draw_sweeps
 from ui.runs.watch import draw_run, resume_run, started_by
 
 network = begin(
     "Distil",
     "What does training do? The original network teaches while the filters of each cluster are pulled together.",
 )
-runs = {run.id: run for run in list_runs() if run.spec.kind == "distil"}
-live = [run for run in runs.values() if is_live(run)]
+every, sweeps = list_runs(), list_sweeps()
+runs = {run.id: run for run in every if run.spec.kind == "distil"}
+live = [each for each in (*every, *sweeps) if is_live(each)]
+earlier = [*runs.values(), *(run for sweep in sweeps for run in sweep.runs)]
 
 
 def may_teach() -> bool:
     """Return whether the network may be the teacher: one that hardly beats guessing only where the visitor says so."""
     guessing, least = chance_level(network.data.val.labels) if len(network.data.val) else (0.0, 0.0)
-    if teacher is None or teacher > least:
-        return True
+    if chosen.teacher is not None or teacher is None or teacher > least:
+        return True  # another teacher is measured when the run begins
     st.warning(
         f"This network has {percent(teacher)} on the validation images; guessing gives {percent(guessing)}. A run that "
-        "learns from it shows how clusters form, but gives no useful network. Train it first: `pdc teach`."
+        "learns from it shows how clusters form, but gives no useful network. Train it first, on the page Model."
     )
+    st.page_link("pages/model.py", label="Train it", icon=":material/school:")
     return st.toggle("Learn from it all the same", key="allow_weak_teacher")
 
 
-def start(training: Training, seed: int, method: str, weak: bool) -> None:
-    """Write a run folder and launch its worker, which waits while another run is training."""
-    spec = RunSpec(
-        method=method,  # type: ignore[arg-type]  # one of those that can be chosen
+def training_share(run: Run, runs: dict[str, Run]) -> str:
+    """Return the sentence that says how much of a finished run's accuracy training alone gives."""
+    if run.spec.method == WHOLE:
+        return " Nothing was pruned: any change from before is training's."
+    if reference := find_reference(run, runs.values()):
+        assert reference.results is not None
+        whole = percent(reference.results.result.test_accuracy)
+        return f" The original network, trained as long and not pruned: {whole}."
+    if run.results and run.results.result.test_accuracy > run.results.before.test_accuracy:
+        return " The rise is training's; a run of the method *whole* shows what training alone gives."
+    return ""
+
+
+def described(chosen: Chosen, budget: float | None, weak: bool) -> RunSpec:
+    """Return the run that the settings on this page describe."""
+    return RunSpec(
+        method=chosen.method,
         model=network.model,
         data=network.data_name,
         weights=network.choice.weights,
         plan=plan,
-        training=training,
-        seed=seed,
+        teacher=chosen.teacher,
+        budget=budget,
+        training=chosen.training,
+        seed=chosen.seed,
         allow_weak_teacher=weak,
     )
+
+
+def start(spec: RunSpec) -> None:
+    """Write a run folder and launch its worker, which waits while another run is training."""
     try:
-        check_mergeable(plan, network.graph)
+        if chosen.method != WHOLE:
+            check_mergeable(plan, network.graph)
         folder = create_run(spec)
         launch(folder)
     except (PDCError, OSError) as error:
@@ -74,45 +108,65 @@ def start(training: Training, seed: int, method: str, weak: bool) -> None:
     st.rerun()
 
 
-plan, teacher = current_plan(), None
+plan, teacher, together, allowed = current_plan(), None, None, False
 if reason := cannot_train(network):
     st.info(reason)
 else:
-    measured = validation_accuracy(network).known
-    teacher = measured.accuracy if measured else None
+    measured = validation_accuracy(network)
+    teacher = measured.known.accuracy if measured.known else None
     before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
     with st.container(border=True):
         st.markdown(
             f"Your plan keeps **{sum(plan.counts.values())} of {sum(plan.sizes.values())} filters** and "
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
-        training, seed, method = training_settings(Training.for_data(network.data_name))
+        defaults = Training.for_data(network.data_name).for_images(len(network.data.train))
+        finished = [run for run in list_runs() if run.results is not None]
+        chosen = training_settings(defaults, offered_teachers(network, finished))
+        if chosen.method == WHOLE:
+            st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")
+        if measured.known is None:
+            draw_job(measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation")
         allowed = may_teach()
-        text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
+        text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
+        budget = time_budget(limit)
+        weak = bool(st.session_state.get("allow_weak_teacher"))
+        spec, together = described(chosen, budget, weak), described(chosen, None, weak)  # a budget is for one run
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
-        seconds = estimate(network, training, method, list(runs.values()))
-        text.caption(f"Takes about {duration(seconds)} on this machine{wait}.")
+        if budget is None:
+            seconds = estimate(network, chosen, earlier)
+            said = f"Takes about {duration(seconds)} on this machine{wait}."
+        else:
+            said = f"Takes about {duration(budget)}{wait}: images and epochs are chosen when it begins."
+        busy = " Other work fills the machine now, so it takes longer." if overfull() and not live else ""
+        text.caption(said + busy)
         if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
-            start(training, seed, method, bool(st.session_state.get("allow_weak_teacher")))
+            start(spec)
+if len(live) > 1:
+    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
+draw_sweeps(network, together, allowed, earlier, sweeps, len(live))
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
-if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{run.id} ({run.state})" for run in reversed(live)))
 shown = choose_run(runs, network, st.columns([1, 1])[0])
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]
 how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "
-st.caption(f"{how}{network_of(shown)}, {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(shown)}.")
+limits = f" of {shown.spec.images:,} training images" if shown.spec.images else ""
+if shown.spec.budgeted:
+    limits += f", chosen for {duration(shown.spec.budgeted)}"
+guide = f", taught by {shown.spec.teacher}" if shown.spec.teacher else ""
+length = "length still to be chosen" if shown.spec.budget else f"{epochs} epoch{'s' if epochs > 1 else ''}{limits}"
+st.caption(f"{how}{network_of(shown)}, {length}{guide}, {started_by(shown)}.")
 if shown.results:
     folded, base, early = shown.results.result, shown.results.before, shown.results.ended_early
     ended = f" Finished early, after step {early.step:,} of {early.steps:,}." if early else ""
     st.success(
         f"Done. Folded network: test accuracy **{percent(folded.test_accuracy)}** "
         f"(before: {percent(base.test_accuracy)}), **{short(folded.macs)} MACs** "
-        f"({cut(base.macs, folded.macs)}).{ended}"
+        f"({cut(base.macs, folded.macs)}).{ended}{training_share(shown, runs)}"
     )
     st.page_link("pages/compare.py", label="Compare and export", query_params={RUN: shown.id})
 elif has_ended(shown):
@@ -120,7 +174,7 @@ elif has_ended(shown):
     text.warning(f"This run is {shown.state}. {shown.status.get('message', '')}")
     if button.button("Continue", width="stretch"):
         resume_run(shown.folder)
-draw_run(shown, teacher if is_of(shown, network) else None)
+draw_run(shown, teacher if is_of(shown, network) and shown.spec.teacher is None else None)
 
 with st.expander("Loss and schedule"):
     st.latex(

@@ -15,19 +15,29 @@ from ui.model.inputs import draw_inputs
 from ui.model.picker import draw_model_picker
 from ui.network import Predictions, network_cost, predictions
 from ui.page import begin
+from ui.runs.teaching import draw_training, untrained
 
 SAMPLES = 11
 
 network = begin("Model", "What is the network made of, and which layers cost most?")
-measured = predictions(network)
+measured = predictions(network) if untrained(network) is None else None
+accuracy = measured.known.accuracy if measured is not None and measured.known else None
 spent = network_cost(network, network.digest)
 test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
+
+
+def accuracy_help() -> str:
+    """Return what the accuracy was measured on, or why there is none."""
+    if not network.has_images:
+        return "There are no images to test on."
+    return f"On {len(test):,} images not used for training." if measured else "Measured once the network is trained."
+
 
 facts = st.columns(4)
 facts[0].metric(
     "Test accuracy",
-    percent(measured.known.accuracy) if network.has_images and measured.known else "–",
-    help=f"On {len(test):,} images not used for training." if network.has_images else "There are no images to test on.",
+    percent(accuracy) if network.has_images and accuracy is not None else "–",
+    help=accuracy_help(),
     border=True,
 )
 facts[1].metric(
@@ -45,7 +55,8 @@ facts[3].metric(
 )
 if not lecture():
     draw_model_picker()
-draw_inputs(network, measured.known)
+offered = draw_training(network, accuracy)
+draw_inputs(network, measured.known if measured is not None and not offered else None)
 
 
 def show(indices: list[int], found: Predictions) -> None:
@@ -71,7 +82,7 @@ def samples(found: Predictions) -> None:
     show(wrong[:SAMPLES], found)
 
 
-if network.has_images:
+if measured is not None and network.has_images:
     draw_job(measured, f"Classifying {len(test):,} test images", samples, "predictions")
 
 st.subheader("Layers")
@@ -120,3 +131,5 @@ with st.expander("How MACs are counted"):
     st.latex(r"\text{MACs} = n \cdot c \cdot k_h \cdot k_w \cdot h_\text{out} \cdot w_\text{out}")
     st.markdown("Removing a filter saves its own products and one input channel of every layer that reads it.")
 prepare_clustering()
+if measured is not None and accuracy is None and measured.known:  # it ended while the page was drawn
+    st.rerun()

@@ -28,6 +28,7 @@ from pdc_core.clustering import (
 )
 from pdc_core.costs import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data, register_data
+from pdc_core.deployment import export_run, quantize_onnx
 from pdc_core.errors import PDCError
 from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.export import export_onnx, header, load, save
@@ -40,14 +41,20 @@ from pdc_core.reconstruct import deviation, reconstruct_
 from pdc_core.runs import (
     Run,
     RunSpec,
+    Sweep,
+    SweepSpec,
     create_run,
+    create_sweep,
     launch,
     list_runs,
+    list_sweeps,
     read_run,
+    read_sweep,
     request_finish,
     request_pause,
     request_stop,
     resume,
+    run_sweep,
 )
 from pdc_core.torchvision_adapter import torchvision
 from pdc_core.train import Recorder, Result, Training, distil, evaluate, teach
@@ -85,6 +92,8 @@ __all__ = [
     "Sensitivity",
     "Slice",
     "Split",
+    "Sweep",
+    "SweepSpec",
     "Training",
     "Trajectory",
     "assign",
@@ -96,12 +105,14 @@ __all__ = [
     "cluster",
     "cost",
     "create_run",
+    "create_sweep",
     "describe_data",
     "deviation",
     "difference",
     "distil",
     "evaluate",
     "export_onnx",
+    "export_run",
     "filter_vectors",
     "filter_weights",
     "fold",
@@ -109,6 +120,7 @@ __all__ = [
     "latency",
     "launch",
     "list_runs",
+    "list_sweeps",
     "load",
     "load_data",
     "load_model",
@@ -116,8 +128,10 @@ __all__ = [
     "plan_cost",
     "plan_for_budget",
     "preview",
+    "quantize_onnx",
     "read_checkpoint",
     "read_run",
+    "read_sweep",
     "read_trajectory",
     "reconstruct_",
     "register_custom",
@@ -128,6 +142,7 @@ __all__ = [
     "request_pause",
     "request_stop",
     "resume",
+    "run_sweep",
     "save",
     "sensitivity",
     "teach",

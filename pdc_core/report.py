@@ -49,11 +49,13 @@ def html_report(run: Run) -> str:
         raise PDCError(f"The run {run.id} has no folded network to report on; it is {run.state}.")
     from plotly.offline import get_plotlyjs
 
-    title = f"{run.spec.model} on {run.spec.data}, folded"
+    what = "trained as long, not pruned" if report.macs_cut == 0 else "folded"
+    title = f"{run.spec.model} on {run.spec.data}, {what}"
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{_sentence(run.id, report)}</p>",
         _table(report),
+        f"<p>{escape(_trained(report))}</p>",
         *([f"<p>{charts.accuracy_caption(report.test_images)}</p>"] if report.test_images else []),
         *(_figure(chart, i) for i, chart in enumerate(_figures(run, report))),
         "<h2>Run it again</h2>",
@@ -70,6 +72,12 @@ def html_report(run: Run) -> str:
 
 
 def _sentence(run_id: str, report: Report) -> str:
+    if report.macs_cut == 0:
+        return (
+            f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "
+            f"<b>{report.result.test_accuracy:.2%}</b> after training. Nothing was pruned: the "
+            "change is training's alone."
+        )
     same = "every" if report.same_predictions else "NOT every"
     return (
         f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "
@@ -78,6 +86,14 @@ def _sentence(run_id: str, report: Report) -> str:
         f"{report.max_abs_diff:.1e}; {same} image keeps its class. MACs are multiply-accumulates of conv and linear "
         "layers for one image, what the pruning literature calls FLOPs."
     )
+
+
+def _trained(report: Report) -> str:
+    """Return on how many images a run trained, and who taught."""
+    said = f"Trained on {report.train_images:,} images." if report.train_images is not None else ""
+    if report.teacher is not None:
+        said += f" Teacher: {report.teacher.name}, test accuracy {report.teacher.test_accuracy:.2%}."
+    return said.strip()
 
 
 def _table(report: Report) -> str:

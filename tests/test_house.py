@@ -21,13 +21,14 @@ ONLY_INSIDE_FUNCTIONS = {"umap", "onnx", "onnxruntime", "plotly", "torchvision"}
 LAYERS = (
     "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "targets", "graph", "data", "plan",
     "models", "costs", "norms", "clustering", "reconstruct", "folding", "losses", "export", "train", "pruner",
-    "integrations", "baselines", "estimates", "analysis", "runs", "charts", "report", "lesson", "cli",
+    "integrations", "baselines", "estimates", "analysis", "runs", "deployment", "charts", "report", "lesson", "cli",
 )  # fmt: skip
 # Parts of pdc_core in which the parameters of every function without a leading underscore are documented as «name :
 # type»; elsewhere those of all that a package exports. Options of a command are documented by their help.
 NUMPYDOC_DONE = (
     "errors", "files", "seeds", "durations", "registry", "torchvision_adapter", "targets", "data", "plan", "models",
-    "norms", "clustering", "reconstruct", "losses", "export", "pruner", "integrations", "analysis", "charts", "lesson",
+    "norms", "clustering", "reconstruct", "losses", "export", "deployment", "pruner", "integrations", "analysis",
+    "charts", "lesson",
 )  # fmt: skip
 
 
@@ -236,6 +237,7 @@ def test_shipped_weights_are_part_of_the_package():
     import tomllib
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": ["weights/*.safetensors", "data/clothing.*"]}
+    shipped = ["weights/*.safetensors", "data/clothing.*", "analysis/literature.csv", "runs/measured.csv"]
+    assert settings["tool"]["setuptools"]["package-data"] == {"pdc_core": shipped}
     packages = settings["tool"]["setuptools"]["packages"]
     assert set(packages) == {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY}

@@ -14,6 +14,7 @@ RENAMED = {
     "pinned": {"the network before": "original network"},
     "cost_axis": {"Time of 1 image": "Latency, 1 image", "Time of 64 images": "Latency, 64 images"},
 }
+EARLIER_DATA = "digits"  # what an address without data meant; today's name theirs wherever they hold a plan
 
 
 def update_address() -> None:
@@ -23,6 +24,8 @@ def update_address() -> None:
     """
     earlier = {name: st.query_params.get(name) for name in RENAMED}
     today = {name: RENAMED[name][value] for name, value in earlier.items() if value in RENAMED[name]}
+    if "plan" in st.query_params and "data" not in st.query_params:
+        st.query_params["data"] = EARLIER_DATA
     if today:
         st.query_params.update(today)
         st.rerun()

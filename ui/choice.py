@@ -1,6 +1,7 @@
 """Which network, on which data, with which weights: the choice of a session, also in its address.
 
 A link therefore opens the same network. A choice changes nobody else's pages.
+The first network is a ResNet-20 on clothing: it opens at once, and pruning it costs accuracy that can be seen.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Choice:
     """A network, its data, its weights (a name or a file) and its residual treatment."""
 
     model: str = "resnet20"
-    data: str = "digits"
+    data: str = "clothing"
     weights: str = SHIPPED
     residual: str = "internal"
 
@@ -33,13 +34,18 @@ class Choice:
         """What a person calls it."""
         kind, _, path = self.data.partition(":")
         data = f"{kind} {_short(path)}" if path and not is_custom_data(self.data) else self.data
-        weights = "" if self.weights == SHIPPED else f", {self._weights_label} weights"
+        weights = "" if self.weights == SHIPPED else f", {self._weights_label}"
         model = self.model if is_custom(self.model) else self.model.replace("resnet", "ResNet-")
         return f"{model} on {data}{weights}"
 
     @property
     def _weights_label(self) -> str:
-        return self.weights if self.weights in NAMED else _short(self.weights)
+        if self.weights in NAMED:
+            return f"{self.weights} weights"
+        folder = Path(self.weights).parent
+        if (folder / "run.yaml").is_file():
+            return f"weights of the run {folder.name}"
+        return f"{_short(self.weights)} weights"
 
 
 def _short(path: str) -> str:
@@ -58,19 +64,29 @@ def current_choice() -> Choice:
     return choice
 
 
-def choose(choice: Choice | None = None, **changes: str) -> None:
-    """Open another network from the next run of the page on; it gets a new plan, unless it had one already."""
+def choose(choice: Choice | None = None, keep_plan: bool = False, **changes: str) -> None:
+    """Open another network from the next run of the page on; it gets a new plan, unless it had one already.
+
+    Parameters
+    ----------
+    choice : Choice, optional
+        The network; by default the current one.
+    keep_plan : bool, default False
+        Whether the plan in the address goes with it, for the same network with other weights.
+    **changes : str
+        What is other than in the choice, by name.
+    """
     chosen = replace(choice or current_choice(), **changes)
     if chosen != current_choice():
         st.session_state[_CHOICE] = chosen
-        for name in ("plan", "edits"):  # they belong to the network that is left
+        for name in () if keep_plan else ("plan", "edits"):  # they belong to the network that is left
             st.query_params.pop(name, None)
 
 
 def write_address() -> None:
-    """Write what differs from the defaults to the address, so that a link or a reload opens the same network."""
+    """Write the data and what differs from the defaults to the address: a link or a reload opens the same network."""
     for name, value in asdict(current_choice()).items():
-        if value != getattr(Choice(), name):
+        if name == "data" or value != getattr(Choice(), name):
             if st.query_params.get(name) != value:
                 st.query_params[name] = value
         else:

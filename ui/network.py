@@ -19,6 +19,7 @@ from torch import nn
 
 from pdc_core.costs import Cost, plan_cost
 from pdc_core.data import Data, Split, describe_data, load_data
+from pdc_core.data.folders import FOLDER, folder_state
 from pdc_core.errors import PDCError
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
@@ -102,8 +103,10 @@ def load_images(name: str, stamp: Stamp) -> Data:
 
 
 @st.cache_resource(show_spinner="Loading the weights", max_entries=4)
-def _load_module(model: str, data_name: str, weights: str, stamp: Stamp) -> tuple[nn.Module, str]:
-    """Load a network in eval mode and the sha256 of its weights."""
+def _load_module(
+    model: str, data_name: str, weights: str, stamp: Stamp, classes: tuple[str, ...]
+) -> tuple[nn.Module, str]:
+    """Load a network for these classes in eval mode, and the sha256 of its weights."""
     module = load(weights) if is_folded(weights) else load_model(model, data_name, weights=weights)
     digest = hashlib.sha256(type(module).__name__.encode())
     for name, tensor in sorted(module.state_dict().items()):
@@ -126,8 +129,8 @@ def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = 
         A name is unknown, a file is missing or not trusted, or weights, data and network do not fit each other.
     """
     choice = Choice(model, data, weights, residual)
-    images = load_images(data, stamp_of(data.partition(":")[2]))
-    module, digest = _load_module(model, data, weights, stamp_of(weights))
+    images = load_images(data, data_stamp(data))
+    module, digest = _load_module(model, data, weights, stamp_of(weights), images.classes)
     if images.name == DESCRIBED and (info := model_info(module)):  # timm's networks have pixels and means of their own
         images = replace(images, shape=info.shape, mean=info.mean, std=info.std)
     graph = _trace(module, digest, images.shape, residual)
@@ -157,6 +160,11 @@ def stamp_of(path: str) -> Stamp:
     return (known.st_mtime_ns, known.st_size) if known else None
 
 
+def data_stamp(name: str) -> Stamp:
+    """Return what tells one state of a data set's files from another; None for one that has none here."""
+    return folder_state(name) if name.startswith(FOLDER) else stamp_of(name.partition(":")[2])
+
+
 def predictions(network: Network) -> Job[Predictions]:
     """Classify the test split: at once where that is quick, else in the background."""
     return _measured(network, "test")
@@ -169,9 +177,10 @@ def validation_accuracy(network: Network) -> Job[Predictions]:
 
 def _measured(network: Network, split: str) -> Job[Predictions]:
     images: Split = getattr(network.data, split)
+    stamp = str(data_stamp(network.data_name))  # a folder's images may have changed, though its name has not
     work = network_cost(network, network.digest).macs * len(images)
     return request(
-        ("classify", network.digest, network.data_name, str(network.data.mean), split),
+        ("classify", network.digest, network.data_name, str(network.data.mean), stamp, split),
         lambda job: _classify(network, images, job.progress),
         wait=work <= QUICK_MACS,
     )

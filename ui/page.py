@@ -55,7 +55,7 @@ def begin(title: str, sentence: str) -> Network:
     except PDCError as error:
         reason = not_started_with(choice.model) or data_not_started_with(choice.data) or error
         st.error(f"{choice.label} cannot be opened. {reason}")
-        st.button("Back to the digits network", on_click=choose, args=(Choice(),), type="primary")
+        st.button("Back to the first network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
     st.caption(f"{network.label} · {MACS}")
     adopt_plan(network)

@@ -91,6 +91,12 @@ def scratch(given: PruningInput) -> nn.Module:
     return small
 
 
+def whole(given: PruningInput) -> nn.Module:
+    """Keep every filter: what the same training gives without pruning."""
+    return copy.deepcopy(given.model)
+
+
+WHOLE = "whole"  # the one method that the plan does not concern
 METHODS: dict[str, Variant[[PruningInput], nn.Module]] = {
     "l1": Variant(l1, "delete the filters of smallest L1 norm, then train"),
     "fpgm": Variant(fpgm, "delete the filters nearest to the geometric median, then train"),
@@ -98,6 +104,7 @@ METHODS: dict[str, Variant[[PruningInput], nn.Module]] = {
     "folding": Variant(folding, "fold clusters at once, without data, then train"),
     "folding_bn": Variant(folding_bn, "fold at once, re-estimate the norms, then train"),
     "scratch": Variant(scratch, "train the small network from random weights"),
+    WHOLE: Variant(whole, "train as long without pruning: the reference"),
 }
 # Everything that a run's `method` may name: PDC itself, and what it is compared with.
 METHOD_HELP = {"pdc": "merge filters while training (PDC)", **{name: each.help for name, each in METHODS.items()}}

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdc_core.baselines.methods import METHODS, PruningInput
+from pdc_core.baselines.methods import METHODS, WHOLE, PruningInput
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
-from pdc_core.losses import comparable_blocks
+from pdc_core.losses import comparable_blocks, matched_blocks
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices
 from pdc_core.train import Recorder, Result, Training, TrainingTask, run_task
 from pdc_core.train.loss import DistillationLoss
-from pdc_core.train.teacher import Teacher
+from pdc_core.train.teacher import Teacher, check_teacher
 
 
 class PrunedTask(TrainingTask):
@@ -62,6 +62,7 @@ def train_baseline(
     plan: Plan,
     data: Data,
     *,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     settings: Training | None = None,
     recorder: Recorder | None = None,
@@ -75,9 +76,11 @@ def train_baseline(
     model : Module
         As for `distil`, like all that follow.
     plan : Plan
-        Filters kept per group.
+        Filters kept per group; "whole" keeps all of them, whatever it says.
     data : Data
         Training, validation and test images.
+    teacher : Module, optional
+        Another network that teaches; by default `model` does.
     seed : int, default 0
         Seed of the method, the batch order and the augmentation, 0 or more.
     settings : Training, optional
@@ -93,11 +96,14 @@ def train_baseline(
     if method not in METHODS:
         raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
     settings = settings or Training.for_data(data.name)
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
-    check_mergeable(plan, graph)
-    small = METHODS[method](PruningInput(teacher, graph, plan, data, seed))
-    return train_small(small, model, plan, data, seed=seed, settings=settings, recorder=recorder)
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
+    if method == WHOLE:
+        plan = plan.whole()
+    else:
+        check_mergeable(plan, graph)
+    small = METHODS[method](PruningInput(start, graph, plan, data, seed))
+    return train_small(small, model, plan, data, teacher=teacher, seed=seed, settings=settings, recorder=recorder)
 
 
 def train_small(
@@ -106,24 +112,28 @@ def train_small(
     plan: Plan,
     data: Data,
     *,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     settings: Training,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Train a small network, wherever it comes from, under the uncompressed one.
+    """Train a small network, wherever it comes from, under the uncompressed one or another teacher.
 
-    Block outputs are compared if both networks have a block of that name and the plan leaves its width as it is.
+    Block outputs are compared if both networks have a block of that name and the plan leaves its width as it is; with
+    another teacher, where shapes agree (`losses.matched_blocks`).
 
     Parameters
     ----------
     small : Module
         The network to train; not changed.
     model : Module
-        The uncompressed network, in eval mode: the teacher.
+        The uncompressed network, in eval mode: the teacher, unless another one is given.
     plan : Plan
         Filters kept per group, for the report.
     data : Data
         Training, validation and test images.
+    teacher : Module, optional
+        Another network that teaches.
     seed : int, default 0
         Seed of the batch order and the augmentation, 0 or more.
     settings : Training
@@ -131,11 +141,16 @@ def train_small(
     recorder : Recorder, optional
         Called with what happens, and asked for requests.
     """
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
     names = dict(small.named_modules())
-    blocks = tuple(b for b in comparable_blocks(teacher, graph, widths) if b in names)
-    guiding = Teacher(teacher, torch.ones(2, *data.shape), settings.teacher_precision)
-    task = PrunedTask(small, DistillationLoss(guiding, blocks, settings))
-    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    blocks = tuple(b for b in comparable_blocks(start, graph, widths) if b in names)
+    example = torch.ones(2, *data.shape)
+    pairs: tuple[str, ...] | dict[str, str] = blocks
+    if teacher is not None:
+        check_teacher(teacher, data)
+        pairs = matched_blocks(copy.deepcopy(small).eval(), teacher, blocks, example)
+    guiding = Teacher(teacher or start, example, settings.teacher_precision)
+    task = PrunedTask(small, DistillationLoss(guiding, pairs, settings))
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)

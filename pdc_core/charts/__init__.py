@@ -4,6 +4,7 @@ One idea per file; `figure` and `palette` hold what all of them share. Clusters 
 marker symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
+from pdc_core.charts.accuracy_cost import Axes, accuracy_over_cost
 from pdc_core.charts.cluster_count import every_k, tree_lines
 from pdc_core.charts.comparison import (
     accuracy_against,
@@ -26,6 +27,7 @@ from pdc_core.charts.kernels import (
 )
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
+from pdc_core.charts.methods import MethodLook, method_look, method_order
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
     BLUE,
@@ -64,10 +66,13 @@ __all__ = [
     "SKY",
     "SYMBOLS",
     "VERMILION",
+    "Axes",
     "Drawing",
+    "MethodLook",
     "accuracy_against",
     "accuracy_caption",
     "accuracy_curve",
+    "accuracy_over_cost",
     "before_after_bars",
     "class_changes",
     "colour",
@@ -81,6 +86,8 @@ __all__ = [
     "layer_bars",
     "legible_kernels",
     "loss_curves",
+    "method_look",
+    "method_order",
     "motion",
     "over_seeds",
     "pulling_curves",

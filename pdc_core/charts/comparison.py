@@ -109,7 +109,7 @@ def accuracy_against(
     figure = blank(
         f"Test accuracy against {quantity}: before, reconstructed, folded",
         x=f"{quantity} {unit}", y="test accuracy [%]", height=460, legend=True, xaxis={"rangemode": "tozero"},
-        yaxis={"range": _accuracy_range(100 * lower, 100 * upper)}, legend_below=True,
+        yaxis={"range": accuracy_range(100 * lower, 100 * upper)}, legend_below=True,
         alt=f"{len(runs)} runs; {len(front)} points are on the Pareto front, the best is "
         f"{100 * float(frame['accuracy'].max()):.2f} percent." + (f" {accuracy_caption(n_test)}" if n_test else ""),
     )  # fmt: skip
@@ -144,8 +144,19 @@ def accuracy_against(
     return figure
 
 
-def _accuracy_range(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> list[float]:
-    """Return an axis in percent that holds all bars with a margin, and spans two points at least."""
+def accuracy_range(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> list[float]:
+    """Return an axis of accuracies that holds all bars with a margin, and spans two points at least.
+
+    Parameters
+    ----------
+    lower, upper : array of float, shape (n,)
+        Ends of the bars in percent; n may be 0.
+
+    Returns
+    -------
+    list of float
+        The lowest and the highest value, at most little beyond 0 and 100.
+    """
     low, high = (float(lower.min()), float(upper.max())) if len(lower) else (0.0, 100.0)
     span = max(_LEAST_SPAN, 1.12 * (high - low))
     top = min((low + high + span) / 2, 100 + 0.06 * span)

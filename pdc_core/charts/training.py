@@ -34,14 +34,15 @@ def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
         ("matching", "its blocks", PURPLE, "dashdot"),
         ("attention", "its attention", VERMILION, "longdash"),
     )
-    figure = _over_epochs("Training loss and its parts", "loss [nats]", epochs)
+    title = "Training loss" if list(frame) == ["epoch", "loss"] else "Training loss and its parts"
+    figure = _over_epochs(title, "loss [nats]", epochs)
     for column, name, shade, dash in parts:
         if column in frame and frame[column].notna().any():
             line(figure, frame["epoch"], frame[column], name, shade, dash)
     return figure
 
 
-def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = None) -> go.Figure:
+def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = None, alone: bool = False) -> go.Figure:
     """Draw the validation accuracy over the epochs, beside the teacher's.
 
     Parameters
@@ -52,6 +53,8 @@ def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = Non
         Length of the run.
     teacher : float, optional
         Validation accuracy of the uncompressed network, 0 to 1.
+    alone : bool, default False
+        Whether the network learns without a teacher, and is not called a student.
 
     Returns
     -------
@@ -61,7 +64,15 @@ def accuracy_curve(frame: pd.DataFrame, epochs: int, teacher: float | None = Non
     figure = _over_epochs("Validation accuracy after each epoch", "accuracy [%]", epochs)
     if teacher is not None:
         line(figure, [0, epochs], [100 * teacher] * 2, f"teacher, {100 * teacher:.1f} %", GREY, "dash")
-    line(figure, frame["epoch"], 100 * frame["val_accuracy"], "student", BLUE, "solid", mode="lines+markers")
+    line(
+        figure,
+        frame["epoch"],
+        100 * frame["val_accuracy"],
+        "network" if alone else "student",
+        BLUE,
+        "solid",
+        mode="lines+markers",
+    )
     return figure
 
 

@@ -15,10 +15,12 @@ from rich.console import Console
 from pdc_core.cli import (  # noqa: F401  each of these modules adds its commands
     app_command,
     custom,
+    exporting,
     layers,
     planning,
     report,
     running,
+    sweeping,
     training,
 )
 from pdc_core.cli.custom import build_first

@@ -55,6 +55,19 @@ Inside = Annotated[
 ]
 Epochs = Annotated[int, typer.Option("--epochs", help="Passes over the training images.")]
 
+Images = Annotated[
+    int | None,
+    typer.Option("--images", help="Training images to use, stratified by class, chosen by --seed; left out: all."),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="Time for the whole run on this machine, such as 30s, 2min or 1h. It sets images (at most --images) and "
+        "epochs (at least 2, in place of --epochs) from timed steps when the run begins.",
+    ),
+]
+
 
 def count(text: str) -> tuple[str, int]:
     """Return the group and the number of clusters of one --set.

@@ -70,6 +70,8 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
                 "best",
                 "ended_early",
                 "new_head",
+                "teacher",
+                "train_images",
             )
             if key in content
         }
@@ -77,8 +79,10 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
         return
     report = Report.of(content)
     console, networks = stdout(), report.networks
-    console.print(_table(folder, networks))
-    if report.folded is not None:
+    console.print(_table(folder, networks, "the teacher" if report.teacher else "before"))
+    if report.folded is not None and report.macs_cut == 0:
+        console.print(f"Nothing was pruned: the change in accuracy is training's alone. {FLOPS}")
+    elif report.folded is not None:
         every = "every" if report.same_predictions else "NOT every"
         console.print(
             f"MACs cut {report.macs_cut:.1%} (residual sums: {report.residual}). Logits of the reconstructed and the "
@@ -92,13 +96,19 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     if report.ended_early is not None:
         early = report.ended_early
         console.print(f"Finished early, after step {early.step} of {early.steps}, on request.")
+    if report.teacher is not None:
+        console.print(
+            f"Teacher: {report.teacher.name}, test accuracy {report.teacher.test_accuracy:.2%}.", markup=False
+        )
+    if report.train_images is not None:
+        console.print(f"Trained on {report.train_images:,} images.")
     if report.new_head is not None:
         console.print(f"New head: {report.new_head} began with random weights.", markup=False)
     seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
     console.print(f"{seconds}Network: {folder / 'folded.safetensors'}")
 
 
-def _table(folder: Path, networks: dict[str, NetworkReport]) -> Table:
+def _table(folder: Path, networks: dict[str, NetworkReport], teacher: str) -> Table:
     """Return the table of all networks that were measured."""
     table = Table("", *networks, title=f"{folder}")
     each = list(networks.values())
@@ -106,7 +116,7 @@ def _table(folder: Path, networks: dict[str, NetworkReport]) -> Table:
     table.add_row("accuracy, validation", *(f"{n.val_accuracy:.2%}" for n in each))
     for row, values in (
         ("top-5, test", [n.test_top5 for n in each]),
-        ("same class as before, test", [n.test_agreement for n in each]),
+        (f"same class as {teacher}, test", [n.test_agreement for n in each]),
     ):
         if any(value is not None for value in values):
             table.add_row(row, *("" if value is None else f"{value:.2%}" for value in values))

@@ -1,4 +1,4 @@
-"""Commands on run folders: `run`, `resume`, `status`, `pause`, `stop`, `finish`, `list`, `show`, `rm`."""
+"""Commands on run and sweep folders: `run`, `resume`, `status`, `pause`, `stop`, `finish`, `list`, `show`, `rm`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from rich.table import Table
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
 from pdc_core.cli.outcome import new_run, print_report, train
+from pdc_core.cli.sweeping import print_sweep, print_sweep_status, start_sweep, sweep_row, work_on_sweep
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs import (
     Run,
+    Sweep,
+    is_sweep,
     list_runs,
+    list_sweeps,
     read_run,
     read_spec,
+    read_sweep,
     remove_run,
     repair_run,
     request_finish,
@@ -30,14 +35,15 @@ from pdc_core.runs import (
     runs_root,
     unreadable_runs,
 )
+from pdc_core.runs.sweeps import is_sweep_recipe, read_sweep_spec, remove_sweep, unreadable_sweeps
 
-Folder = Annotated[Path, typer.Argument(help="The run folder.")]
+Folder = Annotated[Path, typer.Argument(help="The run folder or sweep folder.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")]
 
 
 @app.command(epilog="Example: pdc run recipes/digits.yaml --dry-run")
 def run(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a recipe (a run file ending in .yaml).")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, a sweep folder, or a recipe (a file ending in .yaml).")],
     queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before this one.")] = False,
     tensorboard: Tensorboard = False,
     dry_run: DryRun = False,
@@ -45,7 +51,10 @@ def run(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start the run that a folder or a recipe describes; a folder goes on from its last checkpoint."""
+    """Start the run or the sweep that a folder or a recipe describes; a folder goes on from its last checkpoint."""
+    if is_sweep(folder) or is_sweep_recipe(folder):
+        _run_sweep(folder, queue, tensorboard, dry_run, data, out, as_json)
+        return
     spec = read_spec(folder)
     recipe = not folder.is_dir()
     if data is not None or out is not None:
@@ -65,9 +74,25 @@ def run(
     _work_and_report(folder, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
 
 
+def _run_sweep(
+    path: Path, queue: bool, tensorboard: bool, dry_run: bool, data: str | None, out: Path | None, as_json: bool
+) -> None:
+    if tensorboard or data is not None:
+        raise PDCError("--tensorboard and --data are for single runs; the runs of a sweep can be resumed one by one.")
+    if is_sweep_recipe(path) or dry_run:
+        start_sweep(read_sweep_spec(path), out, dry_run, as_json)
+    elif out is not None:
+        raise PDCError("--out is for recipes; a sweep folder stays where it is.")
+    else:
+        work_on_sweep(path, as_json, queue=queue)
+
+
 @app.command(epilog="Example: pdc resume runs/20261122-101500-distil-1a2b")
 def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = False) -> None:
-    """Resume a run that was paused, stopped or killed, from its last checkpoint."""
+    """Resume a run or a sweep that was paused, stopped or killed, from its last checkpoint."""
+    if is_sweep(folder):
+        work_on_sweep(folder, as_json)
+        return
     found = read_run(folder)
     if found.state == "done":
         repaired = f" Repaired: {', '.join(torn)}." if (torn := repair_run(folder)) else ""
@@ -81,7 +106,10 @@ def resume(folder: Folder, tensorboard: Tensorboard = False, as_json: AsJson = F
 
 @app.command(epilog="Example: pdc status runs/20261122-101500-distil-1a2b --json")
 def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Print the state of a run, how far it is, and how long it will still take."""
+    """Print the state of a run or a sweep, how far it is, and how long it will still take."""
+    if is_sweep(folder):
+        print_sweep_status(read_sweep(folder), as_json)
+        return
     found = read_run(folder)
     content = {"run": found.id, "state": found.state, "alive": found.alive} | {
         key: found.status.get(key)
@@ -98,7 +126,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: pdc pause runs/20261122-101500-distil-1a2b")
 def pause(folder: Folder, as_json: AsJson = False) -> None:
-    """Ask a run to write a checkpoint after its current step and end; `resume` goes on with it, bit for bit."""
+    """Ask a run or a sweep to write a checkpoint after the current step and end; `resume` goes on, bit for bit."""
     _ask(folder, "pause", request_pause, as_json)
 
 
@@ -108,7 +136,7 @@ def stop(
     keep: Annotated[bool, typer.Option("--keep", help="The same as `pdc finish`.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a run to stop after its current step; `resume` can go on with it later."""
+    """Ask a run or a sweep to stop after the current step; `resume` can go on with it later."""
     _ask(folder, "finish" if keep else "stop", request_finish if keep else request_stop, as_json)
 
 
@@ -119,7 +147,9 @@ def finish(folder: Folder, as_json: AsJson = False) -> None:
 
 
 def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool) -> None:
-    found = read_run(folder)
+    found = read_sweep(folder) if is_sweep(folder) else read_run(folder)
+    if what == "finish" and isinstance(found, Sweep):
+        raise PDCError(f"{folder} is a sweep: pause or stop it, or finish one of its runs: pdc finish {folder}/RUN")
     if not found.alive:
         raise PDCError(f"No worker trains {folder}: it is {found.state}.")
     request(folder)
@@ -131,9 +161,13 @@ def _ask(folder: Path, what: str, request: Callable[[Path], None], as_json: bool
 
 @app.command(epilog="Example: pdc rm runs/20261122-101500-distil-1a2b")
 def rm(folder: Folder, as_json: AsJson = False) -> None:
-    """Delete a run folder and everything in it; refused while a worker is at work on it."""
-    name = read_run(folder).id
-    remove_run(folder)
+    """Delete a run folder or a sweep folder and everything in it; refused while a worker is at work on it."""
+    if is_sweep(folder):
+        name = read_sweep(folder).id
+        remove_sweep(folder)
+    else:
+        name = read_run(folder).id
+        remove_run(folder)
     if as_json:
         print_json({"removed": name})
     else:
@@ -145,9 +179,11 @@ def list_(
     root: Annotated[Path | None, typer.Option(help="Folder of all runs; left out: ./runs (or $PDC_RUNS).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List all runs, newest first."""
-    rows = [_row(found) for found in list_runs(root)]
-    for reason in unreadable_runs(root):
+    """List all runs and sweeps, newest first; the runs of a sweep are listed by `show`."""
+    dated = [(found.spec.created or "", _row(found)) for found in list_runs(root)]
+    dated += [(found.spec.created or "", sweep_row(found)) for found in list_sweeps(root)]
+    rows = [row for _, row in sorted(dated, key=lambda each: each[0], reverse=True)]
+    for reason in (*unreadable_runs(root), *unreadable_sweeps(root)):
         Console(stderr=True, soft_wrap=True).print(f"not listed: {reason}", markup=False)
     if as_json:
         print_json(rows)
@@ -157,7 +193,8 @@ def list_(
         return
     table = Table("run", "kind", "network", "data", "state", "progress", "test accuracy", "MACs")
     for row in rows:
-        done = f"{row['step']} / {row['steps']}" if row["step"] else ""
+        runs = " runs" if row["kind"] == "sweep" else ""
+        done = f"{row['step']} / {row['steps']}{runs}" if row["step"] else ""
         accuracy = f"{row['test_accuracy']:.2%}" if row["test_accuracy"] is not None else ""
         macs = f"{row['macs']:,}" if row["macs"] else ""
         table.add_row(row["run"], row["kind"], row["model"], row["data"], row["state"], done, accuracy, macs)
@@ -182,7 +219,10 @@ def _row(found: Run) -> dict[str, Any]:
 
 @app.command(epilog="Example: pdc show runs/20261122-101500-distil-1a2b")
 def show(folder: Folder, as_json: AsJson = False) -> None:
-    """Print the settings of a run, its accuracy after every epoch, and its report if it is done."""
+    """Print the settings of a run, its accuracy after every epoch, and its report if it is done; or a sweep's runs."""
+    if is_sweep(folder):
+        print_sweep(read_sweep(folder), as_json)
+        return
     found = read_run(folder)
     evaluations = [event for event in found.events if event.get("kind") == "evaluation"]
     asked = found.spec.model_dump(mode="json", exclude_defaults=True)

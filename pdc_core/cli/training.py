@@ -9,13 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.cli.dry_run import print_forecast
 from pdc_core.cli.options import (
     AsJson,
+    Budget,
     DataName,
     DryRun,
     Epochs,
+    Images,
     Inside,
     ModelName,
     Out,
@@ -49,9 +51,17 @@ def teach(
     model: Annotated[str, typer.Argument(help="A network's name.")],
     data: DataName = "digits",
     weights: Weights = None,
-    epochs: Epochs = 30,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training images; left out: 30 from random weights, else 10."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Highest learning rate; falls as a cosine.")] = 0.1,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate; falls as a cosine. Left out: 0.1 from random weights, else 0.01."),
+    ] = None,
+    images: Images = None,
+    budget: Budget = None,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -59,9 +69,18 @@ def teach(
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels alone. The result is folded.safetensors in the run folder."""
-    training = _valid(Training.for_teaching, setting, epochs=epochs, batch_size=batch_size, lr=lr)
-    spec = RunSpec(
-        kind="teach", model=model, data=data, weights=absolute(weights, RANDOM), training=training, seed=seed
+    start = absolute(weights, RANDOM)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    spec = _asked(
+        kind="teach",
+        model=model,
+        data=data,
+        weights=start,
+        images=images,
+        budget=budget,
+        training=_valid(partial(Training.for_teaching, start), setting, **chosen),
+        seed=seed,
     )
     describe_data(data)
     _do(spec, out, dry_run, as_json)
@@ -104,6 +123,16 @@ def distil(
         typer.Option("--allow-weak-teacher", help="Also learn from a network that is hardly better than guessing."),
     ] = False,
     method: Annotated[str, typer.Option(help=f"How the network is made smaller. {explained(METHOD_HELP)}.")] = "pdc",
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="Another network that teaches: NAME:WEIGHTS (resnet56:published), a file, or a finished run. Left "
+            "out: the network itself.",
+        ),
+    ] = None,
+    images: Images = None,
+    budget: Budget = None,
     setting: Setting = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -111,6 +140,37 @@ def distil(
     as_json: AsJson = False,
 ) -> None:
     """Run PDC's one stage: cluster the filters, merge them while the teacher guides training, and fold."""
+    options = {name: value for name, value in locals().items() if name not in ("dry_run", "out", "as_json")}
+    _do(distil_spec(**options), out, dry_run, as_json)
+
+
+def distil_spec(
+    *,
+    model: str,
+    data: str,
+    weights: str | None,
+    keep: float | None,
+    plan: Path | None,
+    clusters: list[str] | None,
+    residual: str,
+    inside: str,
+    epochs: int,
+    batch_size: int | None,
+    lr: float | None,
+    augment: float | None,
+    temperature: float | None,
+    alpha: float | None,
+    schedule: str | None,
+    tied_after: float | None,
+    allow_weak_teacher: bool,
+    method: str,
+    teacher: str | None,
+    images: int | None,
+    budget: float | None,
+    setting: list[str] | None,
+    seed: int,
+) -> RunSpec:
+    """Return the run that the options of `distil` describe."""
     given = {
         "batch_size": batch_size,
         "lr": lr,
@@ -135,8 +195,11 @@ def distil(
     if chosen is None:
         chosen = Plan.uniform(graph, 0.5 if keep is None else keep, model=model)
     chosen = chosen.replace(dict(map(count, clusters or []))).check(graph)
-    check_mergeable(chosen, graph)
-    spec = RunSpec(
+    if method == WHOLE:
+        chosen = chosen.whole()
+    else:
+        check_mergeable(chosen, graph)
+    return _asked(
         kind="distil",
         method=method,
         model=model,
@@ -144,10 +207,12 @@ def distil(
         weights=absolute(weights, SHIPPED),
         plan=chosen,
         allow_weak_teacher=allow_weak_teacher,
+        teacher=teacher,
+        images=images,
+        budget=budget,
         training=training,
         seed=seed,
     )
-    _do(spec, out, dry_run, as_json)
 
 
 def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
@@ -157,6 +222,20 @@ def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
         return
     with new_run(spec, out) as folder:
         print_report(folder, train(folder).report, as_json)
+
+
+def _asked(**given: Any) -> RunSpec:
+    """Return the run; an error names the option that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return RunSpec(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise PDCError(f"{message[0].upper()}{message[1:]}.") from error
+        raise PDCError(f"--{first['loc'][0]} {first['input']}: {message[0].lower()}{message[1:]}.") from error
 
 
 def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:

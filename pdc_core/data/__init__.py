@@ -16,6 +16,7 @@ from pdc_core.data.custom import (
 from pdc_core.data.images import Data, DataInfo, Split
 from pdc_core.data.load import describe_data, load_data
 from pdc_core.data.named import DATASETS
+from pdc_core.data.sampling import subset
 
 __all__ = [
     "BUILD_DATA",
@@ -30,4 +31,5 @@ __all__ = [
     "load_data",
     "register_all_data",
     "register_data",
+    "subset",
 ]

@@ -25,6 +25,31 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as to
 _VAL_SHARE, _VAL_MOST, _TEST_SHARE = 0.1, 5000, 0.2
 
 
+class NoHeldOutImages(PDCError):
+    """Raised for a folder with train/ alone: there is nothing to measure on, unless a part of train/ is held back.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that holds train/.
+    size : int
+        Height and width of the images, in pixels.
+
+    Attributes
+    ----------
+    instead : str
+        The data set, as `load_folder` takes it, whose parts are made of train/.
+    """
+
+    def __init__(self, root: Path, size: int) -> None:
+        at = f"@{size}" if size != SIZE else ""
+        self.instead = f"{FOLDER}{root / 'train'}{at}"
+        super().__init__(
+            f"{root} has train/ but no folder val/ or test/ with images to measure on. Make val/CLASS/, or give "
+            f"{self.instead} to let PDC hold back a part of train/, stratified and always the same."
+        )
+
+
 class ImageFiles:
     """The images of a split as files, indexed like a uint8 tensor (n, 3, size, size); only what is asked for is read.
 
@@ -61,6 +86,16 @@ class ImageFiles:
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """Return images (n, 3, size, size): the shorter side scaled, the middle cut out."""
         return self._read(self.paths[index if isinstance(index, slice) else index.numpy()], None)
+
+    def chosen(self, index: Tensor) -> ImageFiles:
+        """Return some of the images, which are not read.
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (b,)
+            Positions.
+        """
+        return ImageFiles(self.paths[index.numpy()], self.size, self.workers)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the images in order, `size` at a time.
@@ -171,9 +206,9 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     """Return the data set under "folder:PATH" without reading an image.
 
     PATH holds train/CLASS/... and val/CLASS/.... If there is also a folder test/, val is for choosing and test for
-    reporting. If not, as with ImageNet, val/ is the test split, and a stratified part of train/ (a tenth, at most
-    5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is the test split,
-    stratified and always the same, and a part of the rest the validation split as above.
+    reporting. If there is only one of the two, as with ImageNet, it is the test split, and a stratified part of train/
+    (a tenth, at most 5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is
+    the test split, stratified and always the same, and a part of the rest the validation split as above.
 
     Parameters
     ----------
@@ -191,18 +226,20 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     ------
     PDCError
         If a folder is missing or has no images, the splits have different classes, or a class has too few images.
+    NoHeldOutImages
+        There is train/ and nothing to measure on; it is a PDCError.
     """
     root, size = _place(name)
     info = describe_folder(name)
-    whole = _undivided(root)
+    whole, held = _undivided(root), [root / part for part in PARTS[1:] if (root / part).is_dir()]
     train, y = _files(root if whole else root / "train", info.classes)
-    _check_classes(root if whole else root / "train", y, info.classes, 3 if whole else 2 - (root / "test").is_dir())
+    _check_classes(root if whole else root / "train", y, info.classes, 3 if whole else 3 - len(held))
     if whole:
         train, y, test, y_test = _divided(train, y, round(_TEST_SHARE * len(y)), len(info.classes))
     else:
-        test, y_test = _files(root / ("test" if (root / "test").is_dir() else "val"), info.classes)
-    if (root / "test").is_dir() and not whole:
-        val, y_val = _files(root / "val", info.classes)
+        test, y_test = _files(held[-1], info.classes)
+    if len(held) == 2:
+        val, y_val = _files(held[0], info.classes)
     else:
         count = max(1, min(_VAL_MOST, round(_VAL_SHARE * len(y))))
         train, y, val, y_val = _divided(train, y, count, len(info.classes))
@@ -239,18 +276,37 @@ def describe_folder(name: str) -> DataInfo:
         )
     whole, train = _undivided(root), root / "train"
     classes = _folders(root if whole else train)
-    if len(classes) >= 2 and not whole and not (root / "val").is_dir():
-        at = f"@{size}" if size != SIZE else ""
-        raise PDCError(
-            f"{root} has train/ but no folder val/ with images to measure on. Make val/CLASS/, or give "
-            f"{FOLDER}{train}{at} to let PDC hold back a part of train/, stratified and always the same."
-        )
+    if len(classes) >= 2 and not whole and not any((root / part).is_dir() for part in PARTS[1:]):
+        raise NoHeldOutImages(root, size)
     if len(classes) < 2:
         raise PDCError(
             f"{root} has to hold train/CLASS/ and val/CLASS/, or CLASS/ alone, with the images of at least 2 classes; "
             f"there are {len(classes)} in {root if whole else train}."
         )
     return DataInfo(name, (3, size, size), classes, _MEAN, _STD)
+
+
+def folder_state(name: str) -> tuple[int, int] | None:
+    """Return what tells one state of a folder from another, since files come and go while a server runs.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_folder`.
+
+    Returns
+    -------
+    tuple of int or None
+        When a folder of it was last changed, in nanoseconds, and how many there are; None if there is none.
+    """
+    try:
+        root, _ = _place(name)
+        parts = [root] if _undivided(root) else [root / part for part in PARTS]
+        folders = [root, *(folder / each for folder in parts for each in ("", *_folders(folder)))]
+        changed = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
+    except (OSError, PDCError, ValueError):  # whoever loads it says what is wrong
+        return None
+    return (max(changed), len(changed)) if changed else None
 
 
 def _undivided(root: Path) -> bool:

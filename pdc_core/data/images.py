@@ -123,6 +123,8 @@ class Data:
         Training images are shifted by up to this many pixels in each direction; zeros (black) fill in.
     flip : bool
         Whether half of the training images are mirrored left to right.
+    left_out : int, default 0
+        Training images that `subset` has left out.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Data:
     std: tuple[float, ...]
     shift: int = 1
     flip: bool = False
+    left_out: int = 0
 
     @property
     def example(self) -> Tensor:

@@ -46,9 +46,9 @@ def load_data(
     name : str
         "digits" (1,797 real handwritten digits of 8x8 pixels, part of scikit-learn), "clothing" (8,000 images of 28x28
         pixels, a part of Fashion-MNIST that comes with PDC), "fashion_mnist", "cifar10", "cifar100", "npz:PATH" for a
-        file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW) and classes (text, one name per class)
-        if it has them, "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see `load_folder`), which are read when
-        needed, or "module:function" of your own (see `register_data`).
+        file with x_train, y_train, x_test, y_test (uint8 images, NHWC or NCHW), x_val and y_val (validation images) and
+        classes (text, one name per class) if it has them, "folder:PATH" for images in train/CLASS/ and val/CLASS/ (see
+        `load_folder`), which are read when needed, or "module:function" of your own (see `register_data`).
     root : str or Path, optional
         Folder that holds, or will hold, torchvision's data sets; by default ~/.cache/pdc.
     mean, std : tuple of float, optional
@@ -58,7 +58,7 @@ def load_data(
     -------
     Data
         Part of the training images (a tenth, at most 5,000; 360 for digits, 1,000 for clothing) is split off as `val`,
-        stratified and always the same.
+        stratified and always the same, unless there are validation images.
 
     Raises
     ------
@@ -174,6 +174,9 @@ def _load_npz(name: str) -> Data:
     arrays = read_npz(name.removeprefix(NPZ))
     x, y = arrays["x_train"], arrays["y_train"]
     info = DataInfo(name, x.shape[1:], tuple(arrays[CLASSES].tolist()), *_mean_and_std(x))
+    if "x_val" in arrays:
+        train, val, test = (to_split(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS)
+        return Data(name, train, val, test, info.classes, info.shape, info.mean, info.std, shift=1, flip=False)
     return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
 
 

@@ -14,6 +14,7 @@ from pdc_core.data.arrays import checked_arrays
 from pdc_core.errors import PDCError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+VALIDATION = ("x_val", "y_val")  # optional, both or neither
 CLASSES = "classes"  # optional: the name of each class, text (k,)
 MAX_BYTES = 8 * 2**30
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -21,7 +22,7 @@ _HOW = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of `KEYS` and the names of the classes from a file.
+    """Read the arrays of `KEYS`, those of `VALIDATION` if there are any, and the names of the classes from a file.
 
     Images may be stored as NHWC or NCHW, with one or three channels. Pickled objects are never loaded.
 
@@ -33,8 +34,8 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to array
-        x_train and x_test: uint8 (n, c, h, w); y_train and y_test: int64 (n,), counted from 0; classes: text (k,), the
-        numbers from 0 if the file names none.
+        x_train, x_test, x_val: uint8 (n, c, h, w); y_train, y_test, y_val: int64 (n,), counted from 0; classes: text
+        (k,), the numbers from 0 if the file names none.
 
     Raises
     ------
@@ -64,7 +65,11 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
     missing = [key for key in KEYS if f"{key}.npy" not in names]
     if missing:
         raise PDCError(f"{path} has no array {', '.join(missing)}; {_HOW}")
-    total, keys = 0, [*KEYS, *([CLASSES] if f"{CLASSES}.npy" in names else [])]
+    held = [key for key in VALIDATION if f"{key}.npy" in names]
+    if len(held) == 1:
+        other = next(key for key in VALIDATION if key not in held)
+        raise PDCError(f"{path} has {held[0]} but no {other}; validation images need both, or leave both out")
+    total, keys = 0, [*KEYS, *held, *([CLASSES] if f"{CLASSES}.npy" in names else [])]
     for key in keys:
         with archive.open(f"{key}.npy") as file:
             total += _check_header(file, archive.getinfo(f"{key}.npy").file_size, key, path)

@@ -31,7 +31,7 @@ class Tail:
         Its trace.
     images : Tensor, shape (n, c, h, w)
         Prepared images on the network's device.
-    kept_bytes : int, default 256 MiB
+    kept_bytes : int, default 268435456
         The most that is kept, 0 or more. Images whose activations would exceed it run through the whole network.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -63,6 +63,11 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
     Check
         The differences.
 
+    Raises
+    ------
+    PDCError
+        The outputs have other shapes, or there is no tensor in them.
+
     Examples
     --------
     >>> net = nn.Linear(4, 3).eval()
@@ -77,6 +82,11 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
         shapes = [{name: tuple(t.shape) for name, t in outputs.items()} for outputs in (outputs_a, outputs_b)]
         if shapes[0] != shapes[1]:
             raise PDCError(f"The networks return tensors of other shapes: one {shapes[0]}, the other {shapes[1]}.")
+        if not outputs_a:
+            raise PDCError(
+                "The networks return no floating-point tensor, alone or in tuples, lists, dicts and dataclasses, so "
+                "they cannot be compared."
+            )
         for name, one in outputs_a.items():
             other, dtype = outputs_b[name], one.dtype
             if one.numel():
@@ -99,7 +109,7 @@ def tensors_in(outputs: Any, name: str = "") -> dict[str, Tensor]:
 
     Parameters
     ----------
-    outputs : Tensor, or tensors in tuples, lists and dicts
+    outputs : Tensor, or tensors in tuples, lists, dicts and dataclasses
         Anything else in it is left out.
     name : str, default ""
         Put in front of every place.
@@ -116,6 +126,8 @@ def tensors_in(outputs: Any, name: str = "") -> dict[str, Tensor]:
     """
     if isinstance(outputs, Tensor):
         return {name: outputs} if outputs.is_floating_point() else {}
+    if is_dataclass(outputs) and not isinstance(outputs, type | Mapping):
+        outputs = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
     if isinstance(outputs, Mapping):
         parts = list(outputs.items())
     elif isinstance(outputs, list | tuple):

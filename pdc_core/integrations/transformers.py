@@ -6,6 +6,7 @@ With Accelerate alone no module is needed: `pruner.attach(accelerator.prepare(op
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,15 @@ class PDCCallback(TrainerCallback):
             Not used.
         """
         if self.pruner is not None:
-            if self.pruner.summary().tied:
+            found = self.pruner.summary()
+            if found.tied:
                 self.folded = self.pruner.fold()
+            elif found.progress >= 1:
+                warnings.warn(
+                    "The Trainer ended with weights of an earlier step (load_best_model_at_end), whose filters are not "
+                    "tied; callback.pruner.finish() merges them again and folds.",
+                    stacklevel=2,
+                )
             self.pruner.detach()
 
 

@@ -3,7 +3,7 @@
 `formulas` holds the losses, `features` finds the blocks whose outputs can be compared and records them.
 """
 
-from pdc_core.losses.features import Recording, comparable_blocks
+from pdc_core.losses.features import Recording, comparable_blocks, matched_blocks
 from pdc_core.losses.formulas import (
     DEFAULT_WEIGHTS,
     FEATURES,
@@ -25,5 +25,6 @@ __all__ = [
     "dkd_loss",
     "feature_loss",
     "kd_loss",
+    "matched_blocks",
     "one_stage_loss",
 ]

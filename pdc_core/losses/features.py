@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
+import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray
@@ -55,6 +56,59 @@ def comparable_blocks(model: nn.Module, graph: ChannelGraph, labels: Mapping[str
     return tuple(found)
 
 
+def matched_blocks(student: nn.Module, teacher: nn.Module, blocks: Sequence[str], example: Tensor) -> dict[str, str]:
+    """Return which block of another network each block of a student is compared with, where shapes agree.
+
+    Where an nn.Sequential has as many elements in both networks, its blocks are paired one by one; else only the last
+    ones are, which end the same stage. Pairs whose outputs differ in shape are left out. Our choice.
+
+    Parameters
+    ----------
+    student : nn.Module
+        In eval mode.
+    teacher : nn.Module
+        In eval mode; any network that takes the same images.
+    blocks : sequence of str
+        The student's (`comparable_blocks`).
+    example : Tensor, shape (b, c, h, w)
+        Images for both.
+
+    Returns
+    -------
+    dict of str to str
+        Names of the teacher's modules by those of the student's.
+
+    Examples
+    --------
+    >>> import torch, pdc_core as pdc
+    >>> ours, theirs = (pdc.load_model(name, "digits", weights="random") for name in ("resnet20", "resnet32"))
+    >>> matched_blocks(ours, theirs, ("layer1.0", "layer1.2"), torch.zeros(1, 1, 8, 8))
+    {'layer1.2': 'layer1.4'}
+    """
+    known = dict(teacher.named_modules())
+    pairs: dict[str, str] = {}
+    for block in blocks:
+        stage, _, own = block.rpartition(".")
+        ours, theirs = student.get_submodule(stage), known.get(stage)
+        if not isinstance(ours, nn.Sequential) or not isinstance(theirs, nn.Sequential):
+            continue
+        names, others = list(ours._modules), list(theirs._modules)
+        if len(names) == len(others):
+            pairs[block] = block[: len(block) - len(own)] + others[names.index(own)]
+        elif own == names[-1] and others:
+            pairs[block] = block[: len(block) - len(own)] + others[-1]
+    ours_at, theirs_at = _shapes(student, list(pairs), example), _shapes(teacher, list(pairs.values()), example)
+    return {a: b for a, b in pairs.items() if ours_at.get(a) is not None and ours_at.get(a) == theirs_at.get(b)}
+
+
+@torch.no_grad()
+def _shapes(model: nn.Module, modules: Sequence[str], example: Tensor) -> dict[str, torch.Size | None]:
+    """Return the shape of each module's output; None where it is no tensor. Modules that are not called are absent."""
+    with Recording(model, modules) as recording:
+        model(example)
+        return {name: getattr(output, "shape", None) for name, output in recording.seen.items()}
+
+
 class Recording:
     """The outputs of some modules of a network in its last forward pass.
 
@@ -75,6 +129,11 @@ class Recording:
 
     def _take(self, name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         self._outputs[name] = output
+
+    @property
+    def seen(self) -> dict[str, Tensor]:
+        """The outputs since `outputs` was last called, by module, as far as modules were called."""
+        return dict(self._outputs)
 
     @property
     def complete(self) -> bool:

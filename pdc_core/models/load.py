@@ -66,7 +66,7 @@ class ModelInfo:
             return ""
         return (
             f"New head: {self.new_head} has {len(self.classes)} outputs and random weights, because the weights of "
-            f"{self.model} are for other classes. Train it before it is distilled: pdc teach."
+            f"{self.model} are for other classes. Train it before it is distilled."
         )
 
 

@@ -174,6 +174,17 @@ class Plan(BaseModel):
         changed = {"counts": {**self.counts, **counts}, "hand": hand}
         return parse_plan({**self.model_dump(), **changed}, "the changed plan")
 
+    def whole(self) -> Plan:
+        """Return the plan that keeps every filter, without constraints.
+
+        Examples
+        --------
+        >>> Plan(counts={"conv1": 4}, sizes={"conv1": 16}, min=2).whole().counts
+        {'conv1': 16}
+        """
+        of = {"sizes": self.sizes, "residual": self.residual, "inside": self.inside, "model": self.model}
+        return parse_plan({"counts": self.sizes, **of}, "the plan that keeps every filter")
+
     def constrain(self, graph: ChannelGraph, **constraints: Any) -> Plan:
         """Return a plan under other constraints; counts that these do not allow become the nearest that they do.
 

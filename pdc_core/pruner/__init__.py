@@ -1,7 +1,8 @@
 """PDC inside anybody's training loop: a `Pruner` that attaches to an optimiser, with guidance for any outputs.
 
-`pruner` is what a user holds, `guidance` the loss, `attachment` what may go wrong between clusters and optimisers,
-`folding` how an optimiser goes on with the folded network, `summary` what is tied now.
+`pruner` is what a user holds, `attached` what it does around the steps of optimisers (`hooks`), `attachment` what may
+go wrong between the two, `guidance` the loss, `folding` the small network and an optimiser that goes on with it,
+`summary` what is tied now, `state` what is saved.
 """
 
 from pdc_core.pruner.guidance import Guidance

@@ -12,6 +12,7 @@ from pdc_core.clustering import Labels
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import layer_of, paths_of
+from pdc_core.pruner.hooks import hooks_of
 from pdc_core.reconstruct.optimizers import base_optimizer, other_state, state_after_a_step
 
 
@@ -53,7 +54,7 @@ def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...
     """
     if not given:
         raise PDCError("Give the optimiser that trains the network: pruner.attach(optimizer).")
-    found = tuple(base_optimizer(each) for each in given)
+    found = tuple(_that_steps(base_optimizer(each)) for each in given)
     for each in found:
         if not isinstance(each, torch.optim.Optimizer):
             raise PDCError(f"{type(each).__name__} is no torch.optim.Optimizer, whose hooks a pruner needs.")
@@ -65,10 +66,64 @@ def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...
     return found
 
 
+def _that_steps(optimizer: Any) -> Any:
+    """Return the optimiser inside one such as SAM or Lookahead, since only its steps are those that use gradients."""
+    own = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+    for inner in vars(optimizer).values() if isinstance(optimizer, torch.optim.Optimizer) else ():
+        if isinstance(inner, torch.optim.Optimizer) and own == {
+            id(p) for group in inner.param_groups for p in group["params"]
+        }:
+            return _that_steps(inner)
+    return optimizer
+
+
 def check_attachment(
     model: nn.Module, graph: ChannelGraph, labels: Labels, optimizers: Sequence[torch.optim.Optimizer]
+) -> frozenset[nn.Parameter]:
+    """Return the weights that get tied, or raise where they cannot be.
+
+    Parameters
+    ----------
+    model : Module
+        The network that is trained.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end.
+    optimizers : sequence of Optimizer
+        All that train the network.
+
+    Returns
+    -------
+    frozenset of Parameter
+        Those of all groups that merge filters.
+
+    Raises
+    ------
+    PDCError
+        A weight that is to be tied is trained by none of the optimisers, belongs to another module too, or is tied by
+        another pruner already.
+    """
+    tied = tied_parameters(model, graph, labels)
+    _check_owners(model, tied)
+    trained = {p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    missing = [name for name, p in tied.items() if p.requires_grad and p not in trained]
+    if missing:
+        raise PDCError(
+            f"{_listed(missing)} would be tied but {'is' if len(missing) == 1 else 'are'} in none of the optimisers. "
+            "Attach all optimisers that train the network, attach(one, other); make the optimiser from the same model "
+            "that the Pruner has; or freeze what is not trained with requires_grad_(False)."
+        )
+    weights = frozenset(tied.values())
+    if any(weights & other.tied for optimizer in optimizers for other in hooks_of(optimizer)):
+        raise PDCError("Another pruner ties the same weights at every step of this optimiser; detach() it first.")
+    return weights
+
+
+def attachment_notes(
+    model: nn.Module, graph: ChannelGraph, labels: Labels, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[str, ...]:
-    """Raise where weights cannot be tied; return what of the optimisers' memory cannot, in words.
+    """Return what of the optimisers' memory cannot be tied, in words.
 
     Parameters
     ----------
@@ -85,22 +140,9 @@ def check_attachment(
     -------
     tuple of str
         One sentence per optimiser that keeps more than numbers per weight; empty for SGD, AdamW and most others.
-
-    Raises
-    ------
-    PDCError
-        A weight that is to be tied is trained by none of the optimisers, or also belongs to another module.
     """
     tied = tied_parameters(model, graph, labels)
-    _check_owners(model, tied)
     owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    missing = [name for name, p in tied.items() if p.requires_grad and p not in owner]
-    if missing:
-        raise PDCError(
-            f"{_listed(missing)} would be tied but {'is' if len(missing) == 1 else 'are'} in none of the optimisers. "
-            "Attach all optimisers that train the network, attach(one, other); make the optimiser from the same model "
-            "that the Pruner has; or freeze what is not trained with requires_grad_(False)."
-        )
     notes, seen = [], set()
     for optimizer in optimizers:
         odd: dict[str, list[str]] = {}

@@ -65,6 +65,27 @@ def check_same(network: nn.Module, small: nn.Module, shape: tuple[int, ...], ima
         )
 
 
+def check_finite(model: nn.Module) -> None:
+    """Raise where weights or statistics are not finite, since nothing could be compared then.
+
+    Parameters
+    ----------
+    model : Module
+        The network.
+
+    Raises
+    ------
+    PDCError
+        A tensor holds NaN or infinite numbers.
+    """
+    for name, t in model.state_dict().items():
+        if t.is_floating_point() and not t.isfinite().all():
+            raise PDCError(
+                f"{name} holds NaN or infinite numbers, so training has diverged: go back to an earlier checkpoint, "
+                "lower the learning rate or clip gradients."
+            )
+
+
 def sum_of_weights(model: nn.Module) -> float:
     """Return the sum of all |weights| in double precision, which tells networks of different steps apart.
 

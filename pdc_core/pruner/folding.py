@@ -1,4 +1,4 @@
-"""An optimiser that goes on with the folded network: its memory becomes what it would be of the folded weights.
+"""The small network, checked, and an optimiser that goes on with it: its memory as it would be of folded weights.
 
 With A the linear map that folds weights (one row per cluster, its readers' columns added up), the gradients that the
 folded network would have had are A g, as long as tied gradients are summed: rows of a cluster then all hold their sum,
@@ -8,6 +8,7 @@ A between a square root and a square.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from typing import Any
 
@@ -16,12 +17,83 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import Labels
 from pdc_core.errors import PDCError
+from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
+from pdc_core.norms import reestimate_norms_
+from pdc_core.pruner.checks import check_same
+from pdc_core.reconstruct import StepwiseTying, Tying, deviation, evaluating, merge_, reconstruct_
 from pdc_core.reconstruct.optimizers import other_state, per_weight_state
+from pdc_core.train.settings import Training
 from pdc_core.train.shrink import folded_slot
+
+TIED = 1e-4  # largest deviation of filters that count as tied: rounding leaves 1e-7, one step of SGD 1e-2
 
 # Averages of squares, by the names that torch's optimisers give them; everything else is an average of gradients.
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
+
+
+def folded_copy(
+    network: nn.Module, graph: ChannelGraph, labels: Labels, settings: Training, images: Tensor | None, *, tie: bool
+) -> nn.Module:
+    """Return the small network, whose outputs were compared with those of the large one.
+
+    Parameters
+    ----------
+    network : Module
+        At full width; not changed.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end.
+    settings : Training
+        The pruner's.
+    images : Tensor, shape (b, c, h, w), or None
+        Inputs of which a few are compared.
+    tie : bool
+        Whether the filters are yet to be tied, as those of a moving average.
+
+    Raises
+    ------
+    PDCError
+        The filters have come apart, or the two networks do not compute the same.
+    """
+    tied = reconstruct_(copy.deepcopy(network), graph, labels, 1.0, settings.centroid)
+    away = deviation(network, graph, labels, settings.centroid)
+    if not tie and away > TIED:
+        raise PDCError(
+            f"Filters that were tied have come apart (deviation {away:.1e}): their weights were changed behind the "
+            "optimiser, for example by load_state_dict. Make a step, or call pruner.finish()."
+        )
+    small = fold(tied, graph, labels)
+    check_same(tied if tie else network, small, graph.input_shape, images)
+    return small
+
+
+def tie_what_is_left_(model: nn.Module, graph: ChannelGraph, tying: Tying, images: Tensor | None) -> None:
+    """Merge the filters that are not tied, with readers refitted where there are images. In place.
+
+    Parameters
+    ----------
+    model : Module
+        The network.
+    graph : ChannelGraph
+        Its trace.
+    tying : Tying
+        What was tied so far; from here on all is.
+    images : Tensor, shape (b, c, h, w), or None
+        Inputs on which channels and norms are measured.
+    """
+    if images is not None and not (isinstance(tying, StepwiseTying) and not tying.settled):
+        final = {name: a for name, a in tying.labels.items() if a.max() + 1 < len(a)}
+        alone: Labels = {name: torch.arange(len(a)).numpy() for name, a in final.items()}
+        merge_(model, graph, final, alone, images)
+    tying.settle_()
+    tying.strength = 1.0
+    tying.bind()
+    if images is not None:
+        weights = next(model.parameters())
+        with evaluating(model):
+            reestimate_norms_(model, images.to(weights.device, weights.dtype))
 
 
 @torch.no_grad()

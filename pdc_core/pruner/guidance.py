@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pdc_core.errors import PDCError
 from pdc_core.folding.check import tensors_in
@@ -151,7 +152,7 @@ class Guidance:
         """
         s = self.settings
         args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
-        ours, theirs = tensors_in(outputs), tensors_in(self._ask(args, kwargs))
+        ours, theirs = tensors_in(outputs), self._ask(args, kwargs)
         terms: list[Tensor] = []
         for place, z_s in ours.items() if s.alpha > 0 else ():
             if (form := self._form_of(place)) is None:
@@ -182,9 +183,18 @@ class Guidance:
             )
         return torch.stack([t.to(terms[0].device) for t in terms]).sum()
 
-    def _ask(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _ask(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+        weights = next(self.teacher.network.parameters())
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.is_floating_point()]
+        if given and given[0].device != weights.device:  # the student has moved since
+            self.teacher.to(given[0].device)
+        if self.settings.teacher_precision == "same" and any(t.dtype != weights.dtype for t in given):
+            args, kwargs = tree_map_only(
+                Tensor, lambda t: t.to(weights.dtype) if t.is_floating_point() else t, (args, kwargs)
+            )
         with torch.no_grad():
-            return self.teacher(*args, **kwargs)
+            found = tensors_in(self.teacher(*args, **kwargs))
+            return {place: t.clone() if t.is_inference() else t for place, t in found.items()}  # of a dataclass
 
     def _form_of(self, place: str) -> OutputForm | None:
         chosen = self.outputs.get(place) if isinstance(self.outputs, Mapping) else self.outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -12,36 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import Labels, assign, check_labels
-from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
-from pdc_core.folding import fold, fold_unchecked_
+from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.losses import comparable_blocks
-from pdc_core.norms import reestimate_norms_
 from pdc_core.plan import Plan
-from pdc_core.pruner.attachment import check_attachment, checked_optimizers
-from pdc_core.pruner.checks import check_same, check_weights, sum_of_weights, untied
-from pdc_core.pruner.folding import fold_optimizer_
+from pdc_core.pruner.attached import AttachedTying
+from pdc_core.pruner.attachment import checked_optimizers
+from pdc_core.pruner.checks import check_finite, untied
+from pdc_core.pruner.folding import TIED, fold_optimizer_, folded_copy, tie_what_is_left_
 from pdc_core.pruner.guidance import Guidance, Outputs
+from pdc_core.pruner.hooks import full_precision
+from pdc_core.pruner.inputs import checked_images, checked_plan, checked_steps
 from pdc_core.pruner.settings import pruner_settings
-from pdc_core.pruner.summary import GroupState, PrunerSummary
+from pdc_core.pruner.state import check_state, state_of
+from pdc_core.pruner.summary import PrunerSummary, summary_of
 from pdc_core.pruner.wrappers import unwrapped
-from pdc_core.reconstruct import (
-    SCHEDULES,
-    StepwiseTying,
-    Tying,
-    TyingInput,
-    deviation,
-    evaluating,
-    merge_,
-    reconstruct_,
-)
-
-TIED = 1e-4  # largest deviation of filters that count as tied: rounding leaves 1e-7, one step of SGD 1e-2
-FORMAT = 1
+from pdc_core.reconstruct import SCHEDULES, Tying, TyingInput, evaluating
 
 
-class Pruner:
+class Pruner(AttachedTying):
     """Clusters of filters that are pulled together, merged and tied while any loop trains the network.
 
     Parameters
@@ -123,14 +112,12 @@ class Pruner:
         recluster_every: float = 0.1,
         **settings: Any,
     ) -> None:
-        if steps is not None and steps < 1:
-            raise PDCError(f"steps={steps}: give the number of optimiser steps of the whole loop, at least 1, or None.")
         if not 0 < recluster_every <= 1:
             raise PDCError(f"recluster_every={recluster_every}: give a share of the run, above 0 and at most 1.")
-        self.model, self.plan, self.steps, self.seed = unwrapped(model), plan, steps, seed
-        self.settings, self.recluster_every = pruner_settings(settings), recluster_every
+        self.model, self.plan, self.seed = unwrapped(model), checked_plan(plan), seed
+        self.settings = pruner_settings(settings)
         weights = next(self.model.parameters())
-        self.images = None if images is None else images.to(weights.dtype)
+        self.images = checked_images(images, example, weights.dtype)
         with evaluating(self.model):
             self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside or plan.inside)
             plan.check(self.graph)
@@ -140,61 +127,14 @@ class Pruner:
         if labels is not None:
             fixed = check_labels(self.graph, labels)
             given = TyingInput(self.model, self.graph, self.settings, lambda network: fixed, self.images)
-        self.tying: Tying = SCHEDULES[self.settings.schedule](given)
+        tying: Tying = SCHEDULES[self.settings.schedule](given)
+        super().__init__(self.model, self.graph, tying, checked_steps(steps), recluster_every)
         self.guide: Guidance | None = None
         if isinstance(teacher, nn.Module):
             guiding = copy.deepcopy(unwrapped(teacher)).eval().requires_grad_(False)
             blocks = comparable_blocks(self.model, self.graph, self.tying.labels)
             probe = torch.ones(2, *example.shape[1:], dtype=weights.dtype, device=weights.device)
             self.guide = Guidance(guiding, self.model, probe, blocks, self.settings, outputs)
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = ()
-        self.notes: tuple[str, ...] = ()
-        self.done, self.share = 0, 0.0
-        self.folded = False
-        self._handles: list[Any] = []
-        self._expected: float | None = None  # what the weights add up to in the state that was loaded
-
-    def attach(self, *optimizers: Any) -> Pruner:
-        """Do PDC's part in every step of an optimiser from now on; the first filters are merged or tied right away.
-
-        Before a step the gradients of tied filters are summed up, after it filters, norms and the optimiser's memory
-        are pulled, merged and tied. Gradients are clipped by you before that.
-
-        Parameters
-        ----------
-        optimizers : Optimizer
-            All that train the network, in the order in which they step; a step is counted when the last has made its.
-
-        Returns
-        -------
-        Pruner
-            This one.
-
-        Raises
-        ------
-        PDCError
-            A weight that is to be tied is trained by none of them or shared with another module, or one of them is no
-            torch optimiser. A memory that cannot be tied is a warning, and stands in `summary()`.
-        """
-        if self._handles:
-            raise PDCError("This pruner is attached already; call detach() first.")
-        found = checked_optimizers(optimizers)
-        self.notes = check_attachment(self.model, self.graph, self.tying.labels, found)
-        for note in self.notes:
-            warnings.warn(note, stacklevel=2)
-        self.optimizers = self.tying.optimizers = found
-        if not self.folded:
-            self.tying.begin()
-        for each in found:
-            self._handles.append(each.register_step_pre_hook(self._before_step))
-            self._handles.append(each.register_step_post_hook(self._after_step))
-        return self
-
-    def detach(self) -> None:
-        """Leave the optimisers alone from now on. Filters stay as they are."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self.optimizers, self.tying.optimizers = [], (), ()
 
     def guidance(self, x: Any, outputs: Any) -> Tensor:
         """Return the teacher's guidance for a batch, to be added to the loss: alpha KD and what blocks put out.
@@ -222,32 +162,6 @@ class Pruner:
             raise PDCError("This pruner has no teacher (teacher=False), so it cannot guide.")
         return self.guide.loss(x, outputs, self.now)
 
-    @property
-    def now(self) -> float:
-        """How far the run is, 0 to 1."""
-        return self.share if self.steps is None else min(1.0, self.done / self.steps)
-
-    def progress(self, share: float) -> None:
-        """Say how far the loop is, for loops that cannot count their steps beforehand; holds from the next step on.
-
-        Parameters
-        ----------
-        share : float, 0 to 1
-            For example the share of a time limit. Never less than before.
-
-        Raises
-        ------
-        PDCError
-            The pruner counts steps itself, or the share is out of range or falls.
-        """
-        if self.steps is not None:
-            raise PDCError(
-                f"This pruner counts its {self.steps} steps itself; make it without steps to use progress()."
-            )
-        if not self.share <= share <= 1:
-            raise PDCError(f"progress({share}): give the share of the run that is done, from {self.share:g} to 1.")
-        self.share = float(share)
-
     def fold(self, other: nn.Module | None = None) -> nn.Module:
         """Return the small network: the same function, checked; nothing else changes, and the loop may go on.
 
@@ -267,46 +181,38 @@ class Pruner:
         PDCError
             Filters are not tied yet; the message says what to do.
         """
-        self._check_settled()
+        if not self._settled:
+            begun = bool(self.optimizers) or self.done > 0
+            raise untied(self.settings, self.now, self.tying.strength, begun, counts=self.steps is not None)
+        if not isinstance(other, nn.Module | None):
+            raise PDCError(
+                f"fold was given {type(other).__name__}; give a copy of the network with the other weights, such as "
+                "torch's AveragedModel. Weights alone are loaded into one by load_state_dict."
+            )
         network = self.model if other is None else unwrapped(other, self.graph)
+        check_finite(network)
         if self.folded:
             return copy.deepcopy(network)
-        with self._unwatched():
-            tied = reconstruct_(copy.deepcopy(network), self.graph, self.tying.labels, 1.0, self.settings.centroid)
-            away = deviation(network, self.graph, self.tying.labels, self.settings.centroid)
-            if other is None and away > TIED:
-                raise PDCError(
-                    f"Filters that were tied have come apart (deviation {away:.1e}): their weights were changed behind "
-                    "the optimiser, for example by load_state_dict. Make a step, or call pruner.finish()."
-                )
-            small = fold(tied, self.graph, self.tying.labels)
-            check_same(network if other is None else tied, small, self.graph.input_shape, self.images)
-        return small
+        with self._unwatched(), full_precision(self.model):
+            return folded_copy(
+                network, self.graph, self.tying.labels, self.settings, self.images, tie=other is not None
+            )
 
     def finish(self) -> nn.Module:
         """Tie what is left, refit the layers that read it on `images` if there are any, and fold.
 
-        Filters that are not tied yet are merged as schedule "merge" does, and norm statistics are measured on the
-        images; without images, filters move to their centroids. Where all are tied, this is `fold`.
+        Filters that are not tied, or have come apart since, are merged as schedule "merge" does, and norm statistics
+        are measured on the images; without images, filters move to their centroids. Where all are tied, this is `fold`.
 
         Returns
         -------
         Module
             The small network; `model` computes the same at full width.
         """
-        tying = self.tying
-        if not self._settled:
-            if self.images is not None and not isinstance(tying, StepwiseTying):
-                final = {name: a for name, a in tying.labels.items() if a.max() + 1 < len(a)}
-                alone: Labels = {name: torch.arange(len(a)).numpy() for name, a in final.items()}
-                merge_(self.model, self.graph, final, alone, self.images)
-            tying.settle_()
-            tying.strength = 1.0
-            tying.bind()
-            if self.images is not None:
-                device = next(self.model.parameters()).device
-                with evaluating(self.model):
-                    reestimate_norms_(self.model, self.images.to(device))
+        if not self.folded and not (self._settled and self.tying.deviation() <= TIED):
+            check_finite(self.model)
+            with full_precision(self.model):
+                tie_what_is_left_(self.model, self.graph, self.tying, self.images)
         return self.fold()
 
     def fold_now(self, *optimizers: Any) -> tuple[nn.Module, Any]:
@@ -350,15 +256,9 @@ class Pruner:
 
     def summary(self) -> PrunerSummary:
         """Return where the pruner stands; print it for a table of the groups, the deviation and MACs."""
-        counts = {name: int(a.max()) + 1 for name, a in self.tying.labels.items()}
-        now = {name: int(a.max()) + 1 for name, a in self.tying.tied.items()}
-        if not (self._settled or isinstance(self.tying, StepwiseTying)):  # pulled together, but none is tied yet
-            now = {name: self.graph.group(name).size for name in counts}
-        rows = tuple(GroupState(name, self.graph.group(name).size, now.get(name, k), k) for name, k in counts.items())
-        macs = [plan_cost(self.graph, each).macs for each in ({}, {**counts, **now}, counts)]
         away = 0.0 if self.folded else self.tying.deviation()
-        return PrunerSummary(
-            rows, self.done, self.now, self.tying.strength, away, self._settled, macs[0], macs[1], macs[2], self.notes
+        return summary_of(
+            self.graph, self.tying, self._settled, step=self.done, progress=self.now, deviation=away, notes=self.notes
         )
 
     def state_dict(self, teacher: bool = True) -> dict[str, Any]:
@@ -374,17 +274,8 @@ class Pruner:
         dict
             Save it beside the model's and the optimiser's state of the same step.
         """
-        state = {
-            "format": FORMAT,
-            "step": self.done,
-            "share": self.share,
-            "folded": self.folded,
-            "tying": self.tying.state_dict(),
-            "weights": sum_of_weights(self.model),
-        }
-        if teacher and self.guide is not None:
-            state["teacher"] = {k: v.detach().clone() for k, v in self.guide.teacher.network.state_dict().items()}
-        return state
+        network = self.guide.teacher.network if teacher and self.guide is not None else None
+        return state_of(self.model, self.tying, network, step=self.done, share=self.share, folded=self.folded)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state. Load this first, then the state of `pruner.model` and that of the optimiser.
@@ -400,14 +291,7 @@ class Pruner:
             The state is of another network, plan or version. Where the model's weights are not those of the same
             step, the next step of the optimiser raises.
         """
-        if state.get("format") != FORMAT:
-            raise PDCError(f"This is no state of a pruner in format {FORMAT}: it says {state.get('format')!r}.")
-        sizes = {name: len(a) for name, a in state["tying"]["labels"].items()}
-        own = {name: len(a) for name, a in self.tying.labels.items()}
-        if sizes != own or ("now" in state["tying"]) != isinstance(self.tying, StepwiseTying):
-            raise PDCError(
-                "This state is of another network, plan or schedule than the pruner's; make it with the same."
-            )
+        check_state(state, self.tying)
         self.done, self.share = int(state["step"]), float(state["share"])
         self.tying.load_state_dict(state["tying"])
         if self.guide is not None and "teacher" in state:
@@ -427,40 +311,6 @@ class Pruner:
         images = None if self.images is None else self.images.to(next(network.parameters()).device)
         return assign(network, self.graph, self.plan, seed=self.seed, images=images)
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        self._check_resumed()
-        own = {p for group in optimizer.param_groups for p in group["params"]} if len(self.optimizers) > 1 else None
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if closure is None:
-            self.tying.before_step(own)
-            return None
-
-        def closed() -> Any:  # the gradients come from the closure, within the step
-            loss = closure()
-            self.tying.before_step(own)
-            return loss
-
-        return ((*args[:1], closed, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": closed})
-
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is not self.optimizers[-1]:
-            return
-        before, self.done = self.tying.progress, self.done + 1
-        self.tying.after_step(self.now)
-        if not self.folded:
-            rounds = [int(p / self.recluster_every + 1e-9) for p in (before, self.now)]
-            if rounds[1] > rounds[0]:
-                self.tying.recluster(self.now)
-
-    @property
-    def _settled(self) -> bool:
-        return self.folded or self.tying.settled
-
-    def _check_settled(self) -> None:
-        if not self._settled:
-            begun = bool(self.optimizers) or self.done > 0
-            raise untied(self.settings, self.now, self.tying.strength, begun, counts=self.steps is not None)
-
     def _go_on_with(self, small: nn.Module) -> None:
         self.model, self.folded = small, True
         self.tying.release()
@@ -475,9 +325,3 @@ class Pruner:
             return
         with self.guide.unwatched(self.model):
             yield
-
-    def _check_resumed(self) -> None:
-        """Compare the weights with those of the state that was loaded, once, before the first step."""
-        if self._expected is not None:
-            expected, self._expected = self._expected, None
-            check_weights(self.model, expected)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pdc_core.costs import plan_cost
+from pdc_core.graph import ChannelGraph
+from pdc_core.pruner.folding import TIED
+from pdc_core.reconstruct import StepwiseTying, Tying
+
 
 @dataclass(frozen=True)
 class GroupState:
@@ -74,3 +79,36 @@ class PrunerSummary:
             *self.notes,
         ]
         return "\n".join(lines)
+
+
+def summary_of(
+    graph: ChannelGraph,
+    tying: Tying,
+    settled: bool,
+    *,
+    step: int,
+    progress: float,
+    deviation: float,
+    notes: tuple[str, ...],
+) -> PrunerSummary:
+    """Return where a pruner stands.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+        The trace of the network at full width.
+    tying : Tying
+        What is tied, and how strongly.
+    settled : bool
+        Whether all filters share the clusters of the end.
+    step, progress, deviation, notes : any
+        As in `PrunerSummary`.
+    """
+    counts = {name: int(a.max()) + 1 for name, a in tying.labels.items()}
+    now = {name: int(a.max()) + 1 for name, a in tying.tied.items()}
+    if not (settled or isinstance(tying, StepwiseTying)):  # pulled together, but none is tied yet
+        now = {name: graph.group(name).size for name in counts}
+    rows = tuple(GroupState(name, graph.group(name).size, now.get(name, k), k) for name, k in counts.items())
+    before, folded_now, end = (plan_cost(graph, each).macs for each in ({}, {**counts, **now}, counts))
+    tied = settled and deviation <= TIED
+    return PrunerSummary(rows, step, progress, tying.strength, deviation, tied, before, folded_now, end, notes)

@@ -153,10 +153,22 @@ def merge_(
     -------
     dict of str to int array (n,)
         The clusters that are tied now; the first process's, with its weights, where several train together.
+
+    Raises
+    ------
+    PDCError
+        What the layers read on the images is not finite.
     """
     groups, merged = [graph.group(name) for name in final], dict(now)
+    images = images.to(next(model.parameters()).dtype)  # the network may have been cast since
     with evaluating(model):
         measured = channel_covariances(model, [group for group in groups if group.readers], images)
+    if lost := [name for name, each in measured.items() if not all(c.isfinite().all() for c in each.covariances)]:
+        raise PDCError(
+            f"The network's activations in group {lost[0]!r} are not finite on the images, so filters cannot be "
+            "merged. Training has diverged (lower the learning rate, clip gradients), or the images hold NaN or "
+            "infinite numbers."
+        )
     for group in groups:
         a = final[group.name]
         k = _count(group, int(a.max()) + 1, share)

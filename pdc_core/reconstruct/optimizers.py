@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.tensors import ChannelTensor, layer_of, output_axes
@@ -64,9 +65,14 @@ def other_state(kept: Mapping[str, Any], p: Tensor) -> list[str]:
     Returns
     -------
     list of str
-        Keys of tensors of more than one number that are not floating-point tensors of the shape of `p`.
+        Keys of tensors of more than one number that are not floating-point tensors of the shape of `p`, or of lists
+        and dicts with such tensors.
     """
-    return [key for key, t in kept.items() if isinstance(t, Tensor) and t.numel() > 1 and not _is_per_weight(t, p)]
+    return [key for key, t in kept.items() if not _is_per_weight(t, p) and any(each.numel() > 1 for each in _within(t))]
+
+
+def _within(kept: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(kept) if isinstance(t, Tensor)]
 
 
 def _is_per_weight(t: Any, p: Tensor) -> bool:
@@ -128,6 +134,6 @@ def state_after_a_step(optimizer: torch.optim.Optimizer, p: nn.Parameter) -> dic
     probe.state, probe.param_groups = defaultdict(dict), [{**group, "params": [twin]}]
     try:
         probe.step()
-    except (AttributeError, KeyError, TypeError):
-        return None
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError, AssertionError):
+        return None  # this is somebody's own code, on half an optimiser
     return dict(probe.state[twin])

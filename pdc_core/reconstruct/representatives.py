@@ -33,7 +33,7 @@ def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
     -------
     Tensor, shape (n, k), float64
         R. Readers become V' = V R, which is V M if the channels of a cluster are equal. A ridge of 1e-8 of the mean
-        variance keeps R finite if channels are silent.
+        variance keeps R finite if channels are silent; if all are, R selects S.
 
     Examples
     --------
@@ -41,6 +41,8 @@ def least_squares_readers(c: Tensor, stays: Tensor) -> Tensor:
     >>> least_squares_readers(c, torch.tensor([0])).round(decimals=3).tolist()
     [[1.0], [2.0]]
     """
+    if c.diagonal().mean() < 1e-200:  # every channel is constant, so no R is better than another
+        return torch.eye(len(c), dtype=c.dtype)[:, stays]
     own = c[stays][:, stays]
     ridge = 1e-8 * c.diagonal().mean().clamp(min=torch.finfo(c.dtype).tiny)
     return torch.linalg.solve(own + ridge * torch.eye(len(stays), dtype=c.dtype), c[stays]).T

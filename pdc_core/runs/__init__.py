@@ -9,10 +9,21 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
+from pdc_core.runs.points import COLUMNS, LATENCIES, measured_sweep, points_of, read_points
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
+from pdc_core.runs.reference import find_reference
 from pdc_core.runs.results import Report, read_report
 from pdc_core.runs.spec import RunSpec, create_run, read_spec, runs_root
+from pdc_core.runs.sweeps import (
+    Sweep,
+    SweepSpec,
+    create_sweep,
+    is_sweep,
+    list_sweeps,
+    read_sweep,
+    run_sweep,
+)
 from pdc_core.runs.worker import (
     launch,
     remove_run,
@@ -25,21 +36,33 @@ from pdc_core.runs.worker import (
 )
 
 __all__ = [
+    "COLUMNS",
+    "LATENCIES",
     "STATES",
     "FolderRecorder",
     "Report",
     "Run",
     "RunSpec",
+    "Sweep",
+    "SweepSpec",
     "WeakTeacher",
     "create_run",
+    "create_sweep",
     "default_training",
+    "find_reference",
+    "is_sweep",
     "launch",
     "list_runs",
+    "list_sweeps",
+    "measured_sweep",
     "newest_checkpoint",
+    "points_of",
+    "read_points",
     "read_report",
     "read_run",
     "read_run_checkpoint",
     "read_spec",
+    "read_sweep",
     "remove_run",
     "repair_run",
     "request_finish",
@@ -47,6 +70,7 @@ __all__ = [
     "request_stop",
     "resume",
     "run_command",
+    "run_sweep",
     "run_worker",
     "runs_root",
     "unreadable_runs",

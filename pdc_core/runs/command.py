@@ -11,6 +11,7 @@ from typing import Any
 
 from pdc_core.data import is_custom_data
 from pdc_core.models import is_custom
+from pdc_core.models.load import RANDOM
 from pdc_core.runs.spec import RunSpec
 from pdc_core.train import Training
 
@@ -21,7 +22,7 @@ _OWN_OPTIONS = {
 }
 
 
-def default_training(kind: str, data: str) -> Training:
+def default_training(kind: str, data: str, weights: str = RANDOM) -> Training:
     """Return the settings of a run for which none are given.
 
     Parameters
@@ -30,8 +31,10 @@ def default_training(kind: str, data: str) -> Training:
         The kind of run.
     data : str
         The data set; a distillation has other defaults on digits than elsewhere.
+    weights : str, default "random"
+        Where the first weights come from; "teach" has other defaults for trained ones.
     """
-    return Training.for_teaching() if kind == "teach" else Training.for_data(data)
+    return Training.for_teaching(weights) if kind == "teach" else Training.for_data(data)
 
 
 def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
@@ -72,7 +75,10 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
         words += ["--inside", spec.inside] if spec.inside else []
     if spec.allow_weak_teacher and not teach:
         words.append("--allow-weak-teacher")
-    default = default_training(spec.kind, spec.data)
+    words += ["--teacher", spec.teacher] if spec.teacher is not None else []
+    words += ["--images", str(spec.images)] if spec.images is not None else []
+    words += ["--budget", f"{spec.budget!r}s"] if spec.budget is not None else []
+    default = default_training(spec.kind, spec.data, spec.weights)
     own = _OWN_OPTIONS[spec.kind]
     for name in (*own, *(name for name in Training.model_fields if name not in own)):
         value = getattr(spec.training, name)

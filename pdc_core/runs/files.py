@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pdc_core.files import cannot_write, write_whole
 
+SWEEP_FILE = "sweep.yaml"  # what a folder of runs that belong together holds
 ADVICE = "Free some space or make the folder writable; the run then continues from its last checkpoint."
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import read_events, read_json
+from pdc_core.runs.files import SWEEP_FILE, read_events, read_json
 from pdc_core.runs.results import Report
 from pdc_core.runs.spec import RunSpec, read_spec, runs_root
 
@@ -41,6 +41,10 @@ class Run:
         The same with types.
     events : list of dict
         The history so far, read on first use.
+    sweep : str
+        The id of the sweep that it belongs to, or "".
+    id : str
+        What it is called among all runs of a root: SWEEP/NAME in a sweep, else the name of its folder.
     """
 
     folder: Path
@@ -58,9 +62,15 @@ class Run:
     def results(self) -> Report | None:
         return None if self.report is None else Report.of(self.report)
 
+    @cached_property
+    def sweep(self) -> str:
+        """The id of the sweep that it belongs to, or ""."""
+        return self.folder.parent.name if (self.folder.parent / SWEEP_FILE).exists() else ""
+
     @property
     def id(self) -> str:
-        return self.folder.name
+        """The name of its folder, after that of its sweep where it is part of one: one name for one run of a root."""
+        return f"{self.sweep}/{self.folder.name}" if self.sweep else self.folder.name
 
 
 def read_run(folder: str | Path) -> Run:
@@ -80,14 +90,30 @@ def read_run(folder: str | Path) -> Run:
     spec = read_spec(folder)
     status, report = read_json(folder / "status.json") or {}, _read_report(folder)
     alive = is_locked(folder / "worker.lock")
-    state = str(status.get("state", "done" if report is not None else "interrupted"))
+    state = state_of(status, alive, "done" if report is not None else "interrupted")
+    if state == "done" and report is None:  # the report is damaged; the last checkpoint restores it
+        state = "interrupted"
+    return Run(folder, spec, state, status, alive, report)
+
+
+def state_of(status: dict[str, Any], alive: bool, otherwise: str) -> str:
+    """Return the state that a status.json means, given whether a worker holds the folder.
+
+    Parameters
+    ----------
+    status : dict
+        Its content, or none.
+    alive : bool
+        Whether a worker holds the folder.
+    otherwise : str
+        The state where the file says none.
+    """
+    state = str(status.get("state", otherwise))
     if state not in STATES:
         state = "failed"
     if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
         state = "interrupted"
-    if state == "done" and report is None:  # the report is damaged; the last checkpoint restores it
-        state = "interrupted"
-    return Run(folder, spec, state, status, alive, report)
+    return state
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:

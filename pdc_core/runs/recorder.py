@@ -14,7 +14,7 @@ from pdc_core.analysis.trajectories import Track
 from pdc_core.clustering import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
-from pdc_core.runs.files import append, table, write, write_events, write_labels
+from pdc_core.runs.files import SWEEP_FILE, append, table, write, write_events, write_labels
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
 
@@ -56,6 +56,7 @@ class FolderRecorder(Recorder):
         allow_weak_teacher: bool = False,
     ) -> None:
         self.folder, self.show, self.checkpoint_seconds = folder, show, checkpoint_seconds
+        self.sweep = folder.parent if (folder.parent / SWEEP_FILE).exists() else None
         self.began: tuple[float, int] | None = None
         self.written = self.tabled = self.drawn = 0.0
         self.track = Track()
@@ -132,11 +133,7 @@ class FolderRecorder(Recorder):
         )
 
     def requested(self) -> Request | None:
-        try:
-            asked = (self.folder / "request").read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        return _REQUESTS.get(asked)
+        return read_request(self.folder) or (read_request(self.sweep) if self.sweep else None)
 
     def due(self) -> bool:
         return time.monotonic() - self.saved >= self.checkpoint_seconds
@@ -163,6 +160,21 @@ class FolderRecorder(Recorder):
         self.track = Track.restore(self.folder / "trajectory.npz", state["step"])
         self.kept = f"{path} (step {state['step']})"
         return state
+
+
+def read_request(folder: Path) -> Request | None:
+    """Return what somebody asked of the worker of a run or a sweep, if anything.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder or sweep folder.
+    """
+    try:
+        asked = (folder / "request").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return _REQUESTS.get(asked)
 
 
 def _board(folder: Path, first: int) -> Any:

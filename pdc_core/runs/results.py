@@ -71,6 +71,18 @@ class EpochReport(Accuracies):
     epoch: float
 
 
+class TeacherReport(Accuracies):
+    """What the report says of a teacher that is not the network itself.
+
+    Attributes
+    ----------
+    name : str
+        As the run names it, such as "resnet56:published".
+    """
+
+    name: str
+
+
 class Width(_Read):
     """Output channels of a layer.
 
@@ -123,8 +135,12 @@ class Report(_Read):
         The same, divided by the largest |logit| of the reconstructed network; None for "teach".
     same_predictions : bool or None
         Whether both give every test image the same class; None for "teach".
+    teacher : TeacherReport or None
+        The network that taught; None if the network taught itself, and for "teach".
+    train_images : int or None
+        Images that the run trained on; None in reports of early versions, like the next.
     test_images : int or None
-        Images of the test split; None in reports of early versions.
+        Images of the test split.
     residual : str or None
         How residual sums were treated; None for "teach".
     widths : tuple of Width
@@ -148,6 +164,8 @@ class Report(_Read):
     max_abs_diff: float | None = None
     relative_diff: float | None = None
     same_predictions: bool | None = None
+    teacher: TeacherReport | None = None
+    train_images: int | None = None
     test_images: int | None = None
     residual: str | None = None
     widths: tuple[Width, ...] = ()

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
+from pdc_core.data import describe_data
+from pdc_core.durations import seconds_of
 from pdc_core.errors import PDCError
 from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import name_in
 from pdc_core.runs.files import write
-from pdc_core.train import Training
+from pdc_core.runs.teachers import load_teacher, written_teacher
+from pdc_core.train import Training, check_teacher
 
 FORMAT = 2  # of run folders; a reader refuses those of a later one
 _HEAD = "# A run of PDC: what was asked. `pdc run FOLDER` does it.\n"
@@ -28,7 +31,15 @@ _HEADS = (
     _HEAD,
     "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n",
 )  # format 1 wrote the second
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C: a tenth of the time, where it was built
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
+
+
+def _seconds(budget: Any) -> float:
+    try:
+        return seconds_of(budget)
+    except PDCError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
 
 
 class RunSpec(BaseModel):
@@ -40,7 +51,7 @@ class RunSpec(BaseModel):
         Cluster, train under the teacher and fold; or train on labels alone.
     method : str, default "pdc"
         Of a distil run: "pdc", or one of `pdc_core.baselines.METHODS`, which makes the small network first and trains
-        it with the same teacher and losses.
+        it with the same teacher and losses. "whole" prunes nothing: it needs no plan and keeps every filter.
     model : str, default "resnet20"
         The network, as `load_model` takes it.
     data : str, default "digits"
@@ -60,10 +71,20 @@ class RunSpec(BaseModel):
     allow_weak_teacher : bool, default False
         Of a distil run: whether it may learn from a network that is hardly better than guessing on the validation
         images (`train.chance_level`).
+    teacher : str, optional
+        Of a distil run: the network that teaches, if it is not the network itself: "resnet56:published", a file, or a
+        finished run (`written_teacher`).
+    images : int, optional
+        Training images to use, stratified by class and chosen by `seed`; all if left out.
+    budget : float, optional
+        Seconds that the run may take; "2min" is read too. Its worker times some steps, replaces it by `images` and
+        `training.epochs`, writes these into run.yaml and begins. So a run that resumes makes the same steps.
+    budgeted : float, optional
+        The budget by which these were chosen; written by the worker.
     training : Training
         All settings.
     seed : int, default 0
-        Seed of clustering, batch order and augmentation, 0 or more.
+        Seed of clustering, choice of images, batch order and augmentation, 0 or more.
     created : str, optional
         Written by `create_run`, like the next two: date and time in ISO 8601.
     versions : dict of str to str
@@ -84,6 +105,10 @@ class RunSpec(BaseModel):
     residual: Literal["internal", "shared", "gather"] = "internal"
     inside: str = ""
     allow_weak_teacher: bool = False
+    teacher: str | None = Field(None, min_length=1)
+    images: int | None = Field(None, ge=2)
+    budget: Annotated[float, BeforeValidator(_seconds)] | None = None
+    budgeted: float | None = None
     training: Training = Training()
     seed: int = Field(0, ge=0)
     created: str | None = None
@@ -110,12 +135,16 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _distil_has_a_plan(self) -> RunSpec:
-        if self.kind == "distil" and self.plan is None and self.keep is None:
+        if self.kind == "distil" and self.plan is None and self.keep is None and self.method != WHOLE:
             raise ValueError("a distil run needs a plan (group names and the clusters each keeps) or keep, one ratio")
         if self.plan is not None and self.keep is not None:
             raise ValueError("give plan or keep, not both")
         if self.kind == "teach" and self.method != "pdc":
             raise ValueError("a method is for distil runs; teach trains a network as it is")
+        if self.kind == "teach" and self.teacher is not None:
+            raise ValueError("a teacher is for distil runs; teach trains on labels alone")
+        if self.budget is not None and self.training.devices > 1:
+            raise ValueError("a budget is timed in one process; for several devices give images and epochs")
         return self
 
     @property
@@ -126,23 +155,28 @@ class RunSpec(BaseModel):
     def with_plan(self) -> RunSpec:
         """Return the same run with `keep` written out as a plan, which needs the network but no weights.
 
+        Under the method "whole" the plan keeps every filter.
+
         Raises
         ------
         PDCError
             The network is unknown, or nothing can be merged in it.
         """
-        if self.kind != "distil" or self.plan is not None:
+        if self.kind != "distil":
             return self
+        plan = self.plan or self._uniform_plan()
+        return self.model_copy(update={"plan": plan.whole() if self.method == WHOLE else plan, "keep": None})
 
-        from pdc_core.data import describe_data
+    def _uniform_plan(self) -> Plan:
         from pdc_core.graph import trace
         from pdc_core.models import load_model
 
         network = load_model(self.model, data=self.data, weights="random")
         graph = trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
-        check_mergeable(plan, graph)
-        return self.model_copy(update={"plan": plan, "keep": None})
+        if self.method != WHOLE:
+            check_mergeable(plan, graph)
+        return plan
 
 
 def runs_root(root: str | Path | None = None) -> Path:
@@ -176,11 +210,15 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     Raises
     ------
     PDCError
-        The folder holds a run already or cannot be written, or nothing can be merged in the network.
+        The folder holds a run already or cannot be written, nothing can be merged in the network, or the teacher cannot
+        teach on the data.
     """
     import torch
 
     spec = spec.with_plan()
+    if spec.teacher is not None:
+        spec = spec.model_copy(update={"teacher": written_teacher(spec.teacher, runs_root(root))})
+        check_teacher(load_teacher(str(spec.teacher), spec.model, spec.data), describe_data(spec.data))
     created = datetime.now(UTC)
     name = f"{created:%Y%m%d-%H%M%S}-{spec.title}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
@@ -194,9 +232,22 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
         raise PDCError(f"The run folder {path} cannot be written: {error.strerror}.") from error
     waiting = {"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}
     write(path / "status.json", json.dumps(waiting))
-    content = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-    write(path / "run.yaml", f"{_HEAD}{content}{_END}", durable=True)
+    write_spec(path, spec)
     return path
+
+
+def write_spec(folder: Path, spec: RunSpec) -> None:
+    """Write run.yaml whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    spec : RunSpec
+        Its content.
+    """
+    content = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    write(folder / "run.yaml", f"{_HEAD}{content}{_END}", durable=True)
 
 
 def read_spec(path: str | Path) -> RunSpec:
@@ -225,7 +276,7 @@ def read_spec(path: str | Path) -> RunSpec:
         kind = f"The recipe {path}"
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PDCError(f"{kind} cannot be read ({str(error).splitlines()[0]}).") from error
     if text.startswith(_HEADS) and not text.endswith(_END):

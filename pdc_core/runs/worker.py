@@ -17,19 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pdc_core.baselines import train_baseline
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs.checkpoint import newest_checkpoint
-from pdc_core.runs.files import read_events, read_json, write, write_history, write_labels
-from pdc_core.runs.read import is_locked, list_runs, read_run
+from pdc_core.runs.files import SWEEP_FILE, read_events, read_json, write, write_history, write_labels
+from pdc_core.runs.read import is_locked, read_run
 from pdc_core.runs.recorder import FolderRecorder
-from pdc_core.runs.spec import RunSpec, read_spec
-from pdc_core.train import Recorder, Result, Stopped, distil, teach
+from pdc_core.runs.spec import RunSpec, read_spec, write_spec
+from pdc_core.runs.training import Say, train_run
+from pdc_core.runs.turn import Turn
+from pdc_core.train import Recorder, Result, Stopped
 from pdc_core.train.recorder import Request
 
 Show = Callable[[int, int], None]
-Say = Callable[[str], None]
 
 
 def launch(folder: str | Path) -> int:
@@ -121,14 +121,17 @@ def _request(folder: str | Path, what: Request) -> None:
 
 
 def clear_request(folder: str | Path) -> None:
-    """Forget the requests to the worker of a run.
+    """Forget the requests to the worker of a run, and those to its sweep that a killed worker left behind.
 
     Parameters
     ----------
     folder : str or Path
-        The run folder.
+        The run folder or sweep folder.
     """
     (Path(folder) / "request").unlink(missing_ok=True)
+    sweep = Path(folder).parent
+    if (sweep / SWEEP_FILE).exists() and not is_locked(sweep / "worker.lock"):
+        (sweep / "request").unlink(missing_ok=True)
 
 
 def remove_run(folder: str | Path) -> None:
@@ -192,7 +195,7 @@ def run_worker(
     folder = Path(folder)
     spec = read_spec(folder)
     if int(os.environ.get("RANK", 0)) > 0:
-        return _train(spec, Recorder(), None)
+        return train_run(spec, Recorder())
     if _finished(folder):
         repair_run(folder)
         raise PDCError(f"The run {folder} is done; its report.json holds the result. Start a new run for another one.")
@@ -217,7 +220,7 @@ def run_worker(
         if not queue:
             clear_request(folder)  # a worker that waits for its turn was launched, and may be asked something already
             return _work(folder, spec, recorder, say)
-        with _Turn(folder, recorder):
+        with Turn(folder, recorder.requested, lambda message: recorder.state("queued", message)):
             return _work(folder, spec, recorder, say)
     except Stopped as stop:
         _say(recorder, stop.state, str(stop))
@@ -289,44 +292,18 @@ def _whole(archive: Path) -> bool:
         return False
 
 
-class _Turn:
-    """Hold the queue of a root folder: one run at a time, the oldest first."""
-
-    def __init__(self, folder: Path, recorder: FolderRecorder) -> None:
-        from filelock import FileLock
-
-        self.folder, self.recorder = folder, recorder
-        self.lock = FileLock(folder.parent / ".queue.lock")
-
-    def __enter__(self) -> None:
-        from filelock import Timeout
-
-        while True:
-            asked = self.recorder.requested()
-            if asked is not None:
-                state = "paused" if asked == "pause" else "stopped"
-                raise Stopped(f"{state.capitalize()} while it waited in the queue.", state)
-            ahead = [
-                r for r in list_runs(self.folder.parent) if r.state == "queued" and r.alive and r.id < self.folder.name
-            ]
-            if not ahead:
-                try:
-                    self.lock.acquire(timeout=0)
-                    return
-                except Timeout:
-                    pass
-            self.recorder.state("queued", f"{len(ahead) + 1} before this one")
-            time.sleep(0.5)
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
-
-
 def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None) -> Result:
     from pdc_core.export import save
 
+    def choose(spec: RunSpec, sentence: str) -> None:
+        """Write what a budget became into run.yaml, before the first step, and say it."""
+        write_spec(folder, spec)
+        recorder.state("running", sentence)
+        if say is not None:
+            say(sentence)
+
     recorder.state("running", "loading data and network")
-    result = _train(spec, recorder, say)
+    result = train_run(spec, recorder, say, choose)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
     if result.best is not None:
@@ -336,22 +313,3 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
     recorder.state("done", "done", eta_seconds=0.0)
     clear_request(folder)
     return result
-
-
-def _train(spec: RunSpec, recorder: Recorder, say: Say | None) -> Result:
-    from pdc_core.data import load_data
-    from pdc_core.models import load_model, model_info
-
-    data = load_data(spec.data)
-    model = load_model(spec.model, data=spec.data, weights=spec.weights, seed=spec.seed)
-    info = model_info(model)
-    if say is not None and info is not None and info.note:
-        say(info.note)
-    if spec.kind == "teach":
-        return teach(model, data, seed=spec.seed, settings=spec.training, recorder=recorder)
-    plan = spec.with_plan().plan
-    assert plan is not None
-    if spec.method != "pdc":
-        settings = spec.training
-        return train_baseline(spec.method, model, plan, data, seed=spec.seed, settings=settings, recorder=recorder)
-    return distil(model, plan, data, seed=spec.seed, settings=spec.training, recorder=recorder)

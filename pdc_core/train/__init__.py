@@ -6,6 +6,7 @@
 
 from pdc_core.norms import recalibrate_
 from pdc_core.reconstruct import SCHEDULES
+from pdc_core.train.budget import Length, fit_length
 from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.loss import DistillationLoss
@@ -15,6 +16,7 @@ from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
+from pdc_core.train.teacher import check_teacher
 from pdc_core.train.timing import Forecast, forecast
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "DistillationLoss",
     "Evaluation",
     "Forecast",
+    "Length",
     "Loop",
     "PDCTask",
     "Recorder",
@@ -31,8 +34,10 @@ __all__ = [
     "Training",
     "TrainingTask",
     "chance_level",
+    "check_teacher",
     "distil",
     "evaluate",
+    "fit_length",
     "forecast",
     "recalibrate_",
     "run_task",

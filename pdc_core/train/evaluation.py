@@ -131,7 +131,7 @@ def evaluate(
     if model.training:
         raise PDCError("The network is in train mode; call model.eval() before measuring it.")
     rank, world = (fabric.global_rank, fabric.world_size) if fabric is not None else (0, 1)
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     seen, share = 0, len(range(rank, len(split), world))
     found: list[Tensor] = []
     right = right5 = torch.zeros((), dtype=torch.int64, device=device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -19,18 +21,20 @@ class DistillationLoss:
     ----------
     teacher : Module
         Gives logits z_t (b, classes); if it wraps a network, that is its attribute `network`.
-    blocks : tuple of str
-        Names of the modules whose outputs are compared (`losses.comparable_blocks`); may be empty.
+    blocks : tuple of str, or mapping of str to str
+        Names of the modules whose outputs are compared (`losses.comparable_blocks`); may be empty. For another network
+        as teacher: the names of its modules by the student's (`losses.matched_blocks`).
     settings : Training
         temperature, alpha, label_smoothing, kd_form, feature_decay and the weights of the losses on features are read.
     """
 
-    def __init__(self, teacher: nn.Module, blocks: tuple[str, ...], settings: Training) -> None:
+    def __init__(self, teacher: nn.Module, blocks: tuple[str, ...] | Mapping[str, str], settings: Training) -> None:
         self.teacher, self.settings = teacher, settings
         self.weights = {name: getattr(settings, name) for name in FEATURES if getattr(settings, name) > 0}
-        self.blocks = blocks if self.weights else ()
+        pairs = (dict(blocks) if isinstance(blocks, Mapping) else {b: b for b in blocks}) if self.weights else {}
+        self.blocks = tuple(pairs)
         inner = getattr(teacher, "network", teacher)
-        self.theirs, self.ours = Recording(inner, self.blocks), Recording(inner, ())
+        self.theirs, self.ours = Recording(inner, tuple(pairs.values())), Recording(inner, ())
 
     def watch(self, student: nn.Module) -> None:
         """Compare this student's blocks from now on.
@@ -38,7 +42,7 @@ class DistillationLoss:
         Parameters
         ----------
         student : Module
-            A network with modules of the teacher's names.
+            A network with modules of the blocks' names.
         """
         self.ours.close()
         self.ours = Recording(student, self.blocks)

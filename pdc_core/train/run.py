@@ -24,6 +24,7 @@ from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
 from pdc_core.train.tasks.supervised import SupervisedTask
+from pdc_core.train.teacher import check_teacher
 
 RECALIBRATED = 2048  # training images for norm statistics where filters had to be merged after the last step
 COMPARED = 2048  # images on which the logits of the folded network are compared with those of the unfolded one
@@ -63,6 +64,7 @@ def distil(
     plan: Plan,
     data: Data,
     *,
+    teacher: nn.Module | None = None,
     epochs: int = 8,
     seed: int = 0,
     settings: Training | None = None,
@@ -73,12 +75,15 @@ def distil(
     Parameters
     ----------
     model : Module
-        The trained network, in eval mode. It is the teacher and the student's start, and is not changed. If it is
-        hardly better than guessing (`chance_level`), the recorder is told, and without one there is a warning.
+        The trained network, in eval mode. It is the student's start and, by default, its teacher; it is not changed.
     plan : Plan
         Clusters kept per group.
     data : Data
         Training, validation and test images. The test split is read once, at the end.
+    teacher : Module, optional
+        Another network for the classes and images of the data, in eval mode; not changed. Outputs of its blocks are
+        compared where their shapes agree (`losses.matched_blocks`). If the teacher is hardly better than guessing
+        (`chance_level`), the recorder is told, and without one there is a warning.
     epochs : int, default 8
         Passes over the training images; ignored when `settings` are given.
     seed : int, default 0
@@ -96,24 +101,26 @@ def distil(
     Raises
     ------
     PDCError
-        The plan does not fit the network, nothing can be merged in it, the data is empty or has other classes, or the
-        loss stops being finite.
+        The plan does not fit the network, nothing can be merged in it, the data is empty or has other classes, the
+        teacher is for others, or the loss stops being finite.
 
     Source: Niu et al., Image and Vision Computing 2023 (doi 10.1016/j.imavis.2023.104743), its abstract. Clustering
     vectors, schedule, ties of the norms and loss weights are our choice.
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
-    teacher = copy.deepcopy(model).eval()
-    graph = trace(teacher, data.example, residual=plan.residual, inside=plan.inside)
+    start = copy.deepcopy(model).eval()
+    graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
+    if teacher is not None:
+        check_teacher(teacher, data)
     images, _ = next(iter(data.train.batches(settings.n_images)))
     images = data.prepare(images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
-    task = PDCTask(teacher, graph, cluster, settings, images)
-    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan)
+    task = PDCTask(start, graph, cluster, settings, images, teacher)
+    return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)
 
 
 def teach(
@@ -167,6 +174,7 @@ def run_task(
     recorder: Recorder | None = None,
     graph: ChannelGraph | None = None,
     plan: Plan | None = None,
+    teacher: nn.Module | None = None,
 ) -> Result:
     """Run the loop over a task, finish it and report: what `distil`, `teach` and every baseline have in common.
 
@@ -188,6 +196,8 @@ def run_task(
         The trace of a network that gets smaller; None if nothing is folded.
     plan : Plan, optional
         Its plan; the report then names the widths.
+    teacher : Module, optional
+        The network that the task learns from, if it is not `model`; the report then measures it as well.
 
     Returns
     -------
@@ -198,12 +208,14 @@ def run_task(
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
+    other = None if teacher is None else copy.deepcopy(teacher).eval().to(loop.device)
+    guiding = first if other is None else evaluate(other, data, data.val, fabric=loop.fabric)
     if task.teacher is not None:
-        loop.teacher = first.predictions
+        loop.teacher = guiding.predictions
         chance, least = chance_level(data.val.labels)
-        if first.accuracy <= least:
+        if guiding.accuracy <= least:
             loop.recorder.weak_teacher(
-                f"The network to learn from names the class of {first.accuracy:.1%} of {len(data.val):,} validation "
+                f"The network to learn from names the class of {guiding.accuracy:.1%} of {len(data.val):,} validation "
                 f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
             )
     loop.run(task)
@@ -216,7 +228,10 @@ def run_task(
 
     measure = _Measure(loop)  # from here on, and nowhere before, the test split is looked at
     test = measure(before, first)
-    report: dict[str, Any] = {}
+    guide = test if other is None else measure(other, guiding)
+    report: dict[str, Any] = {"train_images": len(data.train)}
+    if other is not None:
+        report["teacher"] = {"name": name_of(other), **guide.record}
     info = model_info(model)
     if info is not None and info.new_head:  # by now it has been trained
         report["new_head"] = info.new_head
@@ -226,8 +241,8 @@ def run_task(
         report["before"], report["taught"] = test.record, measure(small).record
         latencies = {"before": small, "taught": small}  # one architecture, so it is measured once
     else:
-        unfolded = measure(full, teacher=test)
-        folded = measure(small, teacher=test, like=unfolded)
+        unfolded = measure(full, teacher=guide)
+        folded = measure(small, teacher=guide, like=unfolded)
         report |= {"before": test.record, "reconstructed": unfolded.record, "folded": folded.record}
         report |= _comparison(full, small, graph, plan, data) | {"same_predictions": folded.like == 1.0}
         report["test_images"] = len(data.test)
@@ -236,7 +251,7 @@ def run_task(
     report["last"] = {"epoch": epoch} | {k: v for k, v in end.items() if "val" in k or "test" in k}
     report["best"] = report["last"]
     if best is not None and loop.best is not None:
-        record = measure(best, teacher=test if task.teacher is not None else None).record
+        record = measure(best, teacher=guide if task.teacher is not None else None).record
         report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
     if loop.done < loop.steps:
         report["ended_early"] = {"step": loop.done, "steps": loop.steps}
@@ -245,6 +260,12 @@ def run_task(
         report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
     report["seconds"] = loop.elapsed
     return Result(small, full, task.labels, loop.history, report, best)
+
+
+def name_of(network: nn.Module) -> str:
+    """Return what a report calls a network: its name for `load_model`, or its class."""
+    info = model_info(network)
+    return info.model if info is not None else type(network).__name__
 
 
 def _finished(task: TrainingTask, loop: Loop) -> tuple[nn.Module, nn.Module]:

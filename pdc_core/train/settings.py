@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
@@ -22,6 +23,7 @@ EARLIER_NAMES = {
     "weights": "centroid",
 }
 EARLIER_SCHEDULES = {"asymptotic": "merge", "soft": "recluster"}
+FEWEST_STEPS, SMALLEST_BATCH = 10, 8  # steps per epoch and images per step that `Training.for_images` aims at
 
 
 def _none_or_several(images: int) -> int:
@@ -229,12 +231,48 @@ class Training(_FeatureWeights):
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
-    def for_teaching(cls, **changes: Any) -> Training:
-        """Return the defaults of `teach`: more epochs, a higher learning rate, every image augmented.
+    def for_teaching(cls, start: str = "random", **changes: Any) -> Training:
+        """Return the defaults of `teach`: from random weights 30 epochs at 0.1, from trained ones 10 at 0.01.
+
+        Every image is augmented. Trained weights are fine-tuned: a high learning rate would undo what they know.
 
         Parameters
         ----------
+        start : str, default "random"
+            Where the first weights come from, as `RunSpec.weights` says it.
         **changes : Any
             Settings by name that replace the defaults.
+
+        Examples
+        --------
+        >>> Training.for_teaching().lr, Training.for_teaching("torchvision").lr
+        (0.1, 0.01)
         """
-        return cls(**{"epochs": 30, "lr": 0.1, "batch_size": 64, "augment": 1.0, **changes})
+        pace = {"epochs": 30, "lr": 0.1} if start == "random" else {"epochs": 10, "lr": 0.01}
+        return cls(**{**pace, "batch_size": 64, "augment": 1.0, **changes})
+
+    def for_images(self, images: int) -> Training:
+        """Return these settings with smaller batches where there are few images: an epoch should have some steps.
+
+        The batch size is halved until there are 10 steps per epoch, but not below 8 images; the learning rate falls by
+        the square root of that. Our choice.
+
+        Parameters
+        ----------
+        images : int
+            Training images, 0 or more.
+
+        Examples
+        --------
+        >>> fitted = Training.for_teaching().for_images(200)
+        >>> fitted.batch_size, fitted.lr
+        (16, 0.05)
+        >>> Training.for_teaching().for_images(6000) == Training.for_teaching()
+        True
+        """
+        size = self.batch_size
+        while size >= 2 * SMALLEST_BATCH and images < FEWEST_STEPS * size:
+            size //= 2
+        if size == self.batch_size:
+            return self
+        return self.model_copy(update={"batch_size": size, "lr": self.lr * math.sqrt(size / self.batch_size)})

@@ -11,7 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map_only
 
+from pdc_core.data import Data, DataInfo
+from pdc_core.errors import PDCError
 from pdc_core.folding import check_equal
+from pdc_core.models import model_info
 
 NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -59,6 +62,60 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
             fused.set_submodule(names[0], fuse_conv_bn_eval(layer, after))  # type: ignore[type-var]
             fused.set_submodule(names[1], nn.Identity())
     return fused.requires_grad_(False) if check_equal(plain, fused, example).equal else plain
+
+
+def check_teacher(teacher: nn.Module, data: Data | DataInfo) -> None:
+    """Raise if a network cannot teach on a data set: it takes other images or has other classes.
+
+    Parameters
+    ----------
+    teacher : Module
+        In eval mode.
+    data : Data or DataInfo
+        Its shape and classes are read.
+
+    Raises
+    ------
+    PDCError
+        The sentence says what does not fit.
+    """
+    info = model_info(teacher)
+    name, count = info.model if info else type(teacher).__name__, len(data.classes)
+    advice = f"choose a teacher that was trained on {data.name}"
+    if info is not None:
+        if info.new_head:
+            raise PDCError(
+                f"The weights of the teacher {name} are for other classes than the {count} of {data.name}, so its last "
+                f"layer {info.new_head} is new and random; train it first (pdc teach), or {advice}."
+            )
+        if info.shape != data.shape:
+            raise PDCError(f"The teacher {name} takes images {info.shape}, {data.name} has {data.shape}; {advice}.")
+        if len(info.classes) != count or _other_names(info.classes, data.classes):
+            raise PDCError(
+                f"The teacher {name} has {len(info.classes)} classes ({_some(info.classes)}), {data.name} has {count} "
+                f"({_some(data.classes)}); {advice}."
+            )
+    try:
+        with torch.no_grad():
+            z = teacher(torch.zeros(2, *data.shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise PDCError(
+            f"The teacher {name} cannot take images {data.shape} of {data.name} ({str(error).splitlines()[0]}); "
+            f"{advice}."
+        ) from error
+    if not isinstance(z, Tensor) or z.shape != (2, count):
+        found = f"outputs of shape {tuple(z.shape[1:])}" if isinstance(z, Tensor) else type(z).__name__
+        raise PDCError(f"The teacher {name} gives {found}, not logits of the {count} classes of {data.name}; {advice}.")
+
+
+def _other_names(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Return whether two sets of classes have names, and others; numbers are no names."""
+    numbered = any(all(name.isdigit() for name in names) for names in (a, b))
+    return not numbered and {name.lower() for name in a} != {name.lower() for name in b}
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 class Teacher(nn.Module):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import pdc_core as pdc
 from pdc_core import cli
-from pdc_core.baselines import METHOD_HELP
+from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.losses import LOGITS
 from pdc_core.models import MODELS
 from pdc_core.runs import RunSpec, default_training, read_spec, run_command
@@ -79,8 +79,12 @@ def specs(draw: st.DrawFn) -> RunSpec:
     training = Training.model_validate({**default_training(kind, data).model_dump(), **given_settings})
     whole: dict[str, Any] = {"kind": kind, "data": data, "training": training, "seed": draw(st.integers(0, 2**31))}
     whole["weights"] = draw(weights)
+    whole["images"] = draw(st.none() | st.integers(2, 10**6))
+    if training.devices == 1:
+        whole["budget"] = draw(st.none() | st.floats(0.1, 1e6))
     if kind == "distil":
         whole |= {"method": draw(st.sampled_from(list(METHOD_HELP))), "allow_weak_teacher": draw(st.booleans())}
+        whole["teacher"] = draw(st.sampled_from([None, "resnet56:published", "/a b/c.safetensors"]))
         if draw(st.booleans()):
             whole |= {"plan": draw(plans())}
         else:
@@ -141,9 +145,11 @@ def test_the_printed_command_makes_an_equal_run(spec: RunSpec, asked: list[RunSp
 
 def with_plan_of_digits(spec: RunSpec) -> RunSpec:
     """Write a keep ratio out as a plan on the graphs of this file, whatever the data are called."""
-    if spec.keep is None:
+    if spec.kind == "teach":
         return spec
-    plan = pdc.Plan.uniform(GRAPHS[spec.residual], spec.keep, model=spec.model)
+    plan = spec.plan or pdc.Plan.uniform(GRAPHS[spec.residual], spec.keep or 1.0, model=spec.model)
+    if spec.method == WHOLE:
+        plan = plan.whole()
     return RunSpec(**{**dict(spec), "plan": plan, "keep": None})
 
 
@@ -170,7 +176,24 @@ def test_the_app_shows_the_same_command(source: str) -> None:
     class Shown:
         choice = Choice("resnet20", "digits", source)
         model, data_name = "resnet20", "digits"
+        has_images, data = True, pdc.load_data("digits")
 
     plan = pdc.Plan.uniform(GRAPHS["internal"], 0.5)
     spec = RunSpec(weights=source, plan=plan, training=default_training("distil", "digits"))
     assert files.command(Shown(), plan) == run_command(spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "lr"),
+    [
+        ((), 30, 0.1),
+        (("--weights", "torchvision"), 10, 0.01),
+        (("--weights", "mine.pt", "--epochs", "3"), 3, 0.01),
+        (("--weights", "timm", "--lr", "0.2"), 10, 0.2),
+    ],
+)
+def test_teach_is_gentler_with_trained_weights_unless_told_otherwise(
+    asked: list[RunSpec], options: tuple[str, ...], epochs: int, lr: float
+) -> None:
+    training = read_back(shlex.join(["pdc", "teach", "resnet20", *options]), asked).training
+    assert (training.epochs, training.lr) == (epochs, lr)

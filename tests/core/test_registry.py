@@ -60,7 +60,7 @@ def test_every_loss_on_features_is_a_setting() -> None:
 def test_methods_are_those_of_the_table_and_pdc_itself() -> None:
     assert list(METHOD_HELP) == ["pdc", *METHODS]
     assert all(RunSpec(keep=0.5, method=name).method == name for name in METHOD_HELP)
-    with pytest.raises(ValidationError, match=r"'magic' is unknown; choose pdc, l1, .* or scratch"):
+    with pytest.raises(ValidationError, match=r"'magic' is unknown; choose pdc, l1, .* or whole"):
         RunSpec(keep=0.5, method="magic")
 
 

@@ -7,6 +7,9 @@ import sys
 import textwrap
 
 import pytest
+import torch
+
+from pdc_core.torchvision_adapter import nms
 
 PLAIN = "import torchvision; torchvision.models.resnet18"
 ADAPTED = """
@@ -75,6 +78,42 @@ def test_models_and_data_sets_of_the_zoo_do_not_import_torchvision():
         from pdc_core.models import load_model
         load_data("digits"), describe_data("cifar10"), load_model("resnet20", weights=False)
         assert "torchvision" not in sys.modules
+    """
+    done = python(program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_boxes_are_suppressed_as_a_plain_loop_does():
+    draw = torch.Generator().manual_seed(0)
+    corner = torch.rand(40, 2, generator=draw)
+    boxes = torch.cat([corner, corner + 0.1 + 0.4 * torch.rand(40, 2, generator=draw)], dim=1)
+    scores = torch.rand(40, generator=draw)
+
+    def iou(a, b):
+        width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+        height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+        return width * height / (sum(areas) - width * height)
+
+    for threshold in (0.0, 0.3, 0.9):
+        stays: list[int] = []
+        for i in sorted(range(40), key=lambda i: -float(scores[i])):
+            if all(iou(boxes[i].tolist(), boxes[j].tolist()) <= threshold for j in stays):
+                stays.append(i)
+        assert nms(boxes, scores, threshold).tolist() == stays
+    assert 1 < len(stays) < 41
+    assert nms(boxes[:0], scores[:0], 0.5).tolist() == []
+
+
+def test_torchvisions_detectors_find_their_operator():
+    program = """
+        import torch
+        from pdc_core.torchvision_adapter import nms, torchvision
+        ops = torchvision().ops
+        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9], [5.0, 5.0, 6.0, 6.0]])
+        scores = torch.tensor([0.8, 0.9, 0.1])
+        assert ops.nms(boxes, scores, 0.5).tolist() == nms(boxes, scores, 0.5).tolist() == [1, 2]
+        assert ops.batched_nms(boxes, scores, torch.tensor([0, 1, 0]), 0.5).tolist() == [1, 0, 2]
     """
     done = python(program)
     assert done.returncode == 0, done.stderr

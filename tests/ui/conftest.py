@@ -18,9 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., AppTest]:
-    """Open a page by name, with the runs of a folder (none by default) and an address."""
+    """Open a page by name, with the runs of a folder (none by default) and an address.
+
+    Unless the address names other data, it is that of the digits network, which is quick to measure and to train.
+    """
 
     def open_page(name: str, runs: Path = tmp_path, **query: str) -> AppTest:
+        query = {"data": "digits", **query}
         monkeypatch.setenv("PDC_RUNS", str(runs))
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
         app.switch_page(str(ROOT / "pages" / f"{name}.py"))

@@ -31,10 +31,25 @@ def test_every_page_opens_by_its_own_address_and_says_once_what_macs_are(opened:
     assert sum("what the pruning literature calls FLOPs" in caption.value for caption in app.caption) == 1
 
 
-def test_the_router_opens_the_first_page() -> None:
+def test_the_router_opens_the_first_page_with_the_network_on_clothing() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
     assert not app.exception
     assert app.title[0].value == "Model"
+    assert app.caption[0].value.startswith("ResNet-20 on clothing ·")
+    assert app.query_params["data"] in ("clothing", ["clothing"])
+
+
+@pytest.mark.parametrize(("address", "data"), [({"plan": "1-2-3-4-5-6-7-8-9"}, "digits"), ({}, "clothing")])
+def test_a_plan_in_an_address_without_data_is_one_of_digits_as_when_it_was_written(
+    address: dict[str, str], data: str
+) -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in address.items():
+        app.query_params[name] = value
+    app.switch_page(str(ROOT / "pages" / "plan.py")).run()
+    assert not app.exception
+    assert app.session_state["choice"].data == data
+    assert app.session_state["plan"].counts["layer1.0.conv1"] == (1 if address else 4)
 
 
 @pytest.mark.parametrize("page", ["model", "filters", "plan", "learn"])

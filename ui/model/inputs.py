@@ -6,7 +6,6 @@ import streamlit as st
 
 from pdc_core.data import Data
 from pdc_core.models import model_info
-from pdc_core.models.load import RANDOM
 from ui.model.picker import draw_fit
 from ui.network import Network, Predictions
 
@@ -14,7 +13,7 @@ NEAR_CHANCE = 2.0  # times the accuracy of guessing
 
 
 def draw_inputs(network: Network, found: Predictions | None) -> None:
-    """Show how images enter the network; warn where its weights were trained on others."""
+    """Show how images enter the network; warn where its weights were trained on others, or hardly beat guessing."""
     data = network.data
     with st.expander("Input"):
         c, h, w = data.shape
@@ -39,7 +38,7 @@ def fit_warnings(network: Network, found: Predictions | None) -> list[str]:
         )
     if info is not None and len(info.classes) != len(data.classes):
         warnings.append(f"The weights are for {len(info.classes)} classes, but the data has {len(data.classes)}.")
-    if found is not None and network.choice.weights != RANDOM and found.accuracy * _classes(data) < NEAR_CHANCE:
+    if found is not None and found.accuracy * _classes(data) < NEAR_CHANCE:
         warnings.append(
             f"Only {found.accuracy:.1%} of the test images are classified correctly, little better than guessing. Were "
             "the weights trained on this data, with this normalisation and this order of classes?"

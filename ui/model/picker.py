@@ -6,11 +6,14 @@ A choice is applied only if everything loads and fits; else the page says what d
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from pdc_core.data import DATASETS, custom_data_names
+from pdc_core.data.folders import FOLDER, SIZE, NoHeldOutImages
+from pdc_core.data.load import NPZ
 from pdc_core.errors import PDCError
 from pdc_core.models import (
     MODELS,
@@ -19,40 +22,71 @@ from pdc_core.models import (
     compare_state,
     custom_names,
     inspect_checkpoint,
-    shipped_data,
     torchvision_names,
 )
-from pdc_core.models.load import RANDOM, SHIPPED, TIMM, TORCHVISION
-from pdc_core.models.timm import PREFIX
+from pdc_core.models.load import NAMED
 from ui.choice import Choice, choose, current_choice
-from ui.network import DESCRIBED, Stamp, is_folded, load_images, load_network, stamp_of
+from ui.model.weights import WEIGHTS, offered_weights, weights_caption
+from ui.network import DESCRIBED, Stamp, data_stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
 
 _UPLOAD_NPZ, _PATH_NPZ, _FOLDER = "upload an .npz file", "path of an .npz file", "path of an image folder"
 _UPLOAD, _PATH = "upload a checkpoint", "path of a checkpoint"
 _ROWS, _NAMES = 200, "upload_names"
-_SENTENCES = {
-    SHIPPED: "trained weights shipped with PDC",
-    RANDOM: "random weights",
-    TORCHVISION: "torchvision weights for ImageNet (downloaded once)",
-    TIMM: "timm weights (downloaded once)",
-}
+_SMALL = 64  # pixels: networks for small images take long on larger ones
+_REFUSED, _PENDING, _SHOWN, _FORM = "choice_refused", "choice_pending", "choice_shown", "choice_form"
+_OFFERED = "weights_offered"
+
+
+class _Refusal(NamedTuple):
+    """A choice that could not be opened, why, and the data to take instead, where there is one."""
+
+    choice: Choice
+    reason: str
+    instead: str | None
 
 
 def draw_model_picker() -> None:
     """Draw the form; a choice that loads becomes the session's and the page runs again."""
+    _follow()
     with st.expander("Change network, data or weights", icon=":material/tune:"):
         network, data, weights = st.columns(3, gap="medium")
         with network:
             model = _model()
         with data:
-            data_name = _data()
+            data_name = _data(model)
         with weights:
             file = _weights(model, data_name)
-        if st.button("Load", type="primary", disabled=data_name is None or file is None, key="load_choice"):
-            assert data_name is not None
-            assert file is not None
-            _take(Choice(model, data_name, file))
+        picked = Choice(model, data_name, file) if data_name is not None and file is not None else None
+        pressed = st.button("Load", type="primary", disabled=picked is None, key="load_choice")
+        wanted = st.session_state.pop(_PENDING, None) or (picked if pressed else None)
+        if wanted is not None:
+            _take(wanted)
+        refused: _Refusal | None = st.session_state.get(_REFUSED)
+        if refused is not None and picked is not None and refused.choice in (picked, wanted):
+            _draw_refusal(refused)
+
+
+def _follow() -> None:
+    """Begin the form afresh, with what is open now, if something else than the form has opened another network."""
+    now, state = current_choice(), st.session_state
+    if state.get(_SHOWN, now) != now:
+        state[_FORM] = state.get(_FORM, 0) + 1
+    state[_SHOWN] = now
+
+
+def _key(name: str) -> str:
+    """Return the key of a control of this form; widgets with new keys show their defaults."""
+    form = st.session_state.get(_FORM, 0)
+    return f"{name}_{form}" if form else name
+
+
+def _kind_of(data: str) -> tuple[str, str]:
+    """Return how the form offers data, and the path in its name."""
+    for prefix, kind in ((NPZ, _PATH_NPZ), (FOLDER, _FOLDER)):
+        if data.startswith(prefix):
+            return kind, data.removeprefix(prefix)
+    return data, ""
 
 
 def _model() -> str:
@@ -61,43 +95,67 @@ def _model() -> str:
     names = [*own, *(name for name in MODELS if name not in own), *torchvision_names()]
     names += [] if now in names else [now]
     picked: str = st.selectbox(
-        "Network", names, index=names.index(now), key="choose_model", accept_new_options=True,
+        "Network", names, index=names.index(now), key=_key("choose_model"), accept_new_options=True,
         help="Your own networks first, if the server was started with any, then PDC's for small images and "
         "torchvision's classifiers. For one of timm's type timm: and its name, for example timm:mobilenetv3_small_100.",
     )  # fmt: skip
     return picked
 
 
-def _data() -> str | None:
+def _data(model: str) -> str | None:
     kinds = [*custom_data_names(), *DATASETS, DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
-    now = current_choice().data
-    kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key="choose_data")
+    now, path = _kind_of(current_choice().data)
+    kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key=_key("choose_data"))
     if kind == _UPLOAD_NPZ:
-        file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key="choose_npz")
-        return _stored(file.name, file.getvalue(), "npz", "npz:") if file else None
-    if kind in (_PATH_NPZ, _FOLDER):
-        path = st.text_input("Path on the server", key="choose_data_path").strip()
-        prefix = "npz:" if kind == _PATH_NPZ else "folder:"
-        return f"{prefix}{Path(path).expanduser().absolute()}" if path else None
+        file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key=_key("choose_npz"))
+        return _stored(file.name, file.getvalue(), "npz", NPZ) if file else None
+    if kind == _PATH_NPZ:
+        path = st.text_input("Path on the server", path, key=_key("choose_data_path")).strip()
+        return f"{NPZ}{Path(path).expanduser().absolute()}" if path else None
+    if kind == _FOLDER:
+        return _folder(model, path)
     if kind == DESCRIBED:
         st.caption("224×224 pixels, 1,000 classes, no images: you can inspect and plan, but not measure or train.")
     return kind
 
 
+def _folder(model: str, now: str) -> str | None:
+    """Return the data set in a folder: its path, and the size that its images are scaled to."""
+    before, _, after = now.rpartition("@")
+    named, size = (before, int(after)) if before and after.isdigit() else (now, SIZE)
+    path = st.text_input(
+        "Path on the server", named, key=_key("choose_data_path"),
+        help="A folder with one folder of images for each class: CLASS/, or train/CLASS/ and val/CLASS/.",
+    ).strip()  # fmt: skip
+    usual = size if now else _SMALL if model in MODELS else SIZE
+    pixels = st.number_input(
+        "Image size [pixels]", 8, 4096, usual, key=_key(f"choose_size_{usual}"),
+        help="Images are scaled and cut to this height and width. Twice the size costs four times the work.",
+    )  # fmt: skip
+    whole = str(Path(path).expanduser().absolute())
+    return f"{FOLDER}{whole}" + (f"@{pixels}" if pixels != SIZE or "@" in whole else "") if path else None
+
+
 def _weights(model: str, data_name: str | None) -> str | None:
-    kinds = [RANDOM, _UPLOAD, _PATH]
-    if data_name in shipped_data(model):
-        kinds.insert(0, SHIPPED)
-    if model.startswith(PREFIX):
-        kinds.insert(0, TIMM)
-    elif data_name == DESCRIBED and model not in MODELS:
-        kinds.insert(0, TORCHVISION)
-    kind = st.selectbox("Weights", kinds, format_func=lambda k: _SENTENCES.get(k, k), key="choose_weights")
+    kinds = [*offered_weights(model, data_name), _UPLOAD, _PATH]
+    now = current_choice()
+    same = (now.model, now.data) == (model, data_name)
+    usual = 0 if not same else kinds.index(now.weights) if now.weights in kinds else kinds.index(_PATH)
+    key, state = _key("choose_weights"), st.session_state
+    if key in state and state.get(_OFFERED) != kinds:  # for another network or data the best comes first again
+        state[key], usual = kinds[usual], 0
+    state[_OFFERED] = kinds
+    kind = st.selectbox("Weights", kinds, usual, format_func=lambda kind: WEIGHTS.get(kind, kind), key=key)
+    if caption := weights_caption(kind, data_name):
+        st.caption(caption)
     if kind == _UPLOAD:
-        file = st.file_uploader("State dict (no code in it is run)", type=list(CHECKPOINTS), key="choose_checkpoint")
+        file = st.file_uploader(
+            "State dict (no code in it is run)", type=list(CHECKPOINTS), key=_key("choose_checkpoint")
+        )
         return _stored(file.name, file.getvalue(), Path(file.name).suffix.lower().lstrip("."), "") if file else None
     if kind == _PATH:
-        path = st.text_input("Path on the server", key="choose_weights_path").strip()
+        shown = now.weights if same and now.weights not in NAMED else ""
+        path = st.text_input("Path on the server", shown, key=_key("choose_weights_path")).strip()
         return str(Path(path).expanduser().absolute()) if path else None
     return kind
 
@@ -113,26 +171,40 @@ def _stored(name: str, content: bytes, kind: str, prefix: str) -> str | None:
 
 
 def _take(choice: Choice) -> None:
-    """Load what was chosen and open it, or say what does not fit."""
+    """Load what was chosen and open it, or remember what does not fit."""
+    st.session_state.pop(_REFUSED, None)
     try:
         load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        message = str(error)
+        reason = str(error)
         for path, name in st.session_state.get(_NAMES, {}).items():
-            message = message.replace(path, name)  # a person knows an upload by the name it had
-        st.error(f"Not loaded; the network is unchanged. {message}")
-        draw_fit(choice)
+            reason = reason.replace(path, name)  # a person knows an upload by the name it had
+        instead = error.instead if isinstance(error, NoHeldOutImages) else None
+        st.session_state[_REFUSED] = _Refusal(choice, reason, instead)
         return
     choose(choice)
+    st.session_state[_SHOWN] = choice
     st.rerun()
+
+
+def _draw_refusal(refused: _Refusal) -> None:
+    """Say what did not fit, until something else is chosen."""
+    st.error(f"Not loaded; the network is unchanged. {refused.reason}")
+    if refused.instead is not None:
+        choice = Choice(refused.choice.model, refused.instead, refused.choice.weights, refused.choice.residual)
+        st.button(
+            "Hold back a part of train/ to measure on", type="primary", key="hold_back",
+            on_click=lambda: st.session_state.update({_PENDING: choice}),
+        )  # fmt: skip
+    draw_fit(refused.choice)
 
 
 def draw_fit(choice: Choice) -> None:
     """Show which tensors of a checkpoint fit the network, name by name; nothing where there is no readable file."""
-    if choice.weights in _SENTENCES or is_folded(choice.weights):
+    if choice.weights in NAMED or is_folded(choice.weights):
         return
     try:
-        data = load_images(choice.data, stamp_of(choice.data.partition(":")[2]))
+        data = load_images(choice.data, data_stamp(choice.data))
     except PDCError:  # shown already by whoever tried to load it
         return
     report = _fit(choice.model, choice.weights, data.shape, len(data.classes), stamp_of(choice.weights))

@@ -61,6 +61,8 @@ def command(network: Network, plan: Plan) -> str:
     """Return the command that distils this network with this plan."""
     data = _data(network)
     settings = default_training("distil", data)
+    if network.has_images:
+        settings = settings.for_images(len(network.data.train))  # as the page Distil does
     weights = network.choice.weights
     return run_command(RunSpec(model=network.model, data=data, weights=weights, plan=plan, training=settings))
 

@@ -1,1 +1,1 @@
-"""The pages Distil and Compare, which show runs."""
+"""Runs: the pages Distil and Compare, and training on the page Model."""

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pdc_core.baselines import WHOLE
+from pdc_core.charts import method_look
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs
+from pdc_core.runs import Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
+from ui.choice import Choice
 from ui.jobs import Job, request
-from ui.network import CHUNK, Network, load_images, load_network, stamp_of
+from ui.network import CHUNK, Network, data_stamp, load_images, load_network
 
 BATCHES = (1, 8, 64, 256)
-COSTS: dict[str, tuple[Callable[[NetworkReport], float | None], float, str]] = {
-    "MACs": (lambda at: at.macs, 1e-6, "of one image [millions]"),
-    "Parameters": (lambda at: at.params, 1e-3, "[thousands]"),
-    "Latency, 1 image": (lambda at: at.latency.get("1"), 1e3, "[ms, on the machine that trained]"),
-    "Latency, 64 images": (lambda at: at.latency.get("64"), 1e3, "[ms, on the machine that trained]"),
-}
-MOST_MACS = 100_000_000_000  # of the largest batch that is timed
 BEFORE = "original network"
+MOST_MACS = 100_000_000_000  # of the largest batch that is timed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost that accuracy is drawn against: a column of the table of points, its scale and its unit."""
+
+    name: str
+    column: str
+    scale: float
+    unit: str
+
+    def of(self, network: NetworkReport) -> float | None:
+        """Return the cost of a network in its unit, or None where it was not measured."""
+        batch = self.column.removeprefix("latency_")
+        value = getattr(network, self.column) if batch == self.column else network.latency.get(batch)
+        return None if value is None else self.scale * value
+
+
+_COSTS = (
+    Cost("MACs", "macs", 1e-6, "of one image [millions]"),
+    Cost("Parameters", "params", 1e-3, "[thousands]"),
+    Cost("Latency, 1 image", "latency_1", 1e3, "[ms, on the machine that trained]"),
+    Cost("Latency, 64 images", "latency_64", 1e3, "[ms, on the machine that trained]"),
+)
+COSTS = {each.name: each for each in _COSTS}
 
 
 @dataclass(frozen=True)
@@ -45,8 +67,17 @@ class Pair:
 
 
 def compared_runs() -> dict[str, Run]:
-    """Return the finished runs that have a folded network, by id, newest first."""
-    return {run.id: run for run in list_runs() if run.results is not None and run.results.folded is not None}
+    """Return the finished runs that have a folded network, by id, newest first; those of sweeps too."""
+    folders = [None, *sorted(path.parent for path in runs_root().glob(f"*/{SWEEP_FILE}"))]
+    found = [run for folder in folders for run in list_runs(folder)]
+    found.sort(key=lambda run: run.spec.created or "", reverse=True)
+    return {run.id: run for run in found if run.results is not None and run.results.folded is not None}
+
+
+def describe(run: Run) -> str:
+    """Return what a list calls a run: its method, how much it cut, its seed and when it was created."""
+    cut = f"{results_of(run)[0].macs_cut:.0%} cut" if run.spec.method != WHOLE else "not pruned"
+    return f"{method_look(run.spec.method).plain.split(',')[0]}, {cut}, seed {run.spec.seed} · {run.id}"
 
 
 def results_of(run: Run) -> tuple[Report, NetworkReport]:
@@ -56,25 +87,40 @@ def results_of(run: Run) -> tuple[Report, NetworkReport]:
     return run.results, run.results.folded
 
 
-def stages(runs: dict[str, Run], cost: str) -> pd.DataFrame:
-    """Return one row per run and stage: columns run, stage, cost, accuracy."""
-    cost_of, scale, _ = COSTS[cost]
-    rows = []
-    for name, run in runs.items():
-        for stage, at in results_of(run)[0].networks.items():
-            value = cost_of(at)
-            if value is not None and (stage != "reconstructed" or run.spec.method == "pdc"):
-                rows.append({"run": name, "stage": stage, "cost": scale * value, "accuracy": at.test_accuracy})
-    return pd.DataFrame(rows, columns=["run", "stage", "cost", "accuracy"])
+def stages(run: Run, cost: Cost) -> pd.DataFrame:
+    """Return the networks of a run in the order in which they arose: columns stage, cost, accuracy."""
+    rows = [
+        {"stage": stage, "cost": cost.of(at), "accuracy": at.test_accuracy}
+        for stage, at in results_of(run)[0].networks.items()
+        if stage != "reconstructed" or run.spec.method == "pdc"
+    ]
+    return pd.DataFrame(rows, columns=["stage", "cost", "accuracy"]).dropna(subset=["cost"])
 
 
-def count_test_images(run: Run) -> int | None:
-    """Return how many test images a run's accuracy was measured on; None where its data is not here to count them."""
-    written = results_of(run)[0].test_images
-    if written is not None:
-        return written
-    try:  # runs of earlier versions do not say it
-        return len(load_images(run.spec.data, stamp_of(run.spec.data.partition(":")[2])).test) or None
+def label_of(network: str, data: str, weights: str) -> str:
+    """Return what a person calls the network that runs started from."""
+    return Choice(network, data, weights).label
+
+
+def points_table(runs: dict[str, Run]) -> pd.DataFrame:
+    """Return one row per run, newest first: the table of `points_of`, and `label`, what a person calls its network."""
+    table = points_of(runs.values()).assign(sweep=[run.sweep for run in runs.values()])
+    uncounted = table["n_test"].isna()
+    for data in dict.fromkeys(table.loc[uncounted, "data"]):  # runs of earlier versions do not say it
+        table.loc[uncounted & (table["data"] == data), "n_test"] = count_test_images(data)
+    return labelled(table)
+
+
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of points with what a person calls the networks."""
+    named = table[["network", "data", "weights"]].itertuples(index=False, name=None)
+    return table.assign(label=[label_of(*each) for each in named])
+
+
+def count_test_images(data: str) -> int | None:
+    """Return how many test images a data set has; None where it is not here to count them."""
+    try:
+        return len(load_images(data, data_stamp(data)).test) or None
     except (PDCError, OSError):
         return None
 

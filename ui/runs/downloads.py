@@ -19,32 +19,35 @@ from ui.jobs import Job, request
 _STAY: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
 
 
+def file_stem(run: Run) -> str:
+    """Return how the files of a run are called: its id, without the slash of a run that belongs to a sweep."""
+    return run.id.replace("/", "-")
+
+
 def draw_downloads(run: Run) -> None:
     """Draw one button per file; files that take time to make are made on request."""
-    row = st.columns(5, gap="small")
+    row, name = st.columns(5, gap="small"), file_stem(run)
     weights = run.folder / "folded.safetensors"
     if weights.is_file():
         row[0].download_button(
             "Folded network",
             weights.read_bytes(),
-            f"{run.id}.safetensors",
+            f"{name}.safetensors",
             "application/octet-stream",
             type="primary",
             help="A safetensors file with weights and plan, no code.",
             **_STAY,
         )
         with row[1]:
-            _onnx_button(run.id, weights)
+            _onnx_button(name, weights)
     if run.spec.plan:
-        row[2].download_button(
-            "Plan (JSON)", run.spec.plan.to_json(), f"{run.id}-plan.json", "application/json", **_STAY
-        )
+        row[2].download_button("Plan (JSON)", run.spec.plan.to_json(), f"{name}-plan.json", "application/json", **_STAY)
     history = pd.DataFrame(run.events).to_csv(index=False)
-    row[3].download_button("History (CSV)", history, f"{run.id}-history.csv", "text/csv", **_STAY)
+    row[3].download_button("History (CSV)", history, f"{name}-history.csv", "text/csv", **_STAY)
     row[4].download_button(
         "Report (HTML)",
         lambda: html_report(run),
-        f"{run.id}.html",
+        f"{name}.html",
         "text/html",
         help="One page with numbers and charts that opens offline.",
         **_STAY,

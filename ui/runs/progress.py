@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.durations import duration
-from pdc_core.runs import Run
+from pdc_core.runs import Run, Sweep
 from ui.choice import Choice
 from ui.network import Network
 
@@ -29,9 +31,12 @@ def cannot_train(network: Network) -> str | None:
     return None
 
 
-def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) -> Run:
+def choose_run(
+    runs: dict[str, Run], network: Network, place: DeltaGenerator, describe: Callable[[Run], str] | None = None
+) -> Run:
     """Draw the choice of a run and return it: the one that the URL names, else the first of `by_network`.
 
+    `describe` names a run in the list; by default its id does.
     If the URL names a run that is not here, keep warning until the user picks one: the link promised that run.
     """
     runs = by_network(runs, network)
@@ -41,7 +46,7 @@ def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) ->
     place.selectbox(
         "Run",
         list(runs),
-        format_func=lambda name: name if is_of(runs[name], network) else f"{name} ({network_of(runs[name])})",
+        format_func=lambda name: _listed(runs[name], network, describe),
         key=_RUN_CHOICE,
         on_change=lambda: select_run(st.session_state[_RUN_CHOICE]),
     )
@@ -52,6 +57,16 @@ def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) ->
     if not is_of(runs[chosen], network):
         st.info(f"This run is of another network: {network_of(runs[chosen])}. The open network is {network.label}.")
     return runs[chosen]
+
+
+def _listed(run: Run, network: Network, describe: Callable[[Run], str] | None) -> str:
+    name = describe(run) if describe else run.id
+    return name if is_of(run, network) else f"{name} ({network_of(run)})"
+
+
+def linked_run(runs: dict[str, Run]) -> Run | None:
+    """Return the run that the URL names, or None."""
+    return runs.get(st.query_params.get(RUN, ""))
 
 
 def by_network(runs: dict[str, Run], network: Network) -> dict[str, Run]:
@@ -87,13 +102,13 @@ def select_run(name: str) -> None:
     st.query_params[RUN] = name
 
 
-def is_live(run: Run) -> bool:
-    """Tell whether a worker is, or is about to be, at work on the run."""
+def is_live(run: Run | Sweep) -> bool:
+    """Tell whether a worker is, or is about to be, at work on the run or sweep."""
     return run.state in ("queued", "running")
 
 
-def has_ended(run: Run) -> bool:
-    """Tell whether the run ended without a result, so that it can be continued."""
+def has_ended(run: Run | Sweep) -> bool:
+    """Tell whether the run or sweep ended without a result, so that it can be continued."""
     return run.state in ("paused", "stopped", "failed", "interrupted")
 
 

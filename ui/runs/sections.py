@@ -10,6 +10,7 @@ import torch
 
 from pdc_core import charts
 from pdc_core.analysis.metrics import class_accuracy, confusion, disagreement
+from pdc_core.baselines import WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.folding.check import TOLERANCE
 from pdc_core.runs import Report, Run
@@ -18,6 +19,7 @@ from ui.drawing import figure, gallery
 from ui.job_view import draw_job
 from ui.runs.compare import Pair, image_by_image, measured_here, results_of
 from ui.runs.settings import METHODS
+from ui.runs.shipping import draw_shipping
 
 SHOWN = 20
 _LABELS = {
@@ -34,7 +36,11 @@ def draw_equality(run: Run) -> None:
         _say_equal(report)
     else:
         labels = {"before": _LABELS["before"], "folded": METHODS[run.spec.method]}
-        st.markdown("This baseline removes filters **before** it trains, so the small network is another function.")
+        st.markdown(
+            "Nothing was pruned: this is the network before, trained as long as the pruned ones."
+            if run.spec.method == WHOLE
+            else "This baseline removes filters **before** it trains, so the small network is another function."
+        )
     rows = [
         {
             "network": label,
@@ -133,4 +139,5 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "Equality check": draw_equality,
     "Classes": draw_classes,
     "Speed": draw_speed,
+    "What ships": draw_shipping,
 }

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import streamlit as st
+import torch
+from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.baselines import METHOD_HELP
 from pdc_core.costs import latency
+from pdc_core.models.published import FILES
 from pdc_core.registry import explained
 from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
+from pdc_core.train.timing import free_share
 from ui.choice import lecture
-from ui.network import Network
+from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
+_TEACHING_PASSES = 3  # without a teacher
+_TIMED_IMAGES = 16  # of files, to tell how long reading them takes
+# What was chosen lasts for the session; where the key holds the default, among networks that have the same one.
 _KEEP: dict[str, Any] = {"persist_state": "session"}
 METHODS = METHOD_HELP
 
 
-def training_settings(defaults: Training) -> tuple[Training, int, str]:
-    """Draw the controls and return their values: the settings, the seed and the method."""
+BUDGETS = {"No limit": None, "30 s": 30.0, "2 min": 120.0, "10 min": 600.0, "1 h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a visitor chose for a run: its settings, seed, method and teacher (None: the network itself)."""
+
+    training: Training
+    seed: int
+    method: str
+    teacher: str | None
+
+
+def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
+    """Draw the controls and return their values; `teachers` are offered, others can be typed."""
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
-        "lr": row[1].number_input("Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key="lr", **_KEEP),
+        "lr": row[1].number_input(
+            "Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key=f"lr_{defaults.lr:g}", **_KEEP
+        ),
     }
-    method: str = "pdc"
+    method, teacher = "pdc", None
     seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
     if not lecture():
         with row[3].popover("More settings", width="stretch"):
@@ -35,14 +60,37 @@ def training_settings(defaults: Training) -> tuple[Training, int, str]:
                 "Method", list(METHODS), format_func=METHODS.__getitem__, key="method",
                 help="All others are baselines with the same plan, teacher, losses and epochs.", **_KEEP,
             )  # fmt: skip
+            teacher = st.selectbox(
+                "Teacher", teachers, None, key="teacher", placeholder="the network itself", accept_new_options=True,
+                help="Another network for the same images and classes: NAME:WEIGHTS such as resnet56:published, a "
+                "file, or a finished run. Block outputs are compared where their shapes agree.", **_KEEP,
+            )  # fmt: skip
             chosen |= _more(defaults)
-    return defaults.model_copy(update=chosen), int(seed), method
+    return Chosen(defaults.model_copy(update=chosen), int(seed), method, teacher or None)
+
+
+def time_budget(place: DeltaGenerator) -> float | None:
+    """Draw the choice of a time budget and return its seconds, None for no limit."""
+    name = place.selectbox(
+        "Time", list(BUDGETS), key="budget",
+        help="Within a budget, PDC times some steps when the run begins and chooses training images and epochs: most "
+        "images first, at least 2 epochs.", **_KEEP,
+    )  # fmt: skip
+    return BUDGETS[name]
+
+
+def offered_teachers(network: Network, runs: list[Run]) -> list[str]:
+    """Return teachers to choose from: finished runs on the same data, and the published networks for CIFAR-10."""
+    found = [run.id for run in runs if run.spec.data == network.data_name and run.results is not None]
+    return [*(f"{name}:published" for name in FILES if network.data_name == "cifar10"), *found]
 
 
 def _more(defaults: Training) -> dict[str, Any]:
     schedules: list[str] = [*SCHEDULES]
     return {
-        "batch_size": st.number_input("Batch size [images]", 2, 4096, defaults.batch_size, key="batch", **_KEEP),
+        "batch_size": st.number_input(
+            "Batch size [images]", 2, 4096, defaults.batch_size, key=f"batch_{defaults.batch_size}", **_KEEP
+        ),
         "temperature": st.number_input(
             "Temperature T", 0.1, 100.0, defaults.temperature, key="temperature",
             help="Softens the predictions of teacher and student.", **_KEEP,
@@ -66,19 +114,43 @@ def _more(defaults: Training) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def estimate(network: Network, training: Training, method: str, runs: list[Run]) -> float:
-    """Estimate the seconds a run takes: from an earlier similar run, else from the time of one step."""
-    known = [s for run in runs if _similar(run, network, training, method) for s in _seconds_of_epochs(run)]
+def estimate(network: Network, chosen: Chosen, runs: list[Run]) -> float:
+    """Estimate the seconds a run takes on a free machine: from the fastest similar run, else from one step."""
+    training = chosen.training
+    known = [mean(s) for run in runs if _similar(run, network, chosen) and (s := _seconds_of_epochs(run))]
     if known:
-        return training.epochs * sum(known) / len(known)
+        return training.epochs * min(known)
     steps = max(1, len(network.data.train) // training.batch_size)
     return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
 
 
-def _similar(run: Run, network: Network, training: Training, method: str) -> bool:
+def estimate_teaching(network: Network, training: Training, runs: list[Run]) -> float:
+    """Estimate the seconds that `teach` takes: from an earlier run like it, else from a few timed images.
+
+    Raises
+    ------
+    PDCError
+        An image cannot be read.
+    """
+    alike = (network.model, network.data_name, None, training.batch_size, "teach")
+    known = [
+        seconds
+        for run in runs
+        if (run.spec.model, run.spec.data, run.spec.images, run.spec.training.batch_size, run.spec.kind) == alike
+        for seconds in _seconds_of_epochs(run)
+    ]
+    if known:
+        return training.epochs * sum(known) / len(known)
+    n, held = len(network.data.train), len(network.data.val)
+    forward = _forward_of_image(network, network.digest)
+    reading = _reading_of_image(network, network.data_name, str(data_stamp(network.data_name)))
+    return training.epochs * (n * (_TEACHING_PASSES * forward + reading) + held * (forward + reading))
+
+
+def _similar(run: Run, network: Network, chosen: Chosen) -> bool:
     spec = run.spec
-    return (spec.model, spec.data, spec.training.batch_size, spec.kind, spec.method) == (
-        network.model, network.data_name, training.batch_size, "distil", method
+    return (spec.model, spec.data, spec.images, spec.teacher, spec.training.batch_size, spec.kind, spec.method) == (
+        network.model, network.data_name, None, chosen.teacher, chosen.training.batch_size, "distil", chosen.method
     )  # fmt: skip
 
 
@@ -88,4 +160,28 @@ def _seconds_of_epochs(run: Run) -> list[float]:
 
 @st.cache_data(show_spinner="Timing one step", max_entries=64)
 def _forward(_network: Network, digest: str, batch: int) -> float:
-    return latency(_network.module, _network.example, (batch,), repeats=3)[batch]
+    return _timed(_network, batch)
+
+
+@st.cache_data(show_spinner="Timing one step", max_entries=64)
+def _forward_of_image(_network: Network, digest: str) -> float:
+    """Return the seconds of a forward pass per image, of a batch that is not too much work for a page."""
+    batch = max(1, min(64, QUICK_MACS // max(1, network_cost(_network, digest).macs)))
+    return _timed(_network, batch) / batch
+
+
+@st.cache_data(show_spinner="Timing the reading of images", max_entries=64)
+def _reading_of_image(_network: Network, name: str, stamp: str) -> float:
+    """Return the seconds to read one training image; nearly none where images are in memory."""
+    train = _network.data.train
+    spread = torch.linspace(0, len(train) - 1, min(_TIMED_IMAGES, len(train))).long()
+    began = time.perf_counter()
+    count = len(train.images[spread])
+    return (time.perf_counter() - began) / count
+
+
+def _timed(network: Network, batch: int) -> float:
+    """Return the seconds of a forward pass, without what other work on the machine adds."""
+    began, worked = time.perf_counter(), time.thread_time()
+    seconds = latency(network.module, network.example, (batch,), repeats=3)[batch]
+    return seconds * free_share(time.perf_counter() - began, time.thread_time() - worked)

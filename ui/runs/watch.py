@@ -15,6 +15,10 @@ from ui.drawing import figure
 from ui.runs.progress import evaluations, is_live, pace_of, progress_of, session_runs, training_points
 
 REFRESH_SECONDS = 0.7
+_FINISH = {
+    "distil": "Ends training now, then ties and folds the filters and writes the report.",
+    "teach": "Ends training now, then measures the network and writes the report.",
+}
 
 
 def draw_run(run: Run, teacher: float | None) -> None:
@@ -24,7 +28,7 @@ def draw_run(run: Run, teacher: float | None) -> None:
     @st.fragment(run_every=REFRESH_SECONDS if live else None)
     def look(folder: Path) -> None:
         now = read_run(folder)
-        if live and not is_live(now):
+        if live and (not is_live(now) or now.spec.budget != run.spec.budget):  # it ended, or its length was chosen
             st.rerun()
         if live:
             _progress(now)
@@ -40,11 +44,7 @@ def _progress(run: Run) -> None:
     with st.container(horizontal=True, gap="small"):
         for name, ask, tip in (
             ("Pause", request_pause, "Pauses the run after its current step. Continue resumes it."),
-            (
-                "Finish now",
-                request_finish,
-                "Ends training now, then ties and folds the filters and writes the report.",
-            ),
+            ("Finish now", request_finish, _FINISH[run.spec.kind]),
             ("Stop", request_stop, "Stops the run after its current step, without a result. Continue resumes it."),
         ):
             if run.id in session_runs():
@@ -77,12 +77,13 @@ def resume_run(folder: Path) -> None:
 def draw_curves(run: Run, teacher: float | None) -> None:
     """Draw loss, accuracy, strength and deviation."""
     points, length = training_points(run), run.spec.training.epochs
+    alone = run.spec.kind == "teach"  # nobody teaches: the loss has no parts
     loss, accuracy = st.columns(2, gap="medium")
     with loss:
-        figure(charts.loss_curves(points, length), key="loss_curves")
+        figure(charts.loss_curves(points[["epoch", "loss"]] if alone else points, length), key="loss_curves")
     with accuracy:
-        figure(charts.accuracy_curve(evaluations(run), length, teacher), key="accuracy_curve")
-    if run.spec.method == "pdc":
+        figure(charts.accuracy_curve(evaluations(run), length, teacher, alone), key="accuracy_curve")
+    if not alone and run.spec.method == "pdc":
         figure(charts.tying_curves(points, length), key="tying_curves")
 
 

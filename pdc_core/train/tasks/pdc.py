@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import FloatArray, IntArray, Labels, check_labels, filter_vectors
 from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph
-from pdc_core.losses import comparable_blocks
+from pdc_core.losses import comparable_blocks, matched_blocks
 from pdc_core.reconstruct import SCHEDULES, Tying, TyingInput
 from pdc_core.train.loss import DistillationLoss
 from pdc_core.train.settings import Training
@@ -31,7 +31,8 @@ class PDCTask(TrainingTask):
     Parameters
     ----------
     teacher : Module
-        The uncompressed network, in eval mode; the student starts as its copy.
+        The uncompressed network, in eval mode; the student starts as its copy, and it is the teacher unless there is a
+        `guide`.
     graph : ChannelGraph
         Its trace.
     labels : mapping of str to int array, shape (n,), or callable
@@ -41,6 +42,8 @@ class PDCTask(TrainingTask):
         Losses, schedule, tied_after, centroid, tied_gradients and fold_when_tied are read here.
     images : Tensor, shape (b, c, h, w), optional
         Prepared images on which channels are measured, which schedule "merge" needs.
+    guide : Module, optional
+        Another network that teaches, in eval mode, for the same images and classes.
     """
 
     def __init__(
@@ -50,15 +53,19 @@ class PDCTask(TrainingTask):
         labels: Mapping[str, IntArray] | Callable[[nn.Module], Labels],
         settings: Training,
         images: Tensor | None = None,
+        guide: nn.Module | None = None,
     ) -> None:
         super().__init__(copy.deepcopy(teacher).requires_grad_(True))
         self.graph, self.settings = graph, settings
-        self.teacher = Teacher(teacher, torch.ones(2, *graph.input_shape), settings.teacher_precision)
+        example = torch.ones(2, *graph.input_shape)
+        self.teacher = Teacher(guide or teacher, example, settings.teacher_precision)
         cluster = labels if callable(labels) else lambda network: dict(labels)
         given = TyingInput(self.student, graph, settings, cluster, images)
         self.tying: Tying = SCHEDULES[settings.schedule](given)
         self.labels = self.tying.labels
-        self.distillation = DistillationLoss(self.teacher, comparable_blocks(teacher, graph, self.labels), settings)
+        blocks = comparable_blocks(teacher, graph, self.labels)
+        pairs = blocks if guide is None else matched_blocks(teacher, guide, blocks, example)
+        self.distillation = DistillationLoss(self.teacher, pairs, settings)
         self.wide: nn.Module | None = None  # the student at full width, once it was folded during the run
         self.scales: dict[nn.Parameter, Tensor] = {}
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from pdc_core.baselines import METHODS, SCORES, PruningInput, delete, select_filters, train_baseline
-from pdc_core.train import Stopped
+from pdc_core.baselines import METHODS, SCORES, WHOLE, PruningInput, delete, select_filters, train_baseline
+from pdc_core.train import Recorder, Stopped
+from pdc_core.train.recorder import Request
 from tests.networks import chain, counted_macs, lively_
 from tests.training import FEW, MODEL, Interrupted, same_networks
 
@@ -109,7 +110,8 @@ def test_every_method_gives_the_plans_widths_and_leaves_the_network_alone(method
     graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
     plan, before = pdc.Plan.uniform(graph, 0.25), copy.deepcopy(net.state_dict())
     small = METHODS[method](PruningInput(net, graph, plan, data, seed=1))
-    assert pdc.cost(small, torch.zeros(1, 1, 8, 8)).params == pdc.plan_cost(graph, plan).params
+    widths = plan.whole() if method == WHOLE else plan
+    assert pdc.cost(small, torch.zeros(1, 1, 8, 8)).params == pdc.plan_cost(graph, widths).params
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
     again = METHODS[method](PruningInput(net, graph, plan, data, seed=1))
     assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True))
@@ -123,10 +125,46 @@ def test_measuring_the_norms_again_helps_a_folded_network() -> None:
     assert measured < without
 
 
-def test_a_baseline_that_was_stopped_goes_on_bit_for_bit() -> None:
+@pytest.mark.parametrize("method", ["random", WHOLE])
+def test_a_baseline_that_was_stopped_goes_on_bit_for_bit(method: str) -> None:
     plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8)), 0.25)
-    run = partial(train_baseline, "random", MODEL, plan, FEW, seed=1, settings=pdc.Training(epochs=2, lr=0.02))
+    run = partial(train_baseline, method, MODEL, plan, FEW, seed=1, settings=pdc.Training(epochs=2, lr=0.02))
     whole, recorder = run(), Interrupted(4)
     with pytest.raises(Stopped):
         run(recorder=recorder)
     assert same_networks(run(recorder=recorder).folded, whole.folded)
+
+
+class FinishesEarly(Recorder):
+    """Asks to finish after three steps."""
+
+    seen = 0
+
+    def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
+        self.seen = step
+
+    def requested(self) -> Request | None:
+        return "finish" if self.seen >= 3 else None
+
+
+def test_the_whole_network_is_trained_with_every_filter_and_the_same_losses() -> None:
+    plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8)), 0.25)
+    training = pdc.Training(epochs=2, lr=0.02)
+    result = train_baseline(WHOLE, MODEL, plan, FEW, seed=1, settings=training)
+    before, after = result.report["before"], result.report["folded"]
+    assert (after["macs"], after["params"]) == (before["macs"], before["params"])
+    assert result.report["max_abs_diff"] == 0.0
+    assert all(width["before"] == width["after"] for width in result.report["widths"])
+    assert not same_networks(result.folded, MODEL)
+    # PDC with a plan that keeps everything is the same training, written another way
+    control = pdc.distil(MODEL, plan.whole(), FEW, seed=1, settings=training)
+    assert same_networks(result.folded, control.folded)
+    assert [r["loss"] for r in result.history if "loss" in r] == [r["loss"] for r in control.history if "loss" in r]
+
+
+def test_the_whole_network_may_finish_early_and_needs_nothing_to_merge() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    recorder = FinishesEarly()
+    result = train_baseline(WHOLE, net.eval(), pdc.Plan(), FEW, settings=pdc.Training(epochs=2), recorder=recorder)
+    assert result.report["ended_early"]["step"] == 3
+    assert result.report["folded"]["macs"] == result.report["before"]["macs"]

@@ -566,3 +566,31 @@ def test_digits_are_scikit_learns_with_and_without_its_loader(monkeypatch):
     images, labels = load._digits()
     assert np.array_equal(images, known.images)
     assert np.array_equal(labels, known.target)
+
+
+def validation(n: int = 12, **changes: object) -> dict[str, object]:
+    more = arrays(n)
+    return {"x_val": more["x_train"], "y_val": more["y_train"], **changes}
+
+
+def test_validation_images_of_a_file_are_its_validation_split(tmp_path):
+    stored = validation()
+    data = load_data(f"npz:{write(tmp_path / 'a.npz', **stored)}")
+    assert (len(data.train), len(data.val), len(data.test)) == (40, 12, 8)
+    np.testing.assert_array_equal(data.val.images.numpy(), np.moveaxis(stored["x_val"], 3, 1))
+    np.testing.assert_array_equal(data.val.labels.numpy(), stored["y_val"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_val": None}, "has x_val but no y_val; validation images need both"),
+        ({"x_val": None}, "has y_val but no x_val; validation images need both"),
+        ({"x_val": np.zeros((12, 6, 7, 3))}, "x_val in .* is float64; images have to be uint8"),
+        ({"x_val": np.zeros((12, 9, 9, 3), np.uint8)}, r"\(3, 6, 7\) in x_train, \(3, 9, 9\) in x_val"),
+        ({"y_val": np.full(12, 9)}, "y_val in .* has the label 9, but y_train ends at 3"),
+        ({"y_val": np.zeros(5, int)}, "x_val in .* has 12 images, y_val has 5 labels"),
+    ],
+)
+def test_validation_images_are_checked_like_the_others(tmp_path, changes, message):
+    assert re.search(message, error_of(write(tmp_path / "a.npz", **validation(**changes))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import pdc_core as pdc
-from pdc_core.data.folders import ImageFiles, _image, _part
+from pdc_core.data.folders import ImageFiles, NoHeldOutImages, _image, _part, folder_state
 from pdc_core.seeds import generator
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches
@@ -52,6 +53,30 @@ def test_splits_and_classes_come_from_the_folders(root: Path) -> None:
 def test_a_test_folder_reports_and_val_chooses(tmp_path: Path) -> None:
     data = pdc.load_data(f"folder:{make(tmp_path, {'train': 3, 'val': 2, 'test': 1})}@16")
     assert (len(data.train), len(data.val), len(data.test)) == (9, 6, 3)
+
+
+def test_a_test_folder_without_val_reports_and_a_part_of_train_chooses(tmp_path: Path) -> None:
+    data = pdc.load_data(f"folder:{make(tmp_path, {'train': 20, 'test': 3})}@16")
+    assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 9)
+    assert all("/train/" in path for path in data.val.images.paths)  # type: ignore[attr-defined]
+    assert all("/test/" in path for path in data.test.images.paths)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("splits", [{".": 4}, {"train": 4, "val": 2}])
+def test_a_folder_whose_files_or_classes_change_is_in_another_state(tmp_path: Path, splits: dict[str, int]) -> None:
+    name = f"folder:{make(tmp_path, splits)}@16"
+    before = folder_state(name)
+    assert before is not None
+    assert folder_state(name) == before
+    inner = tmp_path / next(iter(splits))
+    os.utime(inner / "cat", ns=(0, before[0] + 1))  # as a new file in it would do, on a clock that is fine enough
+    after = folder_state(name)
+    assert after == (before[0] + 1, before[1])
+    (inner / "fox").mkdir()
+    os.utime(inner / "fox", ns=(0, 0))
+    assert (folder_state(name) or (0, 0))[1] == before[1] + 1
+    assert folder_state(f"folder:{tmp_path / 'gone'}") is None
+    assert folder_state(f"{name}@wrong") is None
 
 
 def test_an_image_is_scaled_and_cut_as_torchvision_does(root: Path) -> None:
@@ -158,10 +183,10 @@ def test_a_class_with_too_few_images_is_named(tmp_path: Path, splits: dict[str, 
 
 def test_without_val_the_error_offers_a_name_under_which_pdc_divides_the_images(tmp_path: Path) -> None:
     make(tmp_path, {"train": 10})
-    with pytest.raises(pdc.PDCError, match="no folder val/") as error:
+    with pytest.raises(NoHeldOutImages, match="no folder val/") as error:
         pdc.load_data(f"folder:{tmp_path}@16")
     offered = next(word for word in str(error.value).split() if word.startswith("folder:"))
-    assert offered == f"folder:{tmp_path / 'train'}@16"
+    assert offered == error.value.instead == f"folder:{tmp_path / 'train'}@16"
     data = pdc.load_data(offered)
     splits = (data.train, data.val, data.test)
     assert [len(split) for split in splits] == [22, 2, 6]

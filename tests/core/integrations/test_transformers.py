@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,19 +39,27 @@ class Classifier(nn.Module):
 class GuidedTrainer(Trainer):
     pdc: PDCCallback
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
         outputs = model(**inputs)
-        return outputs["loss"] + self.pdc.pruner.guidance(inputs["pixel_values"], outputs["logits"])
+        loss = outputs["loss"] + self.pdc.pruner.guidance(inputs["pixel_values"], outputs["logits"])
+        return (loss, outputs) if return_outputs else loss
 
 
-def trained(folder: Path, resume: str | None = None) -> tuple[Classifier, PDCCallback]:
+def trained(folder: Path, resume: str | None = None, **changes: Any) -> tuple[Classifier, PDCCallback]:
     model, callback = Classifier(), PDCCallback(PLAN, X[:1], network="net", **TRAINED)
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=8, per_device_train_batch_size=12, save_steps=3, learning_rate=1e-3,
+        output_dir=str(folder), max_steps=8, per_device_train_batch_size=12, learning_rate=1e-3,
         report_to=[], use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant", seed=0,
+        **{"save_steps": 3, **changes},
     )  # fmt: skip
     examples = [{"pixel_values": x, "labels": y} for x, y in zip(X, Y, strict=True)]
-    trainer = GuidedTrainer(model=model, args=arguments, train_dataset=examples, callbacks=[callback])
+    falling = iter(range(99, 0, -1))
+    trainer = GuidedTrainer(
+        model=model, args=arguments, train_dataset=examples, eval_dataset=examples, callbacks=[callback],
+        compute_metrics=lambda found: {"falling": next(falling)},
+    )  # fmt: skip
     trainer.pdc = callback
     trainer.train(resume_from_checkpoint=resume)
     return model, callback
@@ -63,6 +72,15 @@ def test_the_trainer_ends_with_a_folded_network_and_resumes(tmp_path: Path) -> N
     assert pdc.check_equal(model.net.eval(), callback.folded.eval(), X).equal
     _, again = trained(tmp_path, resume=str(tmp_path / "checkpoint-3"))
     assert same_networks(again.folded, callback.folded)
+
+
+def test_a_trainer_that_goes_back_to_weights_of_before_ends_with_finish(tmp_path: Path) -> None:
+    """`load_best_model_at_end` may load weights whose filters are not tied; the callback says so and does not fold."""
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_falling", "greater_is_better": True}
+    with pytest.warns(UserWarning, match=r"weights of an earlier step.*callback\.pruner\.finish\(\)"):
+        model, callback = trained(tmp_path, eval_strategy="steps", eval_steps=1, **{"save_steps": 1, **best})
+    assert callback.folded is None
+    assert pdc.check_equal(model.net.eval(), callback.pruner.finish().eval(), X).equal
 
 
 def test_a_loop_of_accelerate_folds_and_resumes(tmp_path: Path) -> None:

@@ -108,7 +108,9 @@ def test_a_moving_average_of_the_weights_folds_too(averaged: str) -> None:
     assert pdc.check_equal(average.module.eval(), small, X).relative < 1e-6  # its filters were tied at every step
     assert not same_networks(small, pruner.fold())
     with pytest.raises(pdc.PDCError, match="not tied yet"):
-        pruner_of(model, schedule="progressive").attach(optimizer).fold(average)
+        pruner_of(model, schedule="progressive").attach(torch.optim.SGD(model.parameters(), lr=0.02)).fold(average)
+    with pytest.raises(pdc.PDCError, match="fold was given OrderedDict; give a copy of the network"):
+        pruner.fold(average.module.state_dict())
 
 
 def test_a_network_in_channels_last_and_bfloat16_stays_tied_and_does_not_drift() -> None:

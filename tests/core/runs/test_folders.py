@@ -19,8 +19,9 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, recorder, repair_run, run_worker, worker
+from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, recorder, repair_run, run_worker, training, worker
 from pdc_core.runs.recorder import FolderRecorder
+from pdc_core.runs.training import train_run
 from pdc_core.train import Recorder, Stopped, Training
 
 GRAPH = pdc.trace(pdc.load_model("resnet20"), torch.zeros(1, 1, 8, 8))
@@ -288,18 +289,18 @@ def test_a_run_is_trained_as_its_kind_and_method_say(monkeypatch: pytest.MonkeyP
     seen: dict[str, Any] = {}
 
     def catch(name: str) -> None:
-        monkeypatch.setattr(worker, name, lambda *given, **options: seen.update(name=name, given=given, **options))
+        monkeypatch.setattr(training, name, lambda *given, **options: seen.update(name=name, given=given, **options))
 
     for name in ("teach", "distil", "train_baseline"):
         catch(name)
-    training, told = Training(epochs=3), Recorder()
+    settings, told = Training(epochs=3), Recorder()
     for given, name in (
         ({"kind": "teach"}, "teach"),
         ({"plan": PLAN}, "distil"),
         ({"plan": PLAN, "method": "l1"}, "train_baseline"),
     ):
-        worker._train(RunSpec(training=training, seed=5, **given), told, print)
-        assert (seen["name"], seen["seed"], seen["settings"], seen["recorder"]) == (name, 5, training, told)
+        train_run(RunSpec(training=settings, seed=5, **given), told, print)
+        assert (seen["name"], seen["seed"], seen["settings"], seen["recorder"]) == (name, 5, settings, told)
         assert [each for each in seen["given"] if isinstance(each, pdc.Plan)] == ([] if name == "teach" else [PLAN])
     assert seen["given"][0] == "l1"
 

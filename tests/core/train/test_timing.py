@@ -65,4 +65,6 @@ def test_the_time_of_a_run_is_its_steps_by_the_median_of_those_that_are_warm(mon
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     seen = forecast(little(), FEW, Training(epochs=3))
     assert seen.step_seconds == 5.5
-    assert seen.seconds == pytest.approx(3 * 5 * 5.5 + 3 * 0.01 * len(FEW.val))
+    assert seen.epoch_seconds == pytest.approx(0.01 * len(FEW.val))
+    assert seen.fixed_seconds == pytest.approx(2 * 0.01 * (len(FEW.val) + len(FEW.test)))
+    assert seen.seconds == pytest.approx(3 * 5 * 5.5 + 3 * seen.epoch_seconds + seen.fixed_seconds)

@@ -98,6 +98,18 @@ def test_defaults_of_the_data_sets_are_those_that_the_results_were_made_with() -
     assert (taught.epochs, taught.lr, taught.batch_size, taught.augment) == (30, 0.1, 64, 1.0)
     assert Training.for_data("cifar10", lr=0.3).lr == 0.3
     assert Training.for_teaching(epochs=2).epochs == 2
+    tuned = Training.for_teaching("torchvision")
+    assert (tuned.epochs, tuned.lr, tuned.batch_size, tuned.augment) == (10, 0.01, 64, 1.0)
+
+
+@pytest.mark.parametrize(("n", "size"), [(0, 8), (12, 8), (160, 16), (639, 32), (640, 64), (60_000, 64)])
+def test_few_images_get_small_batches_so_that_an_epoch_has_some_steps(n: int, size: int) -> None:
+    usual = Training.for_teaching()
+    fitted = usual.for_images(n)
+    assert fitted.batch_size == size
+    assert fitted.lr == pytest.approx(usual.lr * (size / 64) ** 0.5)
+    assert fitted.model_copy(update={"batch_size": 64, "lr": usual.lr}) == usual
+    assert Training(batch_size=3).for_images(1).batch_size == 3
 
 
 @pytest.mark.parametrize(

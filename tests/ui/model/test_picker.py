@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
@@ -107,7 +108,7 @@ def test_a_link_that_cannot_be_opened_says_why_and_leads_back(
     assert reason in app.error[0].value
     app.button[0].click().run()
     assert not app.error
-    assert metrics(app)["Parameters"] == "269 k"
+    assert metrics(app)["MACs"] == "30.8 M"
 
 
 def test_an_npz_with_other_images_is_opened_and_its_plan_is_its_own(tmp_path: Path, opened: Open) -> None:
@@ -148,11 +149,12 @@ def test_a_folded_network_is_looked_at_again(tmp_path: Path, opened: Open, metri
 
 
 def test_the_address_holds_what_differs_from_the_usual_network_and_nothing_else(opened: Open) -> None:
-    app = opened("model", model="resnet20", weights="random")
+    app = opened("model", model="resnet20", data="clothing", weights="random")
     for _ in range(2):
         assert not app.exception
         assert app.query_params["weights"] in ("random", ["random"])
-        assert not {"model", "data", "residual"} & set(app.query_params)
+        assert app.query_params["data"] in ("clothing", ["clothing"])  # also where it is the usual one
+        assert not {"model", "residual"} & set(app.query_params)
         app.query_params.clear()  # as a link of the navigation does
         app.run()
 
@@ -187,3 +189,117 @@ def test_a_checkpoint_is_compared_name_by_name(tmp_path: Path) -> None:
     assert not fit.unexpected
     assert not fit.whole
     assert len(fit.fits) == len(found.tensors) - 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of images, 6 of each of 2 classes."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (18, 16), (40 * i, 200, 90)).save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def _choose_folder(app: AppTest, path: Path) -> AppTest:
+    app.selectbox(key="choose_data").set_value("path of an image folder").run()
+    app.text_input(key="choose_data_path").set_value(str(path)).run()
+    app.number_input(key="choose_size_64").set_value(16).run()
+    return app.button(key="load_choice").click().run()
+
+
+def test_a_folder_with_train_alone_is_offered_to_be_divided(opened: Open, folder: Path) -> None:
+    parts = folder.parent / "parts"
+    parts.mkdir()
+    folder.rename(parts / "train")
+    app = _choose_folder(opened("model"), parts)
+    assert "no folder val/ or test/" in app.error[0].value
+    assert app.session_state["choice"].data == "digits"
+    app.run()
+    assert app.error, "the sentence stays until something else is chosen"
+    app.button(key="hold_back").click().run()
+    assert not app.error
+    assert app.session_state["choice"].data == f"folder:{parts / 'train'}@16"
+
+
+def test_a_class_with_one_image_is_one_sentence(opened: Open, folder: Path) -> None:
+    for path in sorted((folder / "dog").iterdir())[1:]:
+        path.unlink()
+    app = _choose_folder(opened("model"), folder)
+    assert [error.value.count("dog holds 1 image; every class needs at least 3") for error in app.error] == [1]
+    app.selectbox(key="choose_data").set_value("digits").run()
+    assert not app.error
+
+
+def test_labels_as_text_are_one_sentence_that_says_how_to_make_numbers(opened: Open, tmp_path: Path) -> None:
+    x, y = np.zeros((8, 12, 12, 3), np.uint8), np.array(["cat", "dog"] * 4)
+    np.savez(tmp_path / "text.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    app = opened("model")
+    app.selectbox(key="choose_data").set_value("path of an .npz file").run()
+    app.text_input(key="choose_data_path").set_value(str(tmp_path / "text.npz")).run()
+    app.button(key="load_choice").click().run()
+    (error,) = app.error
+    assert "y_train" in error.value
+    assert "return_inverse=True" in error.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("deep", "has more than 8 bits"), ("moving", "has 2 frames"), ("cut", "cannot be read")]
+)
+def test_an_image_that_cannot_be_used_is_named_where_the_network_is_measured_and_forgotten_when_it_is_mended(
+    opened: Open, folder: Path, tmp_path: Path, kind: str, said: str
+) -> None:
+    torch.save(pdc.load_model("resnet20", f"folder:{folder}@16", weights="random").state_dict(), tmp_path / "w.pt")
+    good = (folder / "cat" / "0.png").read_bytes()
+    for path in folder.glob("*/*.png"):
+        if kind == "deep":
+            Image.fromarray(np.full((16, 18), 9000, np.uint16)).save(path)
+        elif kind == "moving":
+            frames = [Image.new("RGB", (18, 16), colour) for colour in ("red", "blue")]
+            frames[0].save(path, save_all=True, append_images=frames[1:])
+        else:
+            path.write_bytes(good[:60])
+    given = {"data": f"folder:{folder}@16", "weights": str(tmp_path / "w.pt")}
+    app = opened("model", **given)
+    assert not app.exception
+    assert [(".png" in error.value, said in error.value) for error in app.error] == [(True, True)]
+    for path in folder.glob("*/*.png"):
+        path.unlink()
+        path.write_bytes(good)
+    app.run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_grey_image_is_read_as_colour(opened: Open, folder: Path) -> None:
+    for path in folder.glob("*/*.png"):
+        Image.new("L", (18, 16), 90).save(path)
+    app = _choose_folder(opened("model"), folder)
+    assert not app.error
+    assert "Train it" in [button.label for button in app.button]
+
+
+def test_a_new_class_in_the_folder_is_noticed(opened: Open, folder: Path, metrics: Texts) -> None:
+    app = opened("model", data=f"folder:{folder}@16", weights="random")
+    before = metrics(app)["Parameters"]
+    (folder / "fox").mkdir()
+    for i in range(6):
+        Image.new("RGB", (18, 16), (200, 40 * i, 0)).save(folder / "fox" / f"{i}.png")
+    app.run()
+    assert not app.exception
+    assert "in **3 classes**" in " ".join(text.value for text in app.markdown)
+    assert metrics(app)["Parameters"] == before  # 65 more of 269 thousand
+
+
+def test_the_form_begins_with_the_folder_its_size_and_the_weights_that_are_open(opened: Open, folder: Path) -> None:
+    app = opened("model", data=f"folder:{folder}", weights="random", model="mobilenet_v3_small")
+    assert app.text_input(key="choose_data_path").value == str(folder)
+    assert app.number_input(key="choose_size_224").value == 224
+    assert app.selectbox(key="choose_weights").value == "random"  # not torchvision's, which are offered first
+    app.number_input(key="choose_size_224").set_value(32).run()
+    app.selectbox(key="choose_weights").set_value("random").run()
+    app.button(key="load_choice").click().run()
+    assert app.session_state["choice"].data == f"folder:{folder}@32"
+    app.number_input(key="choose_size_32").set_value(224).run()
+    app.button(key="load_choice").click().run()
+    assert app.session_state["choice"].data == f"folder:{folder}"

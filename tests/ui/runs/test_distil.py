@@ -65,11 +65,12 @@ def test_a_finished_run_can_be_played_again(finished: Path, opened: Open) -> Non
 
 def test_the_estimate_grows_with_the_epochs_and_comes_from_runs_like_it(finished: Path, opened: Open) -> None:
     app = opened("distil", runs=finished.parent)
-    app.number_input(key="batch").set_value(64).run()
+    app.number_input(key="batch_32").set_value(64).run()
     app.number_input(key="epochs").set_value(600).run()
     (seconds,) = [e["seconds"] for e in read_run(finished).events if e["kind"] == "evaluation"]
 
-    assert any(c.value == f"Takes about {duration(600 * seconds)} on this machine." for c in app.caption)
+    said = f"Takes about {duration(600 * seconds)} on this machine."
+    assert any(c.value.startswith(said) for c in app.caption)
 
 
 @pytest.mark.parametrize("state", ["paused", "stopped", "failed", "interrupted"])
@@ -115,7 +116,15 @@ def test_lecture_mode_shows_fewer_settings(tmp_path: Path, opened: Open) -> None
         return {widget.key for widget in [*app.number_input, *app.slider]}
 
     full, lecture = settings(opened("distil", runs=tmp_path)), settings(opened("distil", runs=tmp_path, lecture="1"))
-    assert {"epochs", "lr", "seed"} <= lecture < full
+    assert {"epochs", "lr_0.05", "seed"} <= lecture < full
+
+
+def test_settings_of_one_network_are_not_those_of_another_that_needs_others(opened: Open) -> None:
+    app = opened("distil")
+    assert app.number_input(key="lr_0.05").value == 0.05
+    app.session_state["choice"] = replace(app.session_state["choice"], data="clothing")
+    app.run()
+    assert (app.number_input(key="lr_0.02").value, app.number_input(key="batch_128").value) == (0.02, 128)
 
 
 def test_a_baseline_is_started_with_the_same_settings(
@@ -165,3 +174,21 @@ def test_runs_of_the_open_network_come_first_and_among_them_the_one_that_is_trai
     other = replace(training, folder=Path("other"), spec=done.spec.model_copy(update={"weights": "random"}))
     newest_first = {run.id: run for run in (other, queued, done, training)}
     assert list(by_network(newest_first, network)) == ["running", "queued", done.id, "other"]
+
+
+def test_a_budget_and_a_teacher_are_written_into_the_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open, press: Press
+) -> None:
+    shutil.copytree(finished, tmp_path / finished.name)
+    launched: list[Path] = []
+    monkeypatch.setattr("pdc_core.runs.launch", launched.append)
+    app = opened("distil", runs=tmp_path)
+    app.selectbox(key="budget").set_value("2 min").run()
+    assert any(c.value.startswith("Takes about 2 min 0 s: images and epochs are chosen") for c in app.caption)
+    assert app.selectbox(key="teacher").options == [finished.name]
+    app.selectbox(key="teacher").set_value(finished.name).run()
+    press(app, "Start")
+    (folder,) = launched
+    spec = read_run(folder).spec
+    assert (spec.budget, spec.teacher) == (120, str(tmp_path / finished.name))
+    assert any("length still to be chosen, taught by " in c.value for c in app.caption)
