@@ -1,7 +1,7 @@
 """What clusters cost before anything is trained: one group at a time, a whole plan, and a budget turned into a plan.
 
-`sensitivities` clusters each group alone, `untrained` folds a whole plan, `budget` and `rules`
-choose the counts that meet a target.
+`sensitivities` merges each group alone, with `tail` running only what is behind the group; `untrained` merges a whole
+plan; `budget` and `rules` choose the counts that meet a target.
 """
 
 from pdc_core.estimates.budget import (
