@@ -67,6 +67,9 @@ def fit_length(found: Forecast, budget: float, spent: float, images: int, batch_
     epochs = int(left / epoch)
     if epochs >= LEAST_EPOCHS and epochs * epoch >= FULL * left:
         return Length(images, min(epochs, 100_000))
-    epochs = max(LEAST_EPOCHS, epochs + 1)
+    more = max(LEAST_EPOCHS, epochs + 1)
+    if more > LEAST_EPOCHS and left < more * (least * step + between):  # one more epoch is mostly measuring
+        return Length(images, epochs)
+    epochs = more
     fitting = max(least, int((left / epochs - between) / step))
     return Length(min(images, max(2, fitting * batch_size)), epochs)
