@@ -194,6 +194,11 @@ def run_worker(
 
     folder = Path(folder)
     spec = read_spec(folder)
+    if spec.budget is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise PDCError(
+            f"The run {folder} has a time budget, which one process turns into images and epochs; for several "
+            "processes give images and epochs instead."
+        )
     if int(os.environ.get("RANK", 0)) > 0:
         return train_run(spec, Recorder())
     if _finished(folder):
