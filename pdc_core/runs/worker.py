@@ -307,7 +307,8 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
         if say is not None:
             say(sentence)
 
-    recorder.state("running", "loading data and network")
+    timing = "" if spec.budget is None else ", timing some steps"
+    recorder.state("running", f"loading data and network{timing}")
     result = train_run(spec, recorder, say, choose)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")
