@@ -125,8 +125,11 @@ else:
         chosen = training_settings(defaults, offered_teachers(network, finished))
         if chosen.method == WHOLE:
             st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")
-        if measured.known is None:
-            draw_job(measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation")
+        with st.container():  # always there, so that what follows keeps its place when the job is done
+            if measured.known is None:
+                draw_job(
+                    measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation"
+                )
         allowed = may_teach()
         text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
         budget = time_budget(limit)

@@ -94,7 +94,7 @@ def accuracy_over_cost(
         draw_published(figure, published)
     if stages is not None and len(stages):
         draw_stages(figure, stages, axes)
-    draw_chosen(figure, own[own["run"] == chosen])
+    draw_chosen(figure, own[own["run"] == chosen] if chosen else own.iloc[:0])
     fit_ranges_(figure, axes)
     figure.update_traces(unselected={"marker": {"opacity": 1}})  # a click would dim all other markers
     figure.update_layout(legend=_LEGEND)

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
-from pdc_core.runs import Report, RunSpec, WeakTeacher, create_run, remove_run, run_worker
+from pdc_core.errors import PDCError
+from pdc_core.runs import Report, RunSpec, create_run, remove_run, run_worker
+from pdc_core.runs.files import read_events
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import Result
 
@@ -39,13 +41,13 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
 
 @contextmanager
 def new_run(spec: RunSpec, out: Path | None) -> Iterator[Path]:
-    """Make a run folder to work on in this block; if the run is refused before it begins, the folder goes again."""
+    """Make a run folder to work on in this block; if the run fails before its first step, the folder goes."""
     new = out is None or not out.exists()
     folder = create_run(spec, folder=out)
     try:
         yield folder
-    except WeakTeacher:
-        if new:
+    except PDCError:
+        if new and not read_events(folder / "events.jsonl"):
             remove_run(folder)
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from pydantic import ValidationError
@@ -14,11 +15,18 @@ from pdc_core.errors import PDCError
 from pdc_core.runs.spec import RunSpec
 from pdc_core.train import Forecast, Training, fit_length, forecast
 
+_PATIENCE = 0.1  # of a budget, for the steps that are timed
 BUSY = "Other work fills this machine now: the time is that of a free one, and longer while the other work lasts."
 
 
 def forecast_of(
-    spec: RunSpec, model: nn.Module, data: Data, teacher: nn.Module | None = None, *, clustered: bool = False
+    spec: RunSpec,
+    model: nn.Module,
+    data: Data,
+    teacher: nn.Module | None = None,
+    *,
+    clustered: bool = False,
+    patience: float = math.inf,
 ) -> Forecast:
     """Time the steps of a run, see `train.forecast`.
 
@@ -34,11 +42,21 @@ def forecast_of(
         The network that teaches, if it is another one.
     clustered : bool, default False
         Whether filters are clustered as in the run, so that this is timed too.
+    patience : float, default infinity
+        Seconds after which no further step is timed.
     """
     small = spec.kind == "distil" and spec.method not in ("pdc", WHOLE)
     plan = spec.with_plan().plan
     return forecast(
-        model, data, spec.training, plan, spec.seed, teacher=teacher, small=small, clustered=clustered and not small
+        model,
+        data,
+        spec.training,
+        plan,
+        spec.seed,
+        teacher=teacher,
+        small=small,
+        clustered=clustered and not small,
+        patience=patience,
     )
 
 
@@ -63,7 +81,7 @@ def within_budget(
     """
     assert spec.budget is not None
     most = min(len(data.train), spec.images or len(data.train))
-    found = forecast_of(spec, model, data, teacher, clustered=True)
+    found = forecast_of(spec, model, data, teacher, clustered=True, patience=_PATIENCE * spec.budget)
     spent = found.share * (time.perf_counter() - began)
     length = fit_length(found, spec.budget, spent, most, spec.training.batch_size, len(data.classes))
     try:

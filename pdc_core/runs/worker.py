@@ -194,6 +194,11 @@ def run_worker(
 
     folder = Path(folder)
     spec = read_spec(folder)
+    if spec.budget is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise PDCError(
+            f"The run {folder} has a time budget, which one process turns into images and epochs; for several "
+            "processes give images and epochs instead."
+        )
     if int(os.environ.get("RANK", 0)) > 0:
         return train_run(spec, Recorder())
     if _finished(folder):
@@ -302,7 +307,8 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
         if say is not None:
             say(sentence)
 
-    recorder.state("running", "loading data and network")
+    timing = "" if spec.budget is None else ", timing some steps"
+    recorder.state("running", f"loading data and network{timing}")
     result = train_run(spec, recorder, say, choose)
     recorder.state("running", "writing the result")
     save(result.folded, folder / "folded.safetensors")

@@ -15,6 +15,26 @@ from pdc_core.seeds import generator
 from pdc_core.train.settings import Training
 
 
+def steps_per_epoch(images: int, batch_size: int, processes: int = 1) -> int:
+    """Return the steps of an epoch: a last batch with fewer than two images per process is left out.
+
+    Parameters
+    ----------
+    images : int
+        Training images.
+    batch_size : int
+        Images per step, of all processes together.
+    processes : int, default 1
+        Processes that share them.
+
+    Examples
+    --------
+    >>> steps_per_epoch(130, 64), steps_per_epoch(129, 64), steps_per_epoch(5, 64)
+    (3, 2, 1)
+    """
+    return max(1, images // batch_size + (images % batch_size >= 2 * processes))
+
+
 class Batches:
     """The training images in the order in which a run sees them.
 
@@ -51,7 +71,7 @@ class Batches:
         self.data, self.settings, self.seed, self.device, self.rank, self.world = (
             data, settings, seed, device, rank, world,
         )  # fmt: skip
-        self.per_epoch = max(1, images // size + (images % size >= 2 * world))
+        self.per_epoch = steps_per_epoch(images, size, world)
         self.images: Tensor | ImageFiles = data.train.images
         if device.type == "cuda" and isinstance(self.images, Tensor):  # on a GPU they lie on it from the start
             self.images = self.images.to(device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
+from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.timing import Forecast
 
 LEAST_EPOCHS = 2  # of a run in a budget
@@ -62,11 +63,13 @@ def fit_length(found: Forecast, budget: float, spent: float, images: int, batch_
             f"{duration(spent + found.fixed_seconds)} here, and {LEAST_EPOCHS} epochs of {least} step"
             f"{'s' if least > 1 else ''} {duration(shortest)}; give at least {duration(needed)}, or no budget."
         )
-    steps = max(1, images // batch_size + (images % batch_size >= 2))
-    epoch = steps * step + between
+    epoch = steps_per_epoch(images, batch_size) * step + between
     epochs = int(left / epoch)
     if epochs >= LEAST_EPOCHS and epochs * epoch >= FULL * left:
         return Length(images, min(epochs, 100_000))
-    epochs = max(LEAST_EPOCHS, epochs + 1)
+    more = max(LEAST_EPOCHS, epochs + 1)
+    if more > LEAST_EPOCHS and left < more * (least * step + between):  # one more epoch is mostly measuring
+        return Length(images, epochs)
+    epochs = more
     fitting = max(least, int((left / epochs - between) / step))
     return Length(min(images, max(2, fitting * batch_size)), epochs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import statistics
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,11 @@ from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.plan import Plan
+from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.evaluation import evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
+from pdc_core.train.run import COMPARED
 from pdc_core.train.settings import Training
 from pdc_core.train.tasks.base import TrainingTask
 from pdc_core.train.tasks.pdc import PDCTask
@@ -27,7 +31,7 @@ from pdc_core.train.tasks.supervised import SupervisedTask
 
 TIMED = 10  # steps, after two that warm up
 FREE = 0.8  # of a core that this process gets where nothing else runs, at least
-_COMPARED = 4096  # images of the check that folding changed nothing, of both networks together
+_WARM = 16  # images before the evaluation that is timed
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,12 @@ class Forecast:
     epoch_seconds : float
         Of an epoch besides its steps: measuring on the validation images, clustering again.
     fixed_seconds : float
-        Of the run besides its epochs: merging, folding and measuring; clustering if it was timed.
+        Of the run besides its epochs: merging, folding and measuring; clustering if it was timed. Not the network of
+        the best epoch, which is measured too where that is not the last.
     seconds : float
         Of the whole run on this machine, without loading, and without clustering unless it was timed.
     share : float
-        Share of a core that this process got while it was timed, 1 where the machine is free. All times are already
+        Share of a core that this process got while steps were timed, 1 where the machine is free. All times are already
         those of a free machine.
     memory : int
         Most bytes in use at once: of the GPU if there is one, else of this process.
@@ -101,6 +106,7 @@ def forecast(
     teacher: nn.Module | None = None,
     small: bool = False,
     clustered: bool = False,
+    patience: float = math.inf,
 ) -> Forecast:
     """Time ten steps of `distil` (with a plan) or `teach` (without) and estimate the whole run.
 
@@ -126,6 +132,8 @@ def forecast(
     clustered : bool, default False
         Whether filters are clustered as in the run, and the time of that counts. Else they are dealt out to clusters in
         turn; a step costs the same.
+    patience : float, default infinity
+        Seconds after which no further step is timed, once there are two that are warm.
 
     Raises
     ------
@@ -136,27 +144,28 @@ def forecast(
     before = after = cost(model, example)
     per_process = max(2, settings.batch_size // settings.devices)  # images of each of several processes
     timed_settings = settings.model_copy(update={"batch_size": per_process})
-    began, worked = time.perf_counter(), time.thread_time()
+    trial = _Trial(data, timed_settings, seed, patience)
     if plan is None:
-        timed = _time_teaching(model, data, timed_settings, seed)
+        timed = trial.of(SupervisedTask(copy.deepcopy(model).requires_grad_(True), timed_settings))
     else:
-        start = copy.deepcopy(model).eval()
-        graph = trace(start, example, residual=plan.residual, inside=plan.inside)
-        tracing = time.perf_counter() - began
+        with Clock() as tracing:
+            start = copy.deepcopy(model).eval()
+            graph = trace(start, example, residual=plan.residual, inside=plan.inside)
         after = plan_cost(graph, plan)
-        timed = _time_distilling(start, graph, plan, data, timed_settings, seed, teacher, small, clustered)
-        timed = replace(timed, setup=timed.setup + 3 * tracing)  # a run traces before training and twice to fold
-    share = free_share(time.perf_counter() - began, time.thread_time() - worked)
-    image, timing = _measuring(model, data, example), _latency(model, example)
-    sizes = 2 if plan is None else 2 + after.macs / max(1, before.macs)  # networks measured at the end
+        timed = _time_distilling(start, graph, plan, trial, teacher, small, clustered)
+        timed = replace(timed, setup=timed.setup + tracing.free)
+    full = _measuring(model, data)
+    folded = full if plan is None or timed.small is None else _measuring(timed.small, data)
+    val, test = len(data.val), len(data.test)
+    measured = (val + test) * (full + folded)
+    if plan is not None:  # unfolded and folded, which are also compared
+        measured += (val + test) * full + min(COMPARED, test) * (full + folded)
+    timing = (2 if plan is None else 2 + after.macs / max(1, before.macs)) * _latency(model, example)
     if teacher is not None:
-        sizes += cost(teacher, example).macs / max(1, before.macs)
-    compared = 0 if plan is None else min(_COMPARED, 2 * len(data.test))
-    measured = sizes * (len(data.val) + len(data.test)) + compared
-    epoch = share * (image * len(data.val) + timed.again)
-    fixed = share * (timed.setup + image * measured + sizes * timing)
-    rest = len(data.train) % settings.batch_size
-    steps = settings.epochs * max(1, len(data.train) // settings.batch_size + (rest >= 2 * settings.devices))
+        measured += (val + test) * full * cost(teacher, example).macs / max(1, before.macs)
+    epoch = full * val + timed.again
+    fixed = timed.setup + timed.finish + measured + timing
+    steps = settings.epochs * steps_per_epoch(len(data.train), settings.batch_size, settings.devices)
     return Forecast(
         epochs=settings.epochs,
         steps=steps,
@@ -165,64 +174,122 @@ def forecast(
         macs_after=after.macs,
         params_before=before.params,
         params_after=after.params,
-        step_seconds=share * timed.step,
-        mean_seconds=share * timed.mean,
+        step_seconds=timed.step,
+        mean_seconds=timed.mean,
         epoch_seconds=epoch,
         fixed_seconds=fixed,
-        seconds=steps * share * timed.mean + settings.epochs * epoch + fixed,
-        share=share,
+        seconds=steps * timed.mean + settings.epochs * epoch + fixed,
+        share=timed.share,
         memory=_memory(timed.device),
         device=str(timed.device),
     )
 
 
+class Clock:
+    """Seconds of a block by the clock, and those that it would take on a free machine.
+
+    Attributes
+    ----------
+    wall : float
+        Seconds that passed.
+    share : float
+        Share of a core that the thread got (`free_share`).
+    """
+
+    wall, share = 0.0, 1.0
+
+    def __enter__(self) -> Clock:
+        self._began, self._worked = time.perf_counter(), time.thread_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall = time.perf_counter() - self._began
+        self.share = free_share(self.wall, time.thread_time() - self._worked)
+
+    @property
+    def free(self) -> float:
+        """Seconds on a free machine."""
+        return self.wall * self.share
+
+
 @dataclass(frozen=True)
 class _Timed:
-    """Seconds of a step, of one averaged over a run, before the first, and of clustering again per epoch."""
+    """Seconds on a free machine, the share of a core that the steps got, where they ran, and the folded network.
+
+    `step` is of one step, `mean` of one averaged over the run, `setup` of all before the first, `finish` of folding
+    after the last, `again` of clustering again, per epoch.
+    """
 
     step: float
     mean: float
     setup: float
-    again: float
+    share: float
     device: torch.device
+    finish: float = 0.0
+    again: float = 0.0
+    small: nn.Module | None = None
 
 
-def _time_teaching(model: nn.Module, data: Data, settings: Training, seed: int) -> _Timed:
-    place, step, device = _timed(
-        SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings), data, settings, seed
-    )
-    return _Timed(step, step, place, 0.0, device)
+@dataclass(frozen=True)
+class _Trial:
+    """Steps of a run that are timed and thrown away."""
+
+    data: Data
+    settings: Training
+    seed: int
+    patience: float
+
+    def of(self, task: TrainingTask, **changes: Any) -> _Timed:
+        """Return what the steps of a task take, after two that warm up, and what comes before them."""
+        loop = Loop(self.data, self.settings.model_copy(update=changes), self.seed, Recorder())
+        coming = iter(loop.trial(task, TIMED + 2))
+        steps: list[float] = []
+        shares: list[float] = []
+        first, passed = 0.0, 0.0
+        while passed <= self.patience or len(steps) < 4:
+            with Clock() as clock:
+                seconds = next(coming, None)
+            if seconds is None:
+                break
+            if not steps:  # the task is placed before its first step
+                first = clock.share * max(0.0, clock.wall - seconds)
+            steps.append(clock.share * seconds)
+            shares.append(clock.share)
+            passed += clock.wall
+        task.student.eval()
+        step, share = (statistics.median(each[2:] or each) for each in (steps, shares))
+        return _Timed(step, step, first, share, loop.device)
 
 
 def _time_distilling(
     start: nn.Module,
     graph: ChannelGraph,
     plan: Plan,
-    data: Data,
-    settings: Training,
-    seed: int,
+    trial: _Trial,
     teacher: nn.Module | None,
     small: bool,
     clustered: bool,
 ) -> _Timed:
+    settings, tied = trial.settings, {"schedule": "tied"}  # a step costs the same under every schedule
     wide = settings.model_copy(update={"fold_when_tied": False})
-    tied = {"schedule": "tied"}  # a step costs the same under every schedule
-    began = time.perf_counter()
-    if clustered:
-        task = _clustered(start, graph, plan, data, wide, seed, teacher)
-    else:
-        task = PDCTask(start, graph, deal_out(graph, plan), wide.model_copy(update=tied), guide=teacher)
-    made = time.perf_counter() - began
-    place, step, device = _timed(task, data, wide, seed)
-    mean = step
+    with Clock() as making:
+        if clustered:
+            task = _clustered(start, graph, plan, trial.data, wide, trial.seed, teacher)
+        else:
+            task = PDCTask(start, graph, deal_out(graph, plan), wide.model_copy(update=tied), guide=teacher)
+    timed = trial.of(task, fold_when_tied=False)
+    with Clock() as finishing:
+        _, folded = task.finish()
+    mean = timed.step
     if (settings.fold_when_tied or small) and settings.optimizer == "sgd":
         folding = wide.model_copy(update={"fold_when_tied": True, **tied})
-        _, late, _ = _timed(PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher), data, folding, seed)
+        late = trial.of(PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher), fold_when_tied=True)
         tied_for = 1.0 if small else 1 - settings.tied_after
-        mean = tied_for * min(late, step) + (1 - tied_for) * step
+        mean = tied_for * min(late.step, timed.step) + (1 - tied_for) * timed.step
     merges = settings.merges if settings.schedule == "merge" and clustered else 1
-    again = settings.recluster_until * made if settings.schedule == "recluster" and clustered else 0.0
-    return _Timed(step, mean, made + merges * place, again, device)
+    again = settings.recluster_until * making.free if settings.schedule == "recluster" and clustered else 0.0
+    setup = making.free + merges * timed.setup
+    return replace(timed, mean=mean, setup=setup, finish=finishing.free, again=again, small=folded)
 
 
 def _clustered(
@@ -241,17 +308,6 @@ def _clustered(
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
 
     return PDCTask(start, graph, cluster, settings, images, teacher)
-
-
-def _timed(task: TrainingTask, data: Data, settings: Training, seed: int) -> tuple[float, float, torch.device]:
-    """Return the seconds until the first step begins, the median of those that are warm, and where they ran."""
-    loop = Loop(data, settings, seed, Recorder())
-    began, steps = time.perf_counter(), iter(loop.trial(task, TIMED + 2))
-    first = next(steps)
-    place = max(0.0, time.perf_counter() - began - first)
-    timed = [first, *steps]
-    task.student.eval()
-    return place, statistics.median(timed[2:] or timed), loop.device
 
 
 def overfull() -> bool:
@@ -278,21 +334,22 @@ def free_share(wall: float, worked: float) -> float:
     return 1.0 if share >= FREE else max(share, 0.01)
 
 
-def _measuring(model: nn.Module, data: Data, example: Tensor) -> float:
-    """Return the seconds that measuring takes for one image."""
+def _measuring(model: nn.Module, data: Data) -> float:
+    """Return the seconds that measuring takes for one image on a free machine."""
     split = data.val if len(data.val) else data.test
     measured = min(len(split), 512)
     network = copy.deepcopy(model).eval()
-    began = time.perf_counter()
-    evaluate(network, data, split.first(measured))
-    return (time.perf_counter() - began) / measured
+    evaluate(network, data, split.first(_WARM))
+    with Clock() as clock:
+        evaluate(network, data, split.first(measured))
+    return clock.free / measured
 
 
 def _latency(model: nn.Module, example: Tensor) -> float:
     """Return the seconds that timing one network for the report takes: 12 runs of each batch, from 3 of them."""
-    began = time.perf_counter()
-    latency(copy.deepcopy(model).eval(), example, repeats=1)
-    return 4 * (time.perf_counter() - began)
+    with Clock() as clock:
+        latency(copy.deepcopy(model).eval(), example, repeats=1)
+    return 4 * clock.free
 
 
 def _memory(device: torch.device) -> int:

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -137,6 +138,15 @@ def _go(page: Page, title: str) -> None:
 
 def _settled(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def _until(asked: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until something is true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := asked()):
+        assert time.monotonic() < end, "This took too long."
+        time.sleep(0.2)
+    return found
 
 
 def _done(page: Page, name: str) -> None:
@@ -415,10 +425,13 @@ def test_images_of_ones_own_lead_from_a_folder_to_a_folded_network(page: Page, s
     page.get_by_role("link", name="Plan what to keep").click()
     expect(page.get_by_role("heading", name="Plan", level=1)).to_be_visible()
     expect(_metric(page, "Filters kept")).to_have_text("84")
+    known = {run.id for run in pdc.list_runs(server.runs)}
     _go(page, "Distil")
     run_of("Done. Folded network", "Start", 2)
+    (distilled,) = _until(lambda: [run for run in pdc.list_runs(server.runs) if run.id not in known])
+    assert distilled.spec.data == taught.spec.data
+    _until(lambda: pdc.read_run(distilled.folder).state == "done")
     page.get_by_role("link", name="Compare and export").click()
-    distilled = next(run for run in pdc.list_runs(server.runs) if run.spec.weights.startswith(str(taught.folder)))
     expect(_metric(page, "Test accuracy, folded")).to_have_text(percent(_report(distilled)["folded"]["test_accuracy"]))
     _done(page, "compared")
 

@@ -47,7 +47,16 @@ def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
     """Draw the controls and return their values; `teachers` are offered, others can be typed."""
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
-        "epochs": row[0].number_input("Epochs", 1, 1000, defaults.epochs, key="epochs", **_KEEP),
+        "epochs": row[0].number_input(
+            "Epochs",
+            1,
+            1000,
+            defaults.epochs,
+            key="epochs",
+            disabled=_chosen_budget() is not None,
+            help="Set by the time, if that is limited.",
+            **_KEEP,
+        ),
         "lr": row[1].number_input(
             "Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key=f"lr_{defaults.lr:g}", **_KEEP
         ),
@@ -67,6 +76,11 @@ def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
             )  # fmt: skip
             chosen |= _more(defaults)
     return Chosen(defaults.model_copy(update=chosen), int(seed), method, teacher or None)
+
+
+def _chosen_budget() -> float | None:
+    """Return the seconds of the time budget that was chosen last, before its control is drawn."""
+    return BUDGETS.get(st.session_state.get("budget", ""))
 
 
 def time_budget(place: DeltaGenerator) -> float | None:

@@ -194,3 +194,8 @@ def test_a_chart_without_runs_shows_papers_and_where_they_started(axes: charts.A
     assert "1 published results" in figure.layout.meta["alt"]
     empty = charts.accuracy_over_cost(runs().iloc[:0], axes, "ResNet")
     assert "Nothing is left to draw" in empty.layout.meta["alt"]
+
+
+def test_without_a_chosen_run_nothing_is_ringed_not_even_runs_without_a_name() -> None:
+    figure = charts.accuracy_over_cost(runs().assign(run=""), AXES, "ResNet")
+    assert not [t for t in figure.data if t.name == "chosen run" and len(t.x)]

@@ -89,15 +89,26 @@ def test_what_a_run_cannot_be_is_said(given: dict[str, object], sentence: str) -
         RunSpec(**{"keep": 0.5, **given})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("option", [("--budget", "soon"), ("--teacher", "nobody"), ("--images", "5")])
+def test_several_processes_do_not_each_choose_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(RunSpec(plan=PLAN, budget=60, training=SHORT), root=tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(pdc.PDCError, match="one process turns into images and epochs; for several processes give"):
+            run_worker(folder)
+    assert read_spec(folder).budget == 60
+
+
+@pytest.mark.parametrize(
+    "option", [("--budget", "soon"), ("--budget", "0.1s"), ("--teacher", "nobody"), ("--images", "5")]
+)
 def test_the_command_line_says_it_in_one_line_and_leaves_nothing(
     option: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((pdc.PDCError, SystemExit)):
         app(["distil", "--keep", "0.5", "--epochs", "1", *option], standalone_mode=False)
-    runs = list(tmp_path.glob("runs/*"))
-    assert option[0] == "--images" or not runs
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_a_teacher_is_a_name_a_file_or_a_finished_run(tmp_path: Path) -> None:

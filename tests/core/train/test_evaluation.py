@@ -49,6 +49,22 @@ def test_numbers_are_those_counted_by_hand(classes: int) -> None:
     )
 
 
+def test_a_cpu_gets_as_many_large_images_at_once_as_its_caches_hold_and_counts_the_same() -> None:
+    images = torch.randint(0, 256, (150, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    split = Split(images, torch.arange(150) % 10)
+    data = replace(DIGITS, test=split, shape=(1, 32, 32))
+    net = pdc.load_model("resnet20", "digits")
+    sizes: list[int] = []
+    net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    found = pdc.evaluate(net, data, split)
+    assert sizes == [128, 22]
+    alone = [int(net(data.prepare(images[i : i + 1])).argmax()) for i in range(150)]
+    assert found.predictions.tolist() == alone
+    sizes.clear()
+    pdc.evaluate(net, DIGITS, DIGITS.test)
+    assert sizes == [360], "small images go together, as before"
+
+
 def test_processes_measure_every_image_once() -> None:
     parts = [list(DIGITS.val.batches(50, rank, 3)) for rank in range(3)]
     assert sum(len(y) for part in parts for _, y in part) == len(DIGITS.val)

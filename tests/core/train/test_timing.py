@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,8 +64,40 @@ def test_the_time_of_a_run_is_its_steps_by_the_median_of_those_that_are_warm(mon
     monkeypatch.setattr(Loop, "trial", trial)
     monkeypatch.setattr(timing, "evaluate", evaluate)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "overfull", lambda: False)
     seen = forecast(little(), FEW, Training(epochs=3))
     assert seen.step_seconds == 5.5
     assert seen.epoch_seconds == pytest.approx(0.01 * len(FEW.val))
     assert seen.fixed_seconds == pytest.approx(2 * 0.01 * (len(FEW.val) + len(FEW.test)))
     assert seen.seconds == pytest.approx(3 * 5 * 5.5 + 3 * seen.epoch_seconds + seen.fixed_seconds)
+
+
+def test_timing_ends_when_its_patience_does_but_not_before_two_warm_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+    real = Loop.trial
+
+    def trial(self: Loop, task: Any, steps: int) -> Iterator[float]:
+        for seconds in real(self, task, steps):
+            made.append(seconds)
+            yield seconds
+
+    monkeypatch.setattr(Loop, "trial", trial)
+    forecast(little(), FEW, Training(epochs=9), patience=0.0)
+    assert len(made) == 4
+    made.clear()
+    forecast(little(), FEW, Training(epochs=9))
+    assert len(made) == 12
+
+
+def test_every_part_is_corrected_by_the_share_that_it_got(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0, 0.0]
+    monkeypatch.setattr(timing, "overfull", lambda: True)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "thread_time", lambda: now[1])
+    parts = []
+    for wall, worked in ((10.0, 2.0), (4.0, 3.9)):
+        with timing.Clock() as clock:
+            now[0] += wall
+            now[1] += worked
+        parts.append((clock.wall, clock.free))
+    assert parts == [(10.0, pytest.approx(2.0)), (4.0, 4.0)]

@@ -183,7 +183,10 @@ def test_a_budget_and_a_teacher_are_written_into_the_run(
     launched: list[Path] = []
     monkeypatch.setattr("pdc_core.runs.launch", launched.append)
     app = opened("distil", runs=tmp_path)
+    app.number_input(key="epochs").set_value(5).run()
     app.selectbox(key="budget").set_value("2 min").run()
+    assert app.number_input(key="epochs").disabled, "the time sets the epochs"
+    assert app.number_input(key="epochs").value == 5
     assert any(c.value.startswith("Takes about 2 min 0 s: images and epochs are chosen") for c in app.caption)
     assert app.selectbox(key="teacher").options == [finished.name]
     app.selectbox(key="teacher").set_value(finished.name).run()
