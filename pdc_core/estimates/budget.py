@@ -22,7 +22,7 @@ from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 
-SHARE = 0.25  # of the measurement in `mixed_damage`
+SHARE = 0.5  # of the measurement in `mixed_damage`
 # group -> damage at k = 0..n clusters (entry 0 is not used), 0 at n, never rising in k
 DamageByCount = dict[str, list[float]]
 
@@ -111,7 +111,7 @@ def mixed_damage(measured: DamageByCount, graph: ChannelGraph, share: float = SH
         s, from `measured_damage`.
     graph : ChannelGraph
         The trace of the network that was measured.
-    share : float, default 0.25
+    share : float, default 0.5
         t, 0 to 1: 0 is the same ratio for all, 1 the measurement alone.
 
     Source: our choice, by benchmarks/rules.py.
@@ -122,7 +122,7 @@ def mixed_damage(measured: DamageByCount, graph: ChannelGraph, share: float = SH
     >>> from pdc_core import load_model, trace
     >>> graph = trace(load_model("resnet20", weights=False), torch.zeros(1, 1, 8, 8))
     >>> measured = {g.name: [0.04] * g.size + [0.0] for g in graph.clusterable}
-    >>> round(mixed_damage(measured, graph, share=0.5)["layer1.0.conv1"][8], 3)  # sqrt(0.04 * (16/8 - 1))
+    >>> round(mixed_damage(measured, graph)["layer1.0.conv1"][8], 3)  # sqrt(0.04 (16/8 - 1))
     0.2
     """
     damage = {}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import pdc_core as pdc
-from pdc_core.estimates import RULES
+from pdc_core.estimates import plan_from_rule
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +44,27 @@ def test_rows_that_are_there_are_not_run_again(
     for _ in range(2):
         monkeypatch.setattr("sys.argv", ["rules.py", "digits", "--cuts", "0.5", "--seeds", "1", "--out", str(out)])
         rules.main()
-        assert run == [(rule, 0.5, 1) for rule in RULES]
+        assert run == [(rule, 0.5, 1) for rule in rules.RULES]
     monkeypatch.setattr("sys.argv", ["rules.py", "digits", "--choose", "--seeds", "10", "--out", str(out)])
     rules.main()
-    assert [rule for rule, _, _ in run[len(RULES) :]] == ["mixed 0.25", "mixed 0.5"] * 2
-    assert "0.8" not in {str(cut) for _, cut, _ in run[: len(RULES)]}
+    assert [rule for rule, _, _ in run[len(rules.RULES) :]] == ["mixed 0.25", "mixed 0.5"] * 2
+    assert "0.8" not in {str(cut) for _, cut, _ in run[: len(rules.RULES)]}
 
 
 def test_a_table_has_means_of_the_rows_and_says_what_was_not_run(rules: ModuleType) -> None:
-    rows = [values("mixed", 0.5, seed, accuracy) for seed, accuracy in enumerate((0.9, 0.92))]
+    rows = [values("mixed 0.5", 0.5, seed, accuracy) for seed, accuracy in enumerate((0.9, 0.92))]
     text = rules.table(pd.DataFrame([*rows, values("uniform", 0.5, 0, 0.8)]))
     digits, clothing = text.split("## clothing")[0], text.split("## clothing")[1].split("##")[0]
-    assert "| mixed | **91.00 ± 1.41 (2)** | not run | not run |" in digits
+    assert "| mixed 0.5 | **91.00 ± 1.41 (2)** | not run | not run |" in digits
     assert "| uniform | 80.00 (1) | not run | not run |" in digits
-    assert clothing.count("not run") == 3 * len(RULES)
+    assert clothing.count("not run") == 3 * len(rules.RULES)
 
 
-def test_every_rule_meets_the_cut_and_t_of_the_default_is_the_default_rule(rules: ModuleType) -> None:
+def test_every_rule_meets_the_cut_and_the_mixed_one_is_the_default_of_budgets(rules: ModuleType) -> None:
     bench = rules.Bench(rules.TASKS["digits"](None, None))
-    for rule in (*RULES, "mixed 0.5"):
+    for rule in (*rules.RULES, "mixed 0.25"):
         plan = bench.plan(rule, 0.65)
         assert 0.65 <= 1 - pdc.plan_cost(bench.graph, plan).macs / pdc.plan_cost(bench.graph, {}).macs < 0.67
-    assert bench.plan("mixed", 0.8) in [bench.plan(f"mixed {share:g}", 0.8) for share in rules.SHARES]
+    default = plan_from_rule(bench.task.model, bench.graph, bench.plan("uniform", 0.0), 0.8, sensitivity=bench.found)
+    assert bench.plan(rules.RULES[0], 0.8) == default
     assert bench.plan("mixed 0.25", 0.8) != bench.plan("mixed 0.5", 0.8)
