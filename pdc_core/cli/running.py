@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pdc_core.cli.dry_run import print_forecast
-from pdc_core.cli.options import AsJson, DryRun, Out, app, print_json, stdout
+from pdc_core.cli.options import AsJson, Budget, DryRun, Images, Out, app, print_json, stdout
 from pdc_core.cli.outcome import new_run, print_report, train
 from pdc_core.cli.sweeping import print_sweep, print_sweep_status, start_sweep, sweep_row, work_on_sweep
+from pdc_core.cli.training import asked_run
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs import (
@@ -48,19 +49,28 @@ def run(
     tensorboard: Tensorboard = False,
     dry_run: DryRun = False,
     data: Annotated[str | None, typer.Option("--data", help="Data set, in place of the recipe's.")] = None,
+    images: Images = None,
+    budget: Budget = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Start the run or the sweep that a folder or a recipe describes; a folder goes on from its last checkpoint."""
+    changes = {name: v for name, v in (("data", data), ("images", images), ("budget", budget)) if v is not None}
     if is_sweep(folder) or is_sweep_recipe(folder):
-        _run_sweep(folder, queue, tensorboard, dry_run, data, out, as_json)
+        if changes or tensorboard:
+            raise PDCError(
+                "--tensorboard, --data, --images and --budget are for single runs; the runs of a sweep can be resumed "
+                "one by one."
+            )
+        _run_sweep(folder, queue, dry_run, out, as_json)
         return
     spec = read_spec(folder)
     recipe = not folder.is_dir()
-    if data is not None or out is not None:
-        if not recipe:
-            raise PDCError("--data and --out are for recipes; a run folder names its own data and stays where it is.")
-        spec = spec.model_copy(update={"data": data or spec.data})
+    if not recipe and (changes or out is not None):
+        raise PDCError(
+            "--data, --images, --budget and --out are for recipes; a run folder names its own, and stays where it is."
+        )
+    spec = asked_run(**{**dict(spec), **changes}) if changes else spec
     if dry_run:
         print_forecast(spec, as_json)
         return
@@ -74,11 +84,7 @@ def run(
     _work_and_report(folder, spec.training.devices, as_json, queue=queue, tensorboard=tensorboard)
 
 
-def _run_sweep(
-    path: Path, queue: bool, tensorboard: bool, dry_run: bool, data: str | None, out: Path | None, as_json: bool
-) -> None:
-    if tensorboard or data is not None:
-        raise PDCError("--tensorboard and --data are for single runs; the runs of a sweep can be resumed one by one.")
+def _run_sweep(path: Path, queue: bool, dry_run: bool, out: Path | None, as_json: bool) -> None:
     if is_sweep_recipe(path) or dry_run:
         start_sweep(read_sweep_spec(path), out, dry_run, as_json)
     elif out is not None:

@@ -72,7 +72,7 @@ def teach(
     start = absolute(weights, RANDOM)
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     chosen = {name: value for name, value in given.items() if value is not None}
-    spec = _asked(
+    spec = asked_run(
         kind="teach",
         model=model,
         data=data,
@@ -199,7 +199,7 @@ def distil_spec(
         chosen = chosen.whole()
     else:
         check_mergeable(chosen, graph)
-    return _asked(
+    return asked_run(
         kind="distil",
         method=method,
         model=model,
@@ -224,8 +224,8 @@ def _do(spec: RunSpec, out: Path | None, dry_run: bool, as_json: bool) -> None:
         print_report(folder, train(folder).report, as_json)
 
 
-def _asked(**given: Any) -> RunSpec:
-    """Return the run; an error names the option that is wrong."""
+def asked_run(**given: Any) -> RunSpec:
+    """Return the run that options describe; an error names the option that is wrong."""
     from pydantic import ValidationError
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 from pydantic import ValidationError
@@ -26,7 +25,7 @@ def forecast_of(
     teacher: nn.Module | None = None,
     *,
     clustered: bool = False,
-    patience: float = math.inf,
+    patience: float | None = None,
 ) -> Forecast:
     """Time the steps of a run, see `train.forecast`.
 
@@ -42,7 +41,7 @@ def forecast_of(
         The network that teaches, if it is another one.
     clustered : bool, default False
         Whether filters are clustered as in the run, so that this is timed too.
-    patience : float, default infinity
+    patience : float, optional
         Seconds after which no further step is timed.
     """
     small = spec.kind == "distil" and spec.method not in ("pdc", WHOLE)

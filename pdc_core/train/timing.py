@@ -106,7 +106,7 @@ def forecast(
     teacher: nn.Module | None = None,
     small: bool = False,
     clustered: bool = False,
-    patience: float = math.inf,
+    patience: float | None = None,
 ) -> Forecast:
     """Time ten steps of `distil` (with a plan) or `teach` (without) and estimate the whole run.
 
@@ -132,7 +132,7 @@ def forecast(
     clustered : bool, default False
         Whether filters are clustered as in the run, and the time of that counts. Else they are dealt out to clusters in
         turn; a step costs the same.
-    patience : float, default infinity
+    patience : float, optional
         Seconds after which no further step is timed, once there are two that are warm.
 
     Raises
@@ -144,7 +144,7 @@ def forecast(
     before = after = cost(model, example)
     per_process = max(2, settings.batch_size // settings.devices)  # images of each of several processes
     timed_settings = settings.model_copy(update={"batch_size": per_process})
-    trial = _Trial(data, timed_settings, seed, patience)
+    trial = _Trial(data, timed_settings, seed, math.inf if patience is None else patience)
     if plan is None:
         timed = trial.of(SupervisedTask(copy.deepcopy(model).requires_grad_(True), timed_settings))
     else:

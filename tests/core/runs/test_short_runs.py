@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,23 @@ def test_the_command_line_says_it_in_one_line_and_leaves_nothing(
     with pytest.raises((pdc.PDCError, SystemExit)):
         app(["distil", "--keep", "0.5", "--epochs", "1", *option], standalone_mode=False)
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_recipe_is_run_on_fewer_images_and_a_folder_is_not(
+    tmp_path: Path, pdc_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    recipe, out = tmp_path / "short.yaml", tmp_path / "run"
+    recipe.write_text("keep: 0.5\ndata: digits\ntraining: {epochs: 1, batch_size: 64}\n")
+    code, _, err = pdc_command("run", recipe, "--images", 128, "--out", out, "--json")
+    assert code == 0, err
+    assert read_spec(out).images == 128
+    for option in (("--images", 200), ("--budget", "1min")):
+        code, _, err = pdc_command("run", out, *option)
+        assert code == 1
+        assert "--data, --images, --budget and --out are for recipes" in err
+    code, _, err = pdc_command("run", recipe, "--budget", "soon")
+    assert code == 1
+    assert "error: --budget soon: soon is no time" in err
 
 
 def test_a_teacher_is_a_name_a_file_or_a_finished_run(tmp_path: Path) -> None:
