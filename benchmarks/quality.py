@@ -25,7 +25,7 @@ import itertools
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,10 +63,8 @@ def digits(folder: Path | None, checkpoints: Path | None) -> Task:
     return Task("digits", pdc.load_model("resnet20"), pdc.load_data("digits"), pdc.Training.for_data("digits"))
 
 
-def cifar10(folder: Path | None, checkpoints: Path | None, images: int = 20_000, epochs: int = 2) -> Task:
-    """The published ResNet-20, some of CIFAR-10's training images, two short epochs."""
-    if folder is None or checkpoints is None:
-        raise SystemExit("CIFAR-10 needs --data and --checkpoints.")
+def cifar10_images(folder: Path, images: int) -> pdc.Data:
+    """Some of CIFAR-10's training images; the first 2,000 test images to choose, the others to measure on."""
     arrays = np.load(folder / "cifar10.npz")
     chosen = np.sort(np.random.RandomState(0).permutation(50_000)[:images])
 
@@ -75,7 +73,7 @@ def cifar10(folder: Path | None, checkpoints: Path | None, images: int = 20_000,
         return Split(torch.from_numpy(x), torch.from_numpy(arrays[f"y_{part}"][index].astype(np.int64)))
 
     info = pdc.describe_data("cifar10")
-    data = pdc.Data(
+    return pdc.Data(
         "cifar10",
         train=split("train", chosen),
         val=split("test", slice(0, 2000)),
@@ -87,7 +85,13 @@ def cifar10(folder: Path | None, checkpoints: Path | None, images: int = 20_000,
         shift=4,
         flip=True,
     )
-    model = pdc.load_model("resnet20", "cifar10", weights=checkpoints / PUBLISHED)
+
+
+def cifar10(folder: Path | None, checkpoints: Path | None, images: int = 20_000, epochs: int = 2) -> Task:
+    """The published ResNet-20, some of CIFAR-10's training images, two short epochs."""
+    if folder is None or checkpoints is None:
+        raise SystemExit("CIFAR-10 needs --data and --checkpoints.")
+    data, model = cifar10_images(folder, images), pdc.load_model("resnet20", "cifar10", weights=checkpoints / PUBLISHED)
     return Task("cifar10", model, data, pdc.Training.for_data("cifar10", epochs=epochs, **FAST))
 
 
@@ -187,16 +191,16 @@ def wanted(methods: list[str] | None, keeps: list[float] | None, seeds: list[int
     return [(m, k, s) for m, k, s in order if m not in OUTSIDE or k == OUTSIDE_KEEP]
 
 
-def finished(path: Path) -> pd.DataFrame:
-    """Return the rows measured so far."""
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
+def finished(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Return the rows measured so far; where there is no file yet, an empty table with these columns."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(columns))
 
 
 def append(path: Path, values: dict[str, object]) -> None:
     """Append one row, with the header if the file is new."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, list(values), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(values)

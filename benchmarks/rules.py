@@ -18,7 +18,6 @@ training images: there, val_accuracy is that of test images 0 to 1,999, test_acc
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import itertools
 from collections.abc import Sequence
@@ -85,21 +84,6 @@ class Bench:
         }
 
 
-def finished(path: Path) -> pd.DataFrame:
-    """Return the rows measured so far."""
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
-
-
-def append(path: Path, values: dict[str, object]) -> None:
-    """Append one row, with the header if the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(values)
-
-
 def table(rows: pd.DataFrame) -> str:
     """Return the Markdown tables: of the rules, and of the values of t that were tried."""
     lines = [
@@ -158,14 +142,14 @@ def main() -> None:
     for name in [] if given.table else given.tasks:
         bench = Bench(TASKS[name](given.data, given.checkpoints))
         for seed, cut, rule in itertools.product(seeds, cuts, rules):
-            rows = finished(given.out)
+            rows = quality.finished(given.out, COLUMNS)
             if ((rows.task == name) & (rows.rule == rule) & (rows.cut == cut) & (rows.seed == seed)).any():
                 continue
             values = bench.row(rule, cut, seed)
-            append(given.out, values)
+            quality.append(given.out, values)
             print(*values.values(), flush=True)
-            given.out.with_suffix(".md").write_text(table(finished(given.out)), encoding="utf-8")
-    given.out.with_suffix(".md").write_text(table(finished(given.out)), encoding="utf-8")
+            given.out.with_suffix(".md").write_text(table(quality.finished(given.out, COLUMNS)), encoding="utf-8")
+    given.out.with_suffix(".md").write_text(table(quality.finished(given.out, COLUMNS)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import datetime
 import functools
 import math
@@ -33,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import quality
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -291,24 +290,9 @@ def row(name: str, task: Task, method: str, seed: int, chosen: tuple[float, bool
     }
 
 
-def append(path: Path, values: dict[str, object]) -> None:
-    """Append one row, with the header if the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(values)
-
-
-def finished(path: Path) -> pd.DataFrame:
-    """Return the rows measured so far."""
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
-
-
 def table(path: Path) -> str:
     """Return the Markdown table: mean and standard deviation over seeds, in percent."""
-    rows = finished(path)
+    rows = quality.finished(path, COLUMNS)
     lines = [
         "# The Pruner in a loop of one's own, against sparse training",
         "",
@@ -369,11 +353,11 @@ def main() -> None:
             continue
         for seed in given.seeds:
             for method in given.methods:
-                rows = finished(given.out)
+                rows = quality.finished(given.out, COLUMNS)
                 if ((rows.task == name) & (rows.method == method) & (rows.seed == seed)).any():
                     continue
-                append(given.out, row(name, task, method, seed, CHOSEN.get((name, method), CHOICES[0])))
-                print(finished(given.out).tail(1).to_string(header=False), flush=True)
+                quality.append(given.out, row(name, task, method, seed, CHOSEN.get((name, method), CHOICES[0])))
+                print(quality.finished(given.out, COLUMNS).tail(1).to_string(header=False), flush=True)
                 given.out.with_suffix(".md").write_text(table(given.out), encoding="utf-8")
     if not given.choose:
         given.out.with_suffix(".md").write_text(table(given.out), encoding="utf-8")

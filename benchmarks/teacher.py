@@ -19,58 +19,31 @@ test_accuracy of the other 8,000, as in quality.py.
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import itertools
 import platform
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import quality
 import torch
 from torch import nn
 
 import pdc_core as pdc
-from pdc_core.data import Split
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("teacher", "keep", "seed", "test_accuracy", "val_accuracy", "teacher_accuracy", "before", "macs", "seconds")
 TEACHERS = {"self": "itself", "resnet56": "ResNet-56", "resnet56_logits": "ResNet-56, logits alone"}
 KEEPS, SEEDS, IMAGES, EPOCHS = (0.2, 0.4), (0, 1, 2), 10_000, 3
 FILES = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
-FAST = {"precision": "bf16-mixed", "channels_last": True, "fold_when_tied": True}  # for training; measured in float32
-
-
-def cifar10(path: Path) -> pdc.Data:
-    """Return the images that every run trains on, and those that it is measured on."""
-    arrays = np.load(path)
-    chosen = np.sort(np.random.RandomState(0).permutation(50_000)[:IMAGES])
-
-    def split(part: str, index: np.ndarray | slice) -> Split:
-        x = np.ascontiguousarray(arrays[f"x_{part}"][index].transpose(0, 3, 1, 2))
-        return Split(torch.from_numpy(x), torch.from_numpy(arrays[f"y_{part}"][index].astype(np.int64)))
-
-    info = pdc.describe_data("cifar10")
-    return pdc.Data(
-        "cifar10",
-        train=split("train", chosen),
-        val=split("test", slice(0, 2000)),
-        test=split("test", slice(2000, None)),
-        classes=info.classes,
-        shape=info.shape,
-        mean=info.mean,
-        std=info.std,
-        shift=4,
-        flip=True,
-    )
 
 
 def row(name: str, keep: float, seed: int, data: pdc.Data, models: dict[str, nn.Module]) -> dict[str, object]:
     """Distil once and return a row of the table."""
     student = models["resnet20"]
     plan = pdc.Plan.uniform(pdc.trace(student, data.example), keep)
-    settings = pdc.Training.for_data("cifar10", epochs=EPOCHS, **FAST)
+    settings = pdc.Training.for_data("cifar10", epochs=EPOCHS, **quality.FAST)
     if name == "resnet56_logits":
         settings = settings.model_copy(update={"matching": 0.0})
     teacher = None if name == "self" else models["resnet56"]
@@ -138,21 +111,18 @@ def main() -> None:
     if not arguments.table:
         if arguments.data is None or arguments.checkpoints is None:
             parser.error("give --data and --checkpoints, or --table")
-        if not file.exists():
-            file.write_text(",".join(COLUMNS) + "\n")
-        data = cifar10(arguments.data / "cifar10.npz")
+        data = quality.cifar10_images(arguments.data, IMAGES)
         models = {
             name: pdc.load_model(name, "cifar10", weights=arguments.checkpoints / path) for name, path in FILES.items()
         }
         for seed, keep, name in itertools.product(arguments.seeds, arguments.keeps, arguments.teachers):
-            done = pd.read_csv(file)
+            done = quality.finished(file, COLUMNS)
             if ((done["teacher"] == name) & (done["keep"] == keep) & (done["seed"] == seed)).any():
                 continue
             found = row(name, keep, seed, data, models)
-            with file.open("a", newline="") as out:
-                csv.DictWriter(out, COLUMNS, lineterminator="\n").writerow(found)
+            quality.append(file, found)
             print(*(f"{key} {value}" for key, value in found.items()), flush=True)
-    rows = pd.read_csv(file)
+    rows = quality.finished(file, COLUMNS)
     if not rows.empty:
         (RESULTS / "teacher.md").write_text(markdown(rows))
 

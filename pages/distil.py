@@ -11,7 +11,7 @@ from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import Run, RunSpec, create_run, find_reference, launch, list_runs, list_sweeps
+from pdc_core.runs import RunSpec, create_run, launch, list_runs, list_sweeps
 from pdc_core.train import Training, chance_level
 from pdc_core.train.timing import overfull
 from ui.drawing import cut, percent, short
@@ -29,15 +29,9 @@ from ui.runs.progress import (
     network_of,
     select_run,
     session_runs,
+    training_share,
 )
-from ui.runs.settings import (
-    METHODS,
-    Chosen,
-    estimate,
-    offered_teachers,
-    time_budget,
-    training_settings,
-)
+from ui.runs.settings import METHODS, Chosen, estimate, offered_teachers, time_budget, training_settings
 from ui.runs.sweep import draw_sweeps
 from ui.runs.watch import draw_run, resume_run, started_by
 
@@ -62,19 +56,6 @@ def may_teach() -> bool:
     )
     st.page_link("pages/model.py", label="Train it", icon=":material/school:")
     return st.toggle("Learn from it all the same", key="allow_weak_teacher")
-
-
-def training_share(run: Run, runs: dict[str, Run]) -> str:
-    """Return the sentence that says how much of a finished run's accuracy training alone gives."""
-    if run.spec.method == WHOLE:
-        return " Nothing was pruned: any change from before is training's."
-    if reference := find_reference(run, runs.values()):
-        assert reference.results is not None
-        whole = percent(reference.results.result.test_accuracy)
-        return f" The original network, trained as long and not pruned: {whole}."
-    if run.results and run.results.result.test_accuracy > run.results.before.test_accuracy:
-        return " The rise is training's; a run of the method *whole* shows what training alone gives."
-    return ""
 
 
 def described(chosen: Chosen, budget: float | None, weak: bool) -> RunSpec:
@@ -121,7 +102,7 @@ else:
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
         defaults = Training.for_data(network.data_name).for_images(len(network.data.train))
-        finished = [run for run in list_runs() if run.results is not None]
+        finished = [run for run in every if run.results is not None]
         chosen = training_settings(defaults, offered_teachers(network, finished))
         if chosen.method == WHOLE:
             st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")

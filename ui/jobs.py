@@ -1,8 +1,8 @@
 """Long computations of the server: a page asks for one, draws what is there, and looks again later.
 
 Jobs are kept by a key made from content, so sessions that ask for the same work share it. Each lane does one job at a
-time: "page" for what a page waits for, "sensitivity" and "umap" for what takes minutes, so that neither holds up the
-other or a page.
+time: "page" for what a page waits for, "sensitivity", "umap" and "export" for what takes longer, so that none holds up
+another or a page.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pdc_core.baselines import WHOLE
 from pdc_core.durations import duration
-from pdc_core.runs import Run, Sweep
+from pdc_core.runs import Run, Sweep, find_reference
 from ui.choice import Choice
+from ui.drawing import percent
 from ui.network import Network
 
 RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
@@ -150,3 +152,16 @@ def evaluations(run: Run) -> pd.DataFrame:
 
 def _events(run: Run, kind: str, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame([event for event in run.events if event.get("kind") == kind], columns=columns)
+
+
+def training_share(run: Run, runs: dict[str, Run]) -> str:
+    """Return the sentence that says how much of a finished run's accuracy training alone gives."""
+    if run.spec.method == WHOLE:
+        return " Nothing was pruned: any change from before is training's."
+    if reference := find_reference(run, runs.values()):
+        assert reference.results is not None
+        whole = percent(reference.results.result.test_accuracy)
+        return f" The original network, trained as long and not pruned: {whole}."
+    if run.results and run.results.result.test_accuracy > run.results.before.test_accuracy:
+        return " The rise is training's; a run of the method *whole* shows what training alone gives."
+    return ""

@@ -21,6 +21,7 @@ from ui.job_view import draw_job
 from ui.jobs import Cancelled, Job, Key, jobs, request
 
 FORMS = 6  # files that are measured
+LANE = "export"  # it takes a minute, and no page should wait behind it
 _NETWORK = {"before": "original", "folded": "folded", "taught": "trained"}
 _STAY: dict[str, Any] = {"on_click": "ignore"}
 
@@ -46,7 +47,7 @@ def draw_shipping(run: Run) -> None:
 
 
 def _start(run: Run) -> None:
-    request(_key(run), lambda job: _export(run, job))
+    request(_key(run), lambda job: _export(run, job), lane=LANE)
 
 
 def _key(run: Run) -> Key:
