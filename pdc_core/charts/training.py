@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+_ROUNDING = 1e-4  # a deviation far below is that of numbers, not of filters; it is drawn as 0
+
 
 def loss_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
     """Draw the training loss and its parts, unweighted, over the epochs.
@@ -100,7 +102,7 @@ def tying_curves(frame: pd.DataFrame, epochs: int) -> go.Figure:
     )
     line(figure, frame["epoch"], frame["strength"], "strength", VERMILION, "solid")
     if "deviation" in frame and len(frame):
-        largest = max(float(frame["deviation"].max()), 1e-12)
+        largest = max(float(frame["deviation"].max()), _ROUNDING)
         line(figure, frame["epoch"], frame["deviation"] / largest, "deviation inside clusters", PURPLE, "dot")
     return figure
 

@@ -30,7 +30,7 @@ def draw_shipping(run: Run) -> None:
     """Draw the table of what ships, or the button that measures it."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        st.info(f"ONNX files need {' and '.join(missing)} on the server: pip install -e '.[onnx]'.")
+        st.info(f"ONNX files need packages that the server lacks ({', '.join(missing)}): pip install -e '.[onnx]'.")
         return
     found, job = read_exported(_folder(run)), jobs().known(_key(run))
     if found is not None and (job is None or job.done):

@@ -162,3 +162,11 @@ def test_plotly_is_imported_only_when_a_figure_is_drawn() -> None:
 
 def test_figures_are_plotly_figures() -> None:
     assert all(isinstance(build(), go.Figure) for build in _FIGURES.values())
+
+
+def test_filters_that_are_tied_from_the_start_are_drawn_so_and_not_as_enlarged_rounding() -> None:
+    tied = pd.DataFrame({"epoch": [0.5, 1.0, 2.0], "strength": 1.0, "deviation": [2e-8, 5e-8, 1e-8]})
+    pulled = tied.assign(deviation=[0.4, 0.1, 0.0])
+    drawn = [charts.tying_curves(frame, 2).data[1].y for frame in (tied, pulled)]
+    assert max(drawn[0]) < 1e-3
+    assert list(drawn[1]) == [1.0, 0.25, 0.0]
