@@ -65,9 +65,17 @@ def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = No
         st.plotly_chart(chart, **fixed, on_select=on_select, selection_mode="points")
 
 
-def draw_picture(drawing: charts.Drawing, key: str) -> None:
-    """Show a picture of `pdc_core.charts` that needs no charting library."""
-    data = {"html": drawing.html, "title": drawing.title, "name": f"pdc-{key}", "format": picture_format()}
+def draw_picture(picture: charts.Drawing | charts.Pointed, key: str) -> None:
+    """Show a picture of `pdc_core.charts` that needs no charting library; a `Pointed` explains what is pointed at."""
+    drawing = picture.drawing if isinstance(picture, charts.Pointed) else picture
+    data: dict[str, Any] = {
+        "html": drawing.html,
+        "title": drawing.title,
+        "name": f"pdc-{key}",
+        "format": picture_format(),
+    }
+    if isinstance(picture, charts.Pointed):
+        data["pointing"] = picture.data()
     _drawing(key=key, data=data)
     flush_to_browser()  # formulas and charts come after it
 

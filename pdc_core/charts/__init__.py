@@ -4,7 +4,7 @@ One idea per file; `figure` and `palette` hold what all of them share. Clusters 
 marker symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
-from pdc_core.charts.accuracy_cost import Axes, accuracy_over_cost
+from pdc_core.charts.accuracy_cost import accuracy_over_cost
 from pdc_core.charts.cluster_count import every_k, tree_lines
 from pdc_core.charts.comparison import (
     accuracy_against,
@@ -14,6 +14,7 @@ from pdc_core.charts.comparison import (
     speed_up,
     wilson_interval,
 )
+from pdc_core.charts.cost_axes import Axes, priced
 from pdc_core.charts.drawing import Drawing
 from pdc_core.charts.filters import LABEL_LIMIT, LEGEND_LIMIT, filter_map
 from pdc_core.charts.kernels import (
@@ -26,7 +27,7 @@ from pdc_core.charts.kernels import (
     strongest_channels,
 )
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
-from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
+from pdc_core.charts.lesson import error_bars, explained_filters, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.methods import MethodLook, method_look, method_order
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
@@ -46,6 +47,7 @@ from pdc_core.charts.palette import (
     signed_rgb,
     symbol,
 )
+from pdc_core.charts.pointing import Explained, Mark, Panel, Pointed, added_columns, convolution_cells
 from pdc_core.charts.sensitivity import sensitivity_curves
 from pdc_core.charts.training import accuracy_curve, loss_curves, tying_curves
 from pdc_core.charts.trajectories import motion
@@ -68,18 +70,25 @@ __all__ = [
     "VERMILION",
     "Axes",
     "Drawing",
+    "Explained",
+    "Mark",
     "MethodLook",
+    "Panel",
+    "Pointed",
     "accuracy_against",
     "accuracy_caption",
     "accuracy_curve",
     "accuracy_over_cost",
+    "added_columns",
     "before_after_bars",
     "class_changes",
     "colour",
     "confusion_change",
+    "convolution_cells",
     "curves",
     "error_bars",
     "every_k",
+    "explained_filters",
     "filter_map",
     "grid_columns",
     "kernel_picture",
@@ -90,6 +99,7 @@ __all__ = [
     "method_order",
     "motion",
     "over_seeds",
+    "priced",
     "pulling_curves",
     "rows_height",
     "sensitivity_curves",

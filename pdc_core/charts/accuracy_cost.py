@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pdc_core.analysis.trade_offs import mean_over_seeds
-from pdc_core.charts.cost_axes import Axes, CurveStyle, fit_ranges_, run_markers, translucent, wilson_bars
+from pdc_core.charts.cost_axes import (
+    Axes,
+    CurveStyle,
+    fit_ranges_,
+    run_markers,
+    translucent,
+    wilson_bars,
+)
 from pdc_core.charts.cost_levels import (
     draw_base,
     draw_before,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdc_core.charts.comparison import accuracy_range, wilson_interval
-from pdc_core.charts.methods import MethodLook
+from pdc_core.charts.methods import MethodLook, method_look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,42 @@ class Axes:
             Columns `accuracy` and `before_accuracy`, 0 to 1.
         """
         return points.assign(accuracy=points["accuracy"] - points["before_accuracy"]) if self.change else points
+
+
+def priced(table: pd.DataFrame, cost: str, scale: float = 1.0) -> pd.DataFrame:
+    """Return the runs whose cost is known, with the columns that `accuracy_over_cost` takes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per run, with the columns `runs.COLUMNS`.
+    cost : str
+        The column of the cost, such as "macs"; "before_macs" is that of the uncompressed network.
+    scale : float, default 1.0
+        What the cost is multiplied by.
+
+    Returns
+    -------
+    DataFrame
+        The rows with `cost`, `before_cost`, `accuracy` and `hover`.
+    """
+    import pandas as pd
+
+    known = table.assign(
+        cost=scale * pd.to_numeric(table[cost]),
+        before_cost=scale * pd.to_numeric(table[f"before_{cost}"]),
+        accuracy=table["test_accuracy"],
+    ).dropna(subset=["cost", "before_cost"])
+    return known.assign(hover=[_hover(row) for row in known.itertuples()])
+
+
+def _hover(row: Any) -> str:
+    """Describe a run in a few lines."""
+    cut, points = 100 * (1 - row.macs / row.before_macs), 100 * (row.test_accuracy - row.before_accuracy)
+    return (
+        f"<b>{method_look(row.method).plain}</b>, {cut:.1f} % of the MACs cut<br>"
+        f"{100 * row.test_accuracy:.2f} % ({points:+.2f} points)<br>seed {row.seed}, {row.epochs} epochs<br>{row.run}"
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pdc_core.charts.drawing import Drawing, panel
 from pdc_core.charts.figure import blank
 from pdc_core.charts.palette import BLUE, GREEN, ORANGE, PURPLE, SIGNED, VERMILION
+from pdc_core.charts.pointing import Panel, Pointed, convolution_cells
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,18 +41,64 @@ def three_filters(
     Drawing
         The picture.
     """
-    n, below = len(kernels), _SIDE + 2 * _NAME
-    height = below + _SIDE + 1
-    middle = (height - _SIDE + _NAME) / 2
+    n, places = len(kernels), _places(image, kernels)
     weight, activation = float(np.abs(kernels).max()), float(channels.max()) or 1.0
-    parts = [panel(image, 0, middle, _SIDE, "image x", float(image.max()))]
-    for i in range(n):
-        left = (i + 1) * _STEP
-        parts.append(panel(kernels[i], left, _NAME, _SIDE, f"filter {i}", weight, digits=2))
-        parts.append(panel(channels[i], left, below, _SIDE, f"channel {i}", activation))
-    parts.append(panel(output, (n + 1) * _STEP, middle, _SIDE, "output y", float(np.abs(output).max()) or 1.0))
+    arrays = [image, *kernels, *channels, output]
+    names = ["image x", *(f"filter {i}" for i in range(n)), *(f"channel {i}" for i in range(n)), "output y"]
+    bounds = [float(image.max()), *[weight] * n, *[activation] * n, float(np.abs(output).max()) or 1.0]
+    parts = [
+        panel(array, at.x, at.y, at.side, name, bound, digits=2 if name.startswith("filter") else None)
+        for array, at, name, bound in zip(arrays, places, names, bounds, strict=True)
+    ]
     alt = f"An image, {n} filters of 3x3 weights above what each sees in it, and the output. Colours: {SIGNED}."
-    return Drawing(title, alt, (n + 1) * _STEP + _SIDE, height, "".join(parts))
+    last = places[-1]
+    return Drawing(title, alt, int(last.x + last.side), 2 * (_SIDE + _NAME) + 1, "".join(parts))
+
+
+def explained_filters(
+    image: NDArray[Any],
+    kernels: NDArray[Any],
+    channels: NDArray[Any],
+    output: NDArray[Any],
+    title: str,
+    *,
+    scales: Sequence[float],
+    shifts: Sequence[float],
+    v: Sequence[float],
+) -> Pointed:
+    """Draw `three_filters` so that pointing at a pixel shows its window, products and sum.
+
+    Parameters
+    ----------
+    image, kernels, channels, output, title : any
+        Those of `three_filters`.
+    scales, shifts : sequence of float, length n
+        The norm of the filters at inference: scale times the sum plus shift.
+    v : sequence of float, length n
+        The reader's weights.
+
+    Returns
+    -------
+    Pointed
+        Every pixel of the channels and of the output is explained; first one in the middle of channel 0.
+    """
+    n, (h, w) = len(kernels), image.shape
+    return Pointed(
+        three_filters(image, kernels, channels, output, title),
+        _places(image, kernels),
+        convolution_cells(image, kernels, scales, shifts, v),
+        (n + 1, h // 2, w // 2),
+    )
+
+
+def _places(image: NDArray[Any], kernels: NDArray[Any]) -> tuple[Panel, ...]:
+    """Return where the image, the filters, their channels below them and the output are drawn."""
+    n, (h, w) = len(kernels), image.shape
+    below = _SIDE + 2 * _NAME
+    middle = (below + 1 + _NAME) / 2
+    above = [Panel((i + 1) * _STEP, _NAME, _SIDE, *kernels.shape[1:]) for i in range(n)]
+    channels = [Panel((i + 1) * _STEP, below, _SIDE, h, w) for i in range(n)]
+    return (Panel(0, middle, _SIDE, h, w), *above, *channels, Panel((n + 1) * _STEP, middle, _SIDE, h, w))
 
 
 def pulling_curves(

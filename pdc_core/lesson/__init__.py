@@ -12,10 +12,19 @@ from pdc_core.lesson.network import (
     distance,
     look,
     nearest,
+    norm_at_inference,
     pull,
     small_network,
 )
-from pdc_core.lesson.removing import TIED, Addition, addition, removal_errors, untied_errors
+from pdc_core.lesson.removing import (
+    TIED,
+    Addition,
+    added_kernels,
+    addition,
+    reader_kernels,
+    removal_errors,
+    untied_errors,
+)
 from pdc_core.lesson.sums import SmallSum, Treatment, small_sum, treatments
 
 __all__ = [
@@ -26,12 +35,15 @@ __all__ = [
     "SmallNetwork",
     "SmallSum",
     "Treatment",
+    "added_kernels",
     "addition",
     "change",
     "distance",
     "look",
     "nearest",
+    "norm_at_inference",
     "pull",
+    "reader_kernels",
     "removal_errors",
     "small_network",
     "small_sum",

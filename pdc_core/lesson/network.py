@@ -128,6 +128,26 @@ def look(model: SmallNetwork, image: Tensor) -> Seen:
     return Seen(kernels, model.channels(x)[0].numpy(), model(x)[0, 0].numpy())
 
 
+def norm_at_inference(model: SmallNetwork) -> tuple[list[float], list[float]]:
+    """Return the batch norm as scale and shift: gamma / sqrt(var + eps), and beta minus the scale times mu.
+
+    Parameters
+    ----------
+    model : SmallNetwork
+        The network.
+
+    Returns
+    -------
+    tuple of list of float
+        Scales and shifts, one per filter.
+    """
+    norm = model.norm
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scales = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return scales.tolist(), (norm.bias - scales * norm.running_mean).tolist()
+
+
 def pull(model: SmallNetwork, strength: float) -> SmallNetwork:
     """Return a copy with filters 0 and 1 pulled together: t <- (1-s) t + s P t for W, gamma, beta, mu and var.
 

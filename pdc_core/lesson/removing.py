@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.folding import fold
-from pdc_core.lesson.network import LABELS, SmallNetwork, change, look, pull, traced
+from pdc_core.lesson.network import LABELS, SmallNetwork, change, look, numbers, pull, traced
 
 TIED = ("W", "gamma", "beta", "mu", "var")
 
@@ -128,6 +128,22 @@ def untied_errors(model: SmallNetwork, image: Tensor) -> dict[str, float]:
         left.state_dict()[key].copy_(model.state_dict()[key])
         errors[name] = change(left, _add_channels(left), image)
     return errors
+
+
+def reader_kernels() -> Tensor:
+    """Return V of a layer with two outputs that reads three channels by 3x3 kernels, written by hand, (2, 3, 3, 3).
+
+    Examples
+    --------
+    >>> v = reader_kernels()
+    >>> v[0, 0, 0, 0].item(), v[0, 1, 0, 0].item(), added_kernels(v)[0, 0, 0, 0].item()
+    (0.25, 0.5, 0.75)
+    """
+    first = [[0.25, 0.5, 0.25], [0.0, 0.5, 0.0], [-0.25, -0.5, -0.25]]
+    like = [[0.5, 0.75, 0.25], [0.0, 0.25, 0.25], [-0.5, -0.5, 0.0]]
+    other = [[-0.5, 0.0, 0.5], [-0.75, 0.0, 0.75], [-0.5, 0.0, 0.5]]
+    rows = [numbers(kernel) for kernel in (first, like, other)]
+    return torch.stack([torch.stack(rows), torch.stack([rows[2], rows[1].T, rows[0].flip(0)])])
 
 
 def added_kernels(v: Tensor) -> Tensor:

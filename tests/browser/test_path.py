@@ -444,8 +444,22 @@ def test_the_lesson_checks_an_answer(page: Page, server: Server) -> None:
     expect(page.get_by_test_id("stAlert")).to_contain_text("Not yet.")
     page.get_by_test_id("stRadio").get_by_text("merge it into filter 0", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("Right.")
-    expect(page.get_by_text("1 of 6 questions answered")).to_be_visible()
+    expect(page.get_by_text("1 of 7 questions answered")).to_be_visible()
     _done(page, "learn")
+
+
+def test_a_pixel_of_the_lesson_is_calculated_under_the_pointer_and_with_the_keys(page: Page, server: Server) -> None:
+    page.goto(f"{server.address}/learn?step=Alike")
+    said, picture = page.locator(".drawing .explained"), page.locator(".drawing svg")
+    expect(said).to_contain_text("Channel 0, row 4, column 4: nine pixels times the nine weights of filter 0")
+    picture.locator("title").get_by_text("channel 1, row 0, column 7:").locator("..").hover()
+    expect(said).to_contain_text("Channel 1, row 0, column 7")
+    picture.focus()
+    for key, shown in (("ArrowDown", "Channel 1, row 1, column 7"), ("ArrowRight", "Channel 1, row 1, column 7"),
+                       ("Enter", "Channel 2, row 1, column 7"), ("Enter", "Output, row 1, column 7")):  # fmt: skip
+        page.keyboard.press(key)
+        expect(said).to_contain_text(shown)
+    _done(page, "pointing")
 
 
 def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: Server) -> None:

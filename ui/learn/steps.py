@@ -1,4 +1,4 @@
-"""The six steps of the lesson, each with a picture, a sentence, its formula and a question."""
+"""The seven steps of the lesson, each with a picture, a sentence, its formula and a question."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pdc_core import charts, lesson
+from pdc_core.runs import measured_sweep
 from ui.drawing import draw_picture, figure
 from ui.learn.questions import Choice, Number, ask, lesson_image
 
@@ -33,13 +34,19 @@ def _draw(model: lesson.SmallNetwork, title: str) -> None:
     """Draw what a network's filters and output look like on the lesson's digit."""
     seen = lesson.look(model, lesson_image())
     image = lesson_image()[0, 0].numpy()
-    draw_picture(charts.three_filters(image, seen.kernels, seen.channels, seen.output, title), key="filters")
+    scales, shifts = lesson.norm_at_inference(model)
+    pointed = charts.explained_filters(
+        image, seen.kernels, seen.channels, seen.output, title,
+        scales=scales, shifts=shifts, v=model.reader.weight.flatten().tolist(),
+    )  # fmt: skip
+    draw_picture(pointed, key="filters")
 
 
 def _alike() -> None:
     """Two filters that do nearly the same."""
     st.markdown(
-        "Filters 0 and 1 detect nearly the same thing, light to the right of dark, so their outputs are nearly equal."
+        "Filters 0 and 1 detect nearly the same thing, light to the right of dark, so their outputs are nearly equal. "
+        "Point at a pixel of a channel or of the output to see how it is calculated."
     )
     _draw(NETWORK, "Three filters on a handwritten digit, and the output of the next layer")
     with st.expander("The formula"):
@@ -120,6 +127,15 @@ def _add() -> None:
     found = lesson.addition(lesson.pull(NETWORK, 1.0), lesson_image(), row, column)
     wide = {f"v{i} a{i}": v * a for i, (v, a) in enumerate(zip(found.v, found.a, strict=True))}
     (v, other), (a, third) = found.merged_v, found.merged_a
+    v_wide = lesson.reader_kernels()
+    draw_picture(
+        charts.added_columns(
+            v_wide.numpy(),
+            lesson.added_kernels(v_wide).numpy(),
+            "A layer reads three channels, then two: V' = V M",
+        ),
+        key="columns",
+    )
     figure(
         charts.sum_bars(
             {"three channels": wide, "two channels": {"(v0 + v1) a0": v * a, "v2 a2": other * third}},
@@ -207,6 +223,43 @@ def _residual() -> None:
     )
 
 
+def _hurt() -> None:
+    """What is left of it on a real network."""
+    runs = measured_sweep()
+    st.markdown(
+        "On a real network no two filters are quite equal: merging costs accuracy, and training gets most of it back. "
+        "How much was lost shows only beside the same training with nothing pruned."
+    )
+    figure(
+        charts.accuracy_over_cost(
+            charts.priced(runs, "macs", 1e-6), charts.Axes("MACs", "of one image [millions]"),
+            "The first network of this app: ResNet-20 on clothing", front=False,
+        ),
+        key="hurt",
+    )  # fmt: skip
+    first, n_test = runs.iloc[0], int(runs["n_test"].iloc[0])
+    st.caption(
+        f"{len(runs)} runs of {first['epochs']} epochs, measured with {first['versions'].split(',')[0]} on "
+        f"{first['date'][:10]}. One of the {n_test:,} test images is {100 / n_test:.2g} points. Your own runs are "
+        "drawn like this on the page Compare."
+    )
+    with st.expander("The formula"):
+        st.latex(
+            r"\text{what pruning costs} = "
+            r"\text{accuracy trained as long, not pruned} - \text{accuracy pruned and trained}"
+        )
+    ask(
+        "Hurt",
+        Choice(
+            "A pruned network is 0.8 points better than the network it was made from. Was pruning good for it?",
+            ["yes, by 0.8 points", "unknown: training alone may have done that", "no, pruning always costs accuracy"],
+            "unknown: training alone may have done that",
+            "The method `whole` trains as long and prunes nothing. Compare draws it as a level.",
+            "It was pruned, and it was trained. Which of the two does the number belong to?",
+        ),
+    )
+
+
 STEPS: dict[str, tuple[str, Callable[[], None]]] = {
     "Alike": ("Nearly equal filters", _alike),
     "Pull": ("Pull together", _pull),
@@ -214,4 +267,5 @@ STEPS: dict[str, tuple[str, Callable[[], None]]] = {
     "Add": ("Add channels", _add),
     "Norm": ("Tie the norm", _norm),
     "Sum": ("Residual sums", _residual),
+    "Hurt": ("Does it hurt?", _hurt),
 }

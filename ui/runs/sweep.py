@@ -31,7 +31,7 @@ from ui.network import Network, network_cost
 from ui.runs.compare import COSTS
 from ui.runs.progress import has_ended, is_live, is_of, progress_of, session_runs
 from ui.runs.settings import METHODS, Chosen, estimate
-from ui.runs.view import SWEEP, priced
+from ui.runs.view import SWEEP
 
 REFRESH_SECONDS = 1.5  # it reads every run of the sweep
 DEFAULT_METHODS = ["pdc", "l1", "whole"]
@@ -228,7 +228,10 @@ def _draw_curve(sweep: Sweep) -> None:
     base = sweep.spec.base
     title = f"{base.model.replace('resnet', 'ResNet-')} on {base.data}: test accuracy against MACs"
     axes = charts.Axes(axis.name, axis.unit)
-    figure(charts.accuracy_over_cost(priced(points, axis), axes, title, front=False), key="sweep_curve")
+    figure(
+        charts.accuracy_over_cost(charts.priced(points, axis.column, axis.scale), axes, title, front=False),
+        key="sweep_curve",
+    )
     means = seed_means(sweep)
     st.dataframe(
         pd.DataFrame(

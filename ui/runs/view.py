@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -65,7 +64,7 @@ def choose_view(table: pd.DataFrame, measured: pd.DataFrame, network: Network, r
     ) == CHANGE  # fmt: skip
     left, right = st.columns([4, 5], gap="small")
     own, others = _choose_methods(left, own, others)
-    own, others = priced(own, axis), priced(others, axis)
+    own, others = (charts.priced(table, axis.column, axis.scale) for table in (own, others))
     published = published_points(label, axis, change)
     layers = _choose_layers(right, own, others, published)
     return View(label, of_network, own, others, published, axis, change, layers)
@@ -149,22 +148,3 @@ def _keep_valid(key: str, options: list[str]) -> None:
             st.session_state[key] = valid
     elif chosen is not None and chosen not in options:
         del st.session_state[key]
-
-
-def priced(table: pd.DataFrame, axis: Cost) -> pd.DataFrame:
-    """Return the rows whose cost is known, with the columns that the chart needs."""
-    priced = table.assign(
-        cost=axis.scale * pd.to_numeric(table[axis.column]),
-        before_cost=axis.scale * pd.to_numeric(table[f"before_{axis.column}"]),
-        accuracy=table["test_accuracy"],
-    ).dropna(subset=["cost", "before_cost"])
-    return priced.assign(hover=[_hover(row) for row in priced.itertuples()])
-
-
-def _hover(row: Any) -> str:
-    """Describe a run in a few lines."""
-    cut, points = 100 * (1 - row.macs / row.before_macs), 100 * (row.test_accuracy - row.before_accuracy)
-    return (
-        f"<b>{charts.method_look(row.method).plain}</b>, {cut:.1f} % of the MACs cut<br>"
-        f"{100 * row.test_accuracy:.2f} % ({points:+.2f} points)<br>seed {row.seed}, {row.epochs} epochs<br>{row.run}"
-    )

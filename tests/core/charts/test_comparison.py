@@ -90,7 +90,7 @@ def test_the_lesson_draws_every_filter_channel_and_output() -> None:
     picture = root.find(".//svg")
     assert picture is not None
     assert len(picture.findall("rect")) == 64 + 3 * 9 + 3 * 64 + 64
-    names = ["image x", *(f"{what} {i}" for i in range(3) for what in ("filter", "channel")), "output y"]
+    names = ["image x", *(f"{what} {i}" for what in ("filter", "channel") for i in range(3)), "output y"]
     assert [text.text for text in picture.findall("text") if text.get("fill") == "currentColor"] == names
     written = [text.text for text in picture.findall("text") if text.get("fill") != "currentColor"]
     assert written == [f"{w:.2f}" for w in seen.kernels.ravel()]

@@ -57,8 +57,8 @@ def test_distil_recipes_cut_what_they_say_and_run(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["cifar10_resnet20_teach", "cifar10_resnet110_teach", "cifar100_resnet20_teach", "cifar100_resnet110_teach",
-     "clothing_resnet20_teach", "fashion_mnist_resnet20_teach"],  # fmt: skip
+    [f"{data}_{net}_teach" for data in ("cifar10", "cifar100") for net in ("resnet20", "resnet110")]
+    + ["clothing_resnet20_teach", "fashion_mnist_resnet20_teach"],
 )
 def test_teach_recipes_run(name: str) -> None:
     spec = read_spec(RECIPES / f"{name}.yaml")
