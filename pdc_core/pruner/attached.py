@@ -77,7 +77,7 @@ class AttachedTying:
         if not self.folded:
             with full_precision(self.model):
                 self.tying.begin()
-        self._hooks = StepHooks(found, self._before_step, self._after_step, tied)
+        self._hooks = StepHooks(found, self._before_step, self.tying.step_made, self._after_step, tied)
         return self
 
     def detach(self) -> None:
@@ -114,6 +114,7 @@ class AttachedTying:
 
     @property
     def _settled(self) -> bool:
+        self.tying.step_made()  # a step that was interrupted is over for whoever asks
         return self.folded or self.tying.settled
 
     def _before_step(self, own: Collection[Tensor] | None) -> None:

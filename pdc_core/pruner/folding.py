@@ -2,8 +2,8 @@
 
 With A the linear map that folds weights (one row per cluster, its readers' columns added up), the gradients that the
 folded network would have had are A g, as long as tied gradients are summed: rows of a cluster then all hold their sum,
-and its readers' columns each 1/m of it. So averages of gradients go through A, and averages of their squares through
-A between a square root and a square.
+and its readers' columns each 1/m of it, as SGD keeps them. Other optimisers see every column as the folded one, so what
+they keep of a cluster's columns is averaged.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from pdc_core.graph import ChannelGraph
 from pdc_core.norms import reestimate_norms_
 from pdc_core.pruner.checks import check_same
 from pdc_core.reconstruct import StepwiseTying, Tying, deviation, evaluating, merge_, reconstruct_
-from pdc_core.reconstruct.optimizers import other_state, per_weight_state
+from pdc_core.reconstruct.optimizers import other_state, per_weight_state, steps_are_linear
 from pdc_core.train.settings import Training
 from pdc_core.train.shrink import folded_slot
 
 TIED = 1e-4  # largest deviation of filters that count as tied: rounding leaves 1e-7, one step of SGD 1e-2
-
-# Averages of squares, by the names that torch's optimisers give them; everything else is an average of gradients.
-SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
 
 
 def folded_copy(
@@ -130,7 +127,8 @@ def fold_optimizer_(
                 "weight, which cannot be folded. Use pruner.fold() and a new optimiser for the folded network."
             )
     slots = {key for p in names for key in per_weight_state(optimizer.state.get(p, {}), p)}
-    slots_folded = {key: folded_slot(optimizer, key, model, graph, labels, key in SQUARES) for key in slots}
+    averaged = not steps_are_linear(optimizer)
+    slots_folded = {key: folded_slot(optimizer, key, model, graph, labels, averaged) for key in slots}
     state: defaultdict[Any, Any] = defaultdict(dict)
     for q, own in optimizer.state.items():
         if q not in names:

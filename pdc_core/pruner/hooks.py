@@ -37,6 +37,8 @@ class StepHooks:
     before : callable
         Called when the gradients of a step are there, with the parameters of that optimiser, or with None where there
         is one optimiser alone.
+    made : callable
+        Called after each optimiser's step.
     after : callable
         Called once the last optimiser has made its step.
     tied : frozenset of Parameter
@@ -47,10 +49,12 @@ class StepHooks:
         self,
         optimizers: Sequence[torch.optim.Optimizer],
         before: Callable[[Collection[Tensor] | None], None],
+        made: Callable[[], None],
         after: Callable[[], None],
         tied: frozenset[nn.Parameter] = frozenset(),
     ) -> None:
-        self.optimizers, self.before, self.after, self.tied = tuple(optimizers), before, after, tied
+        self.optimizers, self.tied = tuple(optimizers), tied
+        self.before, self.made, self.after = before, made, after
         self._handles: list[Any] = []
         for each in self.optimizers:
             self._handles.append(each.register_step_pre_hook(self._before_step))
@@ -83,7 +87,10 @@ class StepHooks:
         return ((*args[:1], closed, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": closed})
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is self.optimizers[-1] and not _within_a_step(optimizer, sys._getframe(1)):
+        if _within_a_step(optimizer, sys._getframe(1)):
+            return
+        self.made()
+        if optimizer is self.optimizers[-1]:
             self.after()
 
 

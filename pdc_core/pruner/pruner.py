@@ -67,7 +67,8 @@ class Pruner(AttachedTying):
     settings : any
         Those of `Training` that concern tying (schedule, tied_after, recluster_until, merges, merge_decay,
         tied_gradients, centroid) and guidance (alpha, temperature, matching, attention, feature_decay,
-        teacher_precision), with the same defaults.
+        teacher_precision), with the same defaults but for `merges`: 1 in a loop of less than 1,000 steps or without
+        `steps`, else 6.
 
     Raises
     ------
@@ -115,7 +116,7 @@ class Pruner(AttachedTying):
         if not 0 < recluster_every <= 1:
             raise PDCError(f"recluster_every={recluster_every}: give a share of the run, above 0 and at most 1.")
         self.model, self.plan, self.seed = unwrapped(model), checked_plan(plan), seed
-        self.settings = pruner_settings(settings)
+        self.settings = pruner_settings(settings, checked_steps(steps))
         weights = next(self.model.parameters())
         self.images = checked_images(images, example, weights.dtype)
         with evaluating(self.model):
@@ -274,6 +275,7 @@ class Pruner(AttachedTying):
         dict
             Save it beside the model's and the optimiser's state of the same step.
         """
+        self.tying.step_made()
         network = self.guide.teacher.network if teacher and self.guide is not None else None
         return state_of(self.model, self.tying, network, step=self.done, share=self.share, folded=self.folded)
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pdc_core.errors import PDCError
-from pdc_core.train.settings import Training
+from pdc_core.train.settings import Training, merges_for
 
 # Those of `Training` that hold for a loop of one's own: how filters are tied, and how the teacher guides.
 SETTINGS = (
@@ -16,13 +16,15 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def pruner_settings(given: dict[str, Any]) -> Training:
-    """Return the settings of a pruner, checked.
+def pruner_settings(given: dict[str, Any], steps: int | None = None) -> Training:
+    """Return the settings of a pruner, checked; how many merges there are follows the length of the loop.
 
     Parameters
     ----------
     given : dict
         Settings by name, of those in SETTINGS.
+    steps : int, optional
+        Steps of the loop, if they are known.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def pruner_settings(given: dict[str, Any]) -> Training:
     if unknown := [name for name in given if name not in SETTINGS]:
         raise PDCError(f"Pruner has no setting {unknown[0]!r}; choose among {', '.join(SETTINGS)}.")
     try:
-        return Training(**given)
+        return Training(**{"merges": merges_for(steps), **given})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -2,6 +2,8 @@
 
 The folded filter w stands for m tied copies whose gradients add up; averaging them is a learning rate m times smaller.
 The folded reader V' = V M is the sum of m columns that all receive the same gradient: a learning rate m times larger.
+SGD undoes that with gradients divided by m. Other optimisers, such as Adam, divide the length of a gradient out again:
+for the time of a step they get each column times m, which is what they would see of V', and it is divided afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class SummedGradients:
 
     With strength s, for filters, biases and norms: g <- (1-s) g + s M M^T g, and for the columns that read a cluster
     of m channels: g <- g ((1-s) + s/m). At s = 1 SGD, its momentum and its weight decay change V M and one filter per
-    cluster as they would change the folded network.
+    cluster as they would change the folded network. Columns that another optimiser trains are lifted instead: their
+    gradients stay, and v <- v (1 + s (m-1)) until the step is made.
 
     Parameters
     ----------
@@ -33,9 +36,13 @@ class SummedGradients:
         The group, of n filters.
     labels : array of int, shape (n,)
         Labels 0..k-1; no cluster is empty.
+    lifted : set of Parameter, optional
+        Those that are not trained by SGD.
     """
 
-    def __init__(self, model: nn.Module, group: ChannelGroup, labels: IntArray) -> None:
+    def __init__(
+        self, model: nn.Module, group: ChannelGroup, labels: IntArray, lifted: Collection[Tensor] = frozenset()
+    ) -> None:
         self.writers: list[tuple[Tensor, int, Tensor]] = []  # parameter, axis of channels, channels
         for part in (*group.producers, *group.norms):
             module = layer_of(model, part)
@@ -45,10 +52,15 @@ class SummedGradients:
                     self.writers.append((t, axis, torch.as_tensor(part.channels, device=t.device)))
         sizes = np.bincount(labels)[labels]  # m, for every channel
         self.readers: list[tuple[Tensor, Tensor]] = []  # weight, 1/m
+        self.lifted: list[tuple[Tensor, Tensor]] = []  # weight, m
         for part in group.readers:
             module = layer_of(model, part)
             assert isinstance(module.weight, Tensor)
-            self.readers.append((module.weight, _scale(module, part.channels, sizes)))
+            scale = _scale(module, part.channels, sizes)
+            if module.weight in lifted:
+                self.lifted.append((module.weight, 1 / scale))
+            else:
+                self.readers.append((module.weight, scale))
         self.a = torch.as_tensor(labels, device=self.writers[0][0].device)
         self.k = cluster_count(labels)
 
@@ -72,6 +84,30 @@ class SummedGradients:
             if weight.grad is not None and (of is None or weight in of):
                 weight.grad.mul_(1 + strength * (scale - 1))
 
+    @torch.no_grad()
+    def lift_(self, strength: float, of: Collection[Tensor] | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Make columns as large as the folded one, in place, for the step of an optimiser that is not SGD.
+
+        Parameters
+        ----------
+        strength : float
+            s, 0 to 1.
+        of : set of Parameter, optional
+            Only these; by default all.
+
+        Returns
+        -------
+        list of (Tensor, Tensor)
+            Weights, and what to divide them by once the step is made.
+        """
+        done = []
+        for weight, members in self.lifted:
+            if weight.grad is not None and (of is None or weight in of):
+                factor = 1 + strength * (members - 1)
+                weight.mul_(factor)
+                done.append((weight, factor))
+        return done
+
 
 def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
     """Return 1/m for every weight that reads a channel of a cluster of m, and 1 elsewhere, to multiply a weight by."""
@@ -87,7 +123,9 @@ def _scale(module: nn.Module, channels: IntArray, sizes: IntArray) -> Tensor:
     return rows.reshape(weight.shape[0], -1, *kernel).to(weight.device)
 
 
-def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) -> list[SummedGradients]:
+def summed_gradients(
+    model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray], lifted: Collection[Tensor] = frozenset()
+) -> list[SummedGradients]:
     """Bind labels to a network's gradients. Groups that merge nothing are left out.
 
     Parameters
@@ -98,6 +136,8 @@ def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str,
         Its trace.
     labels : mapping of str to array of int, shape (n,)
         By the name of the group.
+    lifted : set of Parameter, optional
+        Those that are not trained by SGD.
 
     Returns
     -------
@@ -110,4 +150,4 @@ def summed_gradients(model: nn.Module, graph: ChannelGraph, labels: Mapping[str,
         If the labels do not fit the graph.
     """
     merged = merged_groups(check_labels(graph, labels))
-    return [SummedGradients(model, graph.group(name), a) for name, a in merged.items()]
+    return [SummedGradients(model, graph.group(name), a, lifted) for name, a in merged.items()]

@@ -84,6 +84,7 @@ class StepwiseTying(Tying):
         progress : float, above 0 to 1
             How far the run is after this step.
         """
+        self.step_made()
         self.progress = progress
         self._merge_until(progress)
         self._tie_(1.0)

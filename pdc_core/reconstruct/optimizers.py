@@ -34,6 +34,28 @@ def base_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     return found
 
 
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return all parameters that an optimiser trains.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Any.
+    """
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def steps_are_linear(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a gradient half as large makes a step half as large, as with torch's SGD and what inherits it.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Any.
+    """
+    return isinstance(optimizer, torch.optim.SGD)
+
+
 def per_weight_state(kept: Mapping[str, Any], p: Tensor) -> dict[str, Tensor]:
     """Return what an optimiser keeps of a parameter with one number per weight, by its key.
 

@@ -21,7 +21,7 @@ from pdc_core.clustering import IntArray, Labels
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import owners
 from pdc_core.reconstruct.gradients import SummedGradients, summed_gradients
-from pdc_core.reconstruct.optimizers import optimizer_slots, per_weight_state
+from pdc_core.reconstruct.optimizers import optimizer_slots, parameters_of, per_weight_state, steps_are_linear
 from pdc_core.reconstruct.projection import GroupProjection, Weights, deviation_of_bound, tie
 from pdc_core.reconstruct.schedules import SCHEDULES, progressive, tied
 from pdc_core.registry import Variant
@@ -95,6 +95,7 @@ class Tying:
         self.strength = self.progress = 0.0
         self.ties: list[GroupProjection] = []
         self.gradients: list[SummedGradients] = []
+        self._lifted: list[tuple[Tensor, Tensor]] = []  # readers that an optimiser is stepping, and their factors
         self._homes: list[tuple[Any, str, Tensor]] = []  # where every tied tensor lives, its name there, and itself
         self._addresses: list[int] = []
 
@@ -156,8 +157,17 @@ class Tying:
             Only the gradients of these, where several optimisers step one after another; by default all.
         """
         self._follow()
+        self.step_made()  # where the last step was interrupted
         for each in self.gradients:
             each.apply_(self.gradient_strength, of)
+            self._lifted += each.lift_(self.gradient_strength, of)
+
+    @torch.no_grad()
+    def step_made(self) -> None:
+        """Take back what `before_step` did for one optimiser's step. In place; more than once is no harm."""
+        while self._lifted:
+            weight, factor = self._lifted.pop()
+            weight.div_(factor)
 
     def after_step(self, progress: float) -> None:
         """Pull the filters, and what the optimisers keep of them, towards their centroids. In place.
@@ -167,6 +177,7 @@ class Tying:
         progress : float, above 0 to 1
             How far the run is after this step.
         """
+        self.step_made()
         self.progress = progress
         self.strength = self.strength_at(progress)
         self._tie_(self.strength)
@@ -213,7 +224,8 @@ class Tying:
         """Look up every tensor of the clusters as they are now, in the network and in the optimisers."""
         self.ties = tie(self.model, self.graph, self.tied, self.settings.centroid)
         summed = self.settings.tied_gradients == "summed"
-        self.gradients = summed_gradients(self.model, self.graph, self.tied) if summed else []
+        lifted = {p for each in self.optimizers if not steps_are_linear(each) for p in parameters_of(each)}
+        self.gradients = summed_gradients(self.model, self.graph, self.tied, lifted) if summed else []
         self._homes = []
         for each in self.ties:
             for part in (*each.group.producers, *each.group.norms):

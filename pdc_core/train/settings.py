@@ -73,6 +73,29 @@ _FeatureWeights: Any = create_model(
 )
 
 
+LONG = 1000  # steps from which on merging step by step is worth its time: benchmarks/results/length.md, tasks.md
+
+
+def merges_for(steps: int | None) -> int:
+    """Return how many merges a run of some length should have under schedule "merge": 1 if it is short, else 6.
+
+    A short run needs all its steps after the merge. A long one loses less by merging a few filters at a time.
+
+    Parameters
+    ----------
+    steps : int or None
+        Steps of the optimiser; None, where nobody knows, counts as short.
+
+    Examples
+    --------
+    >>> merges_for(156), merges_for(1875), merges_for(None)
+    (1, 6, 1)
+
+    Source: our measurements.
+    """
+    return 6 if steps is not None and steps >= LONG else 1
+
+
 class Training(_FeatureWeights):
     """The settings of a run. The defaults are those chosen for digits, on validation images and seeds 3 to 12.
 

@@ -21,7 +21,7 @@ from pdc_core.clustering import IntArray, check_labels
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import input_axis, layer_of, output_axes, paths_of
-from pdc_core.reconstruct import tie
+from pdc_core.reconstruct import summed_gradients, tie
 
 
 @torch.no_grad()
@@ -162,7 +162,7 @@ def folded_slot(
     model: nn.Module,
     graph: ChannelGraph,
     labels: Mapping[str, IntArray],
-    squares: bool = False,
+    averaged: bool = False,
 ) -> dict[str, Tensor]:
     """Return what an optimiser keeps per weight under one key, folded as weights are, by the parameter's name.
 
@@ -178,13 +178,18 @@ def folded_slot(
         Its trace.
     labels : mapping of str to int array, shape (n,)
         Its clusters.
-    squares : bool, default False
-        Whether these are averages of squares, which are folded between a square root and a square.
+    averaged : bool, default False
+        Whether the columns that read a cluster are averaged; else they are added up.
     """
     shadow = copy.deepcopy(model)
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
         own = optimizer.state.get(p, {}).get(slot)
         kept = torch.zeros_like(p) if own is None else own.detach().clone()
-        q.data = kept.sqrt_() if squares else kept
-    folded = fold_unchecked_(shadow, graph, check_labels(graph, labels)).named_parameters()
-    return {name: t.detach().square() if squares else t.detach() for name, t in folded}
+        q.data = kept
+    if averaged:
+        for each in summed_gradients(shadow, graph, labels):
+            for weight, share in each.readers:
+                weight.mul_(share)
+    return {
+        name: t.detach() for name, t in fold_unchecked_(shadow, graph, check_labels(graph, labels)).named_parameters()
+    }
