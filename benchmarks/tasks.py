@@ -14,7 +14,7 @@ trained network, gets the same images, batches, epochs, optimiser and final widt
 - `group_norm_pruned`: pruned at once by group norms, then trained for all epochs with that loss. No sparse training.
 
 The strength of the regularisation and whether each half has a learning rate schedule of its own were chosen per task
-on validation images with seed 10 (`--choose`), among those in CHOICES.
+on validation images with seed 10 (`--choose`), among those in CHOICES; then every method's learning rate among RATES.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import argparse
 import copy
 import datetime
 import functools
+import itertools
 import math
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,19 @@ from pdc_core.pruner import Guidance
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("task", "method", "keep", "seed", "measure", "test", "val", "before", "macs", "macs_before", "seconds")
 METHODS, SEEDS = ("pdc", "group_norm", "group_norm_teacher", "group_norm_pruned"), (0, 1, 2)
-CHOICES = [(reg, own) for reg in (5e-4, 5e-3, 5e-2) for own in (False, True)]  # Torch-Pruning's examples use 5e-4
+RATES = (1.0, 3.0)  # times the learning rate with which the network was trained
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method is given: strength of the regularisation, a schedule for each half, times the learning rate."""
+
+    reg: float = 5e-4
+    own: bool = False
+    rate: float = 1.0
+
+
+CHOICES = [Choice(reg, own) for reg in (5e-4, 5e-3, 5e-2) for own in (False, True)]  # Torch-Pruning's examples: 5e-4
 SETTINGS = pdc.Training()  # alpha, temperature and matching, as the Pruner has them
 
 
@@ -187,14 +200,16 @@ TASKS: dict[str, Callable[[], Task]] = {
     "resnet20-digits": lambda: resnet20(pdc.load_data("digits"), 8, 2000, 1),
     "resnet20-clothing": lambda: resnet20(pdc.load_data("clothing"), 2, 4000, 2),
 }
-# Strength of the regularisation, and whether each half has a schedule of its own: what `--choose` found best.
-CHOSEN: dict[tuple[str, str], tuple[float, bool]] = {
-    ("unet", "group_norm"): (5e-4, True),
-    ("unet", "group_norm_teacher"): (5e-4, True),
-    ("resnet20-digits", "group_norm"): (5e-3, False),
-    ("resnet20-digits", "group_norm_teacher"): (5e-3, False),
-    ("resnet20-clothing", "group_norm"): (5e-3, False),  # not chosen again: as for digits
-    ("resnet20-clothing", "group_norm_teacher"): (5e-3, False),
+# What `--choose` found best.
+CHOSEN: dict[tuple[str, str], Choice] = {
+    ("unet", "pdc"): Choice(rate=1.0),
+    ("unet", "group_norm"): Choice(5e-4, True, 1.0),
+    ("unet", "group_norm_teacher"): Choice(5e-4, True, 1.0),
+    ("unet", "group_norm_pruned"): Choice(rate=1.0),
+    ("resnet20-digits", "group_norm"): Choice(5e-3),
+    ("resnet20-digits", "group_norm_teacher"): Choice(5e-3),
+    ("resnet20-clothing", "group_norm"): Choice(5e-3),  # not chosen again: as for digits
+    ("resnet20-clothing", "group_norm_teacher"): Choice(5e-3),
 }
 Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # of images, outputs, targets and the progress of the run
 
@@ -202,10 +217,11 @@ Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # of images, outputs, 
 def train(
     task: Task, model: nn.Module, loss: Loss, epochs: int, seed: int, run: tuple[float, float] = (0.0, 1.0),
     own_schedule: bool = True, before: Callable[[Any], Any] | None = None, regularize: Callable[[], Any] | None = None,
+    rate: float = 1.0,
 ) -> None:  # fmt: skip
     """Train a network for a stretch `run` of the whole run; the learning rate falls as a cosine of it or of its own."""
     optimizer, steps = task.optimizer(model), task.steps(epochs)
-    highest = [group["lr"] for group in optimizer.param_groups]
+    highest = [rate * group["lr"] for group in optimizer.param_groups]
     if before is not None:
         before(optimizer)
     for step, (x, y) in enumerate(task.batches(epochs, seed)):
@@ -221,7 +237,7 @@ def train(
         optimizer.step()
 
 
-def by_pdc(task: Task, seed: int) -> nn.Module:
+def by_pdc(task: Task, seed: int, chosen: Choice) -> nn.Module:
     """Return the network that the Pruner folds."""
     model, x = copy.deepcopy(task.model), task.train[0]
     pruner = pdc.Pruner(model, task.plan, x[:1], steps=task.steps(task.epochs), images=x[:512], seed=seed)
@@ -229,11 +245,11 @@ def by_pdc(task: Task, seed: int) -> nn.Module:
     def loss(x: Tensor, out: Tensor, y: Tensor, progress: float) -> Tensor:
         return (1 - SETTINGS.alpha) * F.cross_entropy(out, y) + pruner.guidance(x, out)
 
-    train(task, model, loss, task.epochs, seed, before=pruner.attach)
+    train(task, model, loss, task.epochs, seed, before=pruner.attach, rate=chosen.rate)
     return pruner.fold()
 
 
-def by_torch_pruning(task: Task, method: str, seed: int, chosen: tuple[float, bool]) -> nn.Module:
+def by_torch_pruning(task: Task, method: str, seed: int, chosen: Choice) -> nn.Module:
     """Return the network that Torch-Pruning makes, with the plan's counts."""
     import torch_pruning as tp
 
@@ -243,7 +259,7 @@ def by_torch_pruning(task: Task, method: str, seed: int, chosen: tuple[float, bo
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in ratios]
     pruner = tp.pruner.GroupNormPruner(
         model, example, tp.importance.GroupMagnitudeImportance(p=2), pruning_ratio=0.0, pruning_ratio_dict=ratios,
-        ignored_layers=layers, round_to=None, reg=chosen[0],
+        ignored_layers=layers, round_to=None, reg=chosen.reg,
     )  # fmt: skip
     labels = pdc.assign(task.model, task.graph, plan)  # only to know which blocks keep their channels
     blocks = comparable_blocks(task.model, task.graph, labels)
@@ -260,20 +276,23 @@ def by_torch_pruning(task: Task, method: str, seed: int, chosen: tuple[float, bo
     share = sparse / task.epochs
     if sparse:
         pruner.update_regularizer()
-        train(task, model, loss, sparse, seed, (0.0, share), chosen[1], regularize=lambda: pruner.regularize(model))
+        train(
+            task, model, loss, sparse, seed, (0.0, share), chosen.own,
+            regularize=lambda: pruner.regularize(model), rate=chosen.rate,
+        )  # fmt: skip
     pruner.step()
     counts = {name: modules[name].out_channels for name in plan.counts}
     if counts != plan.counts:
         raise RuntimeError(f"Torch-Pruning kept {counts}, the plan says {plan.counts}")
-    train(task, model, loss, task.epochs - sparse, seed + 1000, (share, 1.0), chosen[1])
+    train(task, model, loss, task.epochs - sparse, seed + 1000, (share, 1.0), chosen.own, rate=chosen.rate)
     return model
 
 
-def row(name: str, task: Task, method: str, seed: int, chosen: tuple[float, bool]) -> dict[str, object]:
+def row(name: str, task: Task, method: str, seed: int, chosen: Choice) -> dict[str, object]:
     """Prune and train once; return a row of the table."""
     torch.manual_seed(seed)
     began, example = time.perf_counter(), task.train[0][:1]
-    small = by_pdc(task, seed) if method == "pdc" else by_torch_pruning(task, method, seed, chosen)
+    small = by_pdc(task, seed, chosen) if method == "pdc" else by_torch_pruning(task, method, seed, chosen)
     seconds = time.perf_counter() - began
     return {
         "task": name,
@@ -320,18 +339,24 @@ def table(path: Path) -> str:
         lines.append(f"| {name}, {one.measure} | {100 * one.before:.2f} | {cut} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Strength of the regularisation, and whether each half of the epochs has a learning rate schedule of its own: "
-        + "; ".join(f"{' '.join(at)} {reg:g}, {'yes' if own else 'no'}" for at, (reg, own) in CHOSEN.items())
-        + ". Seconds in the CSV were measured while other programs ran and say nothing about speed.",
+        "Strength of the regularisation, whether each half of the epochs has a learning rate schedule of its own, and "
+        "what the learning rate of the network's own training is multiplied by: "
+        + "; ".join(f"{' '.join(at)} {c.reg:g}, {'yes' if c.own else 'no'}, {c.rate:g}" for at, c in CHOSEN.items())
+        + "; 1 elsewhere. Seconds in the CSV were measured while other programs ran and say nothing about speed.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def choose(name: str, task: Task) -> None:
-    """Print the validation score of sparse training under every choice."""
+    """Print the validation score of sparse training under every choice, then of every method at every rate."""
+    best = {method: CHOSEN.get((name, method), Choice()) for method in METHODS}
     for method in ("group_norm", "group_norm_teacher"):
-        for chosen in CHOICES:
-            print(name, method, *chosen, row(name, task, method, 10, chosen)["val"], flush=True)
+        found = {choice: row(name, task, method, 10, choice)["val"] for choice in CHOICES}
+        print(name, method, found, flush=True)
+        best[method] = max(found, key=lambda choice: float(str(found[choice])))
+    for method, rate in itertools.product(METHODS, RATES):
+        tried = replace(best[method], rate=rate)
+        print(name, method, tried, row(name, task, method, 10, tried)["val"], flush=True)
 
 
 def main() -> None:
@@ -356,7 +381,7 @@ def main() -> None:
                 rows = quality.finished(given.out, COLUMNS)
                 if ((rows.task == name) & (rows.method == method) & (rows.seed == seed)).any():
                     continue
-                quality.append(given.out, row(name, task, method, seed, CHOSEN.get((name, method), CHOICES[0])))
+                quality.append(given.out, row(name, task, method, seed, CHOSEN.get((name, method), Choice())))
                 print(quality.finished(given.out, COLUMNS).tail(1).to_string(header=False), flush=True)
                 given.out.with_suffix(".md").write_text(table(given.out), encoding="utf-8")
     if not given.choose:
