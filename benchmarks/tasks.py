@@ -202,10 +202,10 @@ TASKS: dict[str, Callable[[], Task]] = {
 }
 # What `--choose` found best.
 CHOSEN: dict[tuple[str, str], Choice] = {
-    ("unet", "pdc"): Choice(rate=1.0),
-    ("unet", "group_norm"): Choice(5e-4, True, 1.0),
-    ("unet", "group_norm_teacher"): Choice(5e-4, True, 1.0),
-    ("unet", "group_norm_pruned"): Choice(rate=1.0),
+    ("unet", "pdc"): Choice(rate=3.0),
+    ("unet", "group_norm"): Choice(5e-4, True, 3.0),
+    ("unet", "group_norm_teacher"): Choice(5e-4, True, 3.0),
+    ("unet", "group_norm_pruned"): Choice(rate=3.0),
     ("resnet20-digits", "group_norm"): Choice(5e-3),
     ("resnet20-digits", "group_norm_teacher"): Choice(5e-3),
     ("resnet20-clothing", "group_norm"): Choice(5e-3),  # not chosen again: as for digits
