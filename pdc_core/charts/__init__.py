@@ -28,6 +28,7 @@ from pdc_core.charts.kernels import (
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.methods import MethodLook, method_look, method_order
+from pdc_core.charts.network import Bar, NetworkPicture, draw_network, network_picture
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
     BLUE,
@@ -67,8 +68,10 @@ __all__ = [
     "SYMBOLS",
     "VERMILION",
     "Axes",
+    "Bar",
     "Drawing",
     "MethodLook",
+    "NetworkPicture",
     "accuracy_against",
     "accuracy_caption",
     "accuracy_curve",
@@ -78,6 +81,7 @@ __all__ = [
     "colour",
     "confusion_change",
     "curves",
+    "draw_network",
     "error_bars",
     "every_k",
     "filter_map",
@@ -89,6 +93,7 @@ __all__ = [
     "method_look",
     "method_order",
     "motion",
+    "network_picture",
     "over_seeds",
     "pulling_curves",
     "rows_height",
