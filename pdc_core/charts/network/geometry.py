@@ -10,10 +10,10 @@ from pdc_core.charts.network.blocks import Block
 from pdc_core.charts.network.layout import Arrangement, Box, Wire, stacked
 
 GAP = 14  # pixels between columns, in which lines rise and fall
-WIDTHS = {"layer": 22, "block": 90, "sum": 16, "product": 16, "concat": 16, "join": 16, "input": 28, "output": 34}
+WIDTHS = {"layer": 22, "block": 100, "sum": 16, "product": 16, "concat": 16, "join": 16, "input": 32, "output": 40}
 LEAST = 16  # pixels of the lowest bar
 ROW, LEVEL, RAIL = 20, 9, 15  # pixels of a row of block names, of a line over its lane, of a line that ties layers
-LETTER = 5.9  # pixels of a letter
+LETTER = 6.5  # pixels of a letter
 SHORT = 6  # letters that have room under a bar; longer labels are turned
 LONGEST = 16  # letters of a label
 _EVEN = 8  # widths that differ by at most this factor are drawn to scale, others by their square roots
@@ -170,7 +170,7 @@ def label_height(label: str) -> float:
     label : str
         What stands under the bar.
     """
-    return 27 + (14 if len(label) <= SHORT or " " in label else LETTER * min(len(label), LONGEST) + 4)
+    return 31 + (15 if len(label) <= SHORT or " " in label else LETTER * min(len(label), LONGEST) + 4)
 
 
 def _line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -160,17 +161,17 @@ def _bar(box: Box, graph: ChannelGraph, values: Values) -> Bar:
     """Return what a bar shows: of a folded block all its layers, its colour their mean."""
     indices = [node.layer for node in box.nodes if node.layer is not None]
     layers = [graph.layers[i] for i in indices]
-    groups = list(dict.fromkeys(group.name for i in indices for group in groups_of(graph, i)))
+    parts = Counter(group.name for i in indices for group in groups_of(graph, i))
     coloured = [values.coloured[i] for i in indices if i in values.coloured]
     pairs = [(values.before.layers[i], values.after.layers[i]) for i in indices]
     written = [graph.groups[g].frozen for i in indices for g, _ in graph.layers[i].narrows_out]
-    reason = "" if groups else next((why for why in written if why), "its filters cannot be merged")
+    reason = "" if parts else next((why for why in written if why), "its filters cannot be merged")
     return Bar(
         key=box.key,
         name=box.block.label if box.block else layers[0].name,
         label=box.block.label.rpartition(".")[2] if box.block else _label(layers[0].name),
         what=f"{len(layers)} layers" if box.block else _what(layers[0]),
-        groups=tuple(groups),
+        parts=tuple(parts.items()),
         block=box.block.key if box.block else "",
         before=sum(b.out_channels for b, _ in pairs),
         after=sum(a.out_channels for _, a in pairs),

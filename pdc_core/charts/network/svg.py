@@ -12,7 +12,8 @@ from pdc_core.charts.network.layout import Arrangement, Box
 from pdc_core.charts.network.values import QUANTITIES, Values, shade
 from pdc_core.charts.palette import COLOURS, GREY, short
 
-_LEGEND, _NARROWEST = 62, 620  # pixels: height of the legend, and the width that it needs
+_NARROWEST = 640  # pixels that the legend needs
+_LEGEND_LETTER = 6.6  # pixels of a letter of it
 _SIGNS = {"sum": "+ sum", "product": "× product", "concat": "≡ concatenation", "join": "● other join"}
 
 
@@ -30,8 +31,9 @@ class Bar:
         What stands under it.
     what : str
         Its kind in words, such as "3×3 convolution".
-    groups : tuple of str
-        Groups whose counts it shows; none where its filters cannot be merged.
+    parts : tuple of (str, int)
+        Groups whose counts it shows, and how many of its filters go with each cluster of them (in a folded block
+        several layers may share a group); none where its filters cannot be merged.
     block : str
         Key of the folded block; "" for a layer.
     before, after : int
@@ -50,7 +52,7 @@ class Bar:
     name: str
     label: str
     what: str
-    groups: tuple[str, ...]
+    parts: tuple[tuple[str, int], ...]
     block: str
     before: int
     after: int
@@ -58,6 +60,11 @@ class Bar:
     value: float | None
     macs: tuple[int, int]
     reason: str
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups whose counts it shows."""
+        return tuple(name for name, _ in self.parts)
 
     @property
     def text(self) -> str:
@@ -138,8 +145,9 @@ def draw_scene(scene: Scene) -> tuple[str, int, int]:
         place = placed.places[box.key]
         bar = scene.bars.get(box.key)
         body.append(_bar(scene, bar, place, tied.get(box.key, [])) if bar else _sign(box, place))
-    body.append("</g>" + _legend(scene, placed.height + 8))
-    return "".join(body), round(width), round(placed.height + 8 + _LEGEND)
+    legend, high = _legend(scene, placed.height + 10, width)
+    body.append(f"</g>{legend}")
+    return "".join(body), round(width), round(placed.height + 14 + high)
 
 
 def _bar(scene: Scene, bar: Bar, place: Place, ties: list[int]) -> str:
@@ -167,6 +175,8 @@ def _bar(scene: Scene, bar: Bar, place: Place, ties: list[int]) -> str:
     return (
         f'<g class="node{" selected" if chosen else ""}" data-node="{escape(bar.key, quote=True)}" '
         f'transform="translate({place.x:g},{place.y:.1f})"><title>{escape(bar.text)}</title>{behind}'
+        f'<rect x="{-w / 2 - 5:g}" y="{-foot - 6:g}" width="{w + 10:g}" height="{h + 54:g}" fill="none" '
+        'pointer-events="all"/>'
         f'<rect class="whole" x="{-w / 2:g}" y="{-foot:g}" width="{w:g}" height="{h:g}" rx="2" fill="currentColor" '
         f'fill-opacity=".07" stroke="currentColor" stroke-opacity="{1 if chosen else 0.6}" '
         f'stroke-width="{3 if chosen else 1}"/><rect class="kept" x="{-w / 2 + 0.5:g}" y="{foot - kept:.2f}" '
@@ -177,19 +187,19 @@ def _bar(scene: Scene, bar: Bar, place: Place, ties: list[int]) -> str:
 def _texts(bar: Bar, foot: float) -> str:
     """Write count and label under a bar."""
     middle = 'text-anchor="middle" fill="currentColor"'
-    y = foot + 16
-    texts = [f'<text class="count" y="{y:g}" {middle} font-size="12" font-weight="600">{bar.after:,}</text>']
+    y = foot + 18
+    texts = [f'<text class="count" y="{y:g}" {middle} font-size="14" font-weight="600">{bar.after:,}</text>']
     if bar.groups:
-        y += 12
+        y += 13
         of = f"of {bar.before:,}" if bar.block else f"/{bar.before}"
-        texts.append(f'<text y="{y:g}" {middle} font-size="10.5" opacity=".75">{of}</text>')
+        texts.append(f'<text y="{y:g}" {middle} font-size="12" opacity=".75">{of}</text>')
     label = bar.label if len(bar.label) <= LONGEST else f"…{bar.label[1 - LONGEST :]}"
     if len(bar.label) <= SHORT or " " in bar.label:
-        texts.append(f'<text y="{y + 13:g}" {middle} font-size="11">{escape(label)}</text>')
+        texts.append(f'<text y="{y + 14:g}" {middle} font-size="12.5">{escape(label)}</text>')
     else:
         texts.append(
             f'<text transform="translate(4,{y + 5:g}) rotate(-90)" text-anchor="end" fill="currentColor" '
-            f'font-size="11">{escape(label)}</text>'
+            f'font-size="12.5">{escape(label)}</text>'
         )
     return "".join(texts)
 
@@ -199,7 +209,7 @@ def _sign(box: Box, place: Place) -> str:
     name = escape(box.nodes[0].path or "the network")
     at = f'transform="translate({place.x:g},{place.y:.1f})"'
     if box.kind in ("input", "output"):
-        return f'<text {at} y="4" text-anchor="middle" font-size="11" fill="currentColor">{box.kind}</text>'
+        return f'<text {at} y="4" text-anchor="middle" font-size="12.5" fill="currentColor">{box.kind}</text>'
     shape = {
         "sum": '<path d="M-4,0H4M0,-4V4"/>',
         "product": '<path d="M-3,-3L3,3M-3,3L3,-3"/>',
@@ -219,14 +229,15 @@ def _heading(block: Block, left: float, right: float, top: float, folded: bool) 
     if len(label) > room and block.parent:
         label = label.removeprefix(f"{block.parent}.")
     text = label if len(label) <= room else f"…{label[len(label) - max(room, 1) + 1 :]}"
-    arrow = "▸" if folded else "▾"
+    x, y = left + 4, top + 9
+    arrow = f"M{x - 2:g},{y - 4:g}v8l5,-4z" if folded else f"M{x - 4:g},{y - 2:g}h8l-4,5z"
     line = "" if folded else f'<path d="M{left:g},{top + ROW - 1:g}v-3H{right:g}v3" fill="none" stroke="currentColor"/>'
     return (
         f'<g class="block" data-block="{escape(block.key, quote=True)}" data-folded="{int(folded)}" opacity=".85">'
         f"<title>{escape(block.key)}</title>"
         f'<rect x="{left:g}" y="{top:g}" width="{right - left:g}" height="{ROW - 2}" fill="none" '
-        f'pointer-events="all"/>{line}<text x="{left:g}" y="{top + 12:g}" font-size="11" fill="currentColor">{arrow} '
-        f"{escape(text)}</text></g>"
+        f'pointer-events="all"/>{line}<path d="{arrow}" fill="currentColor"/><text x="{left + 12:g}" y="{y + 4:g}" '
+        f'font-size="12.5" fill="currentColor">{escape(text)}</text></g>'
     )
 
 
@@ -253,26 +264,22 @@ def _rail(i: int, name: str, xs: list[float], y: float) -> str:
     )
 
 
-def _legend(scene: Scene, y: float) -> str:
-    """Draw what colours, outlines and signs mean."""
-    stops = "".join(
-        f'<rect x="{GAP + 3 * i:g}" y="{y:g}" width="3.2" height="11" fill="{shade(i / 39)}"/>' for i in range(40)
+def _legend(scene: Scene, y: float, width: float) -> tuple[str, float]:
+    """Draw what colours, outlines and signs mean, and return the height that this takes."""
+    scale = "".join(
+        f'<rect x="{GAP + 3 * i:g}" y="{y:g}" width="3.6" height="12" fill="{shade(i / 39)}"/>' for i in range(40)
     )
-    right = GAP + 120
     top = f"0 to {scene.values.number(scene.largest)}: " if scene.largest else ""
     mean = "; of a folded block their mean" if scene.arranged.folded else ""
     unknown = "; grey: not measured" if any(bar.value is None for bar in scene.bars.values()) else ""
     height = "square root of its number of filters" if scene.placed.root else "its number of filters"
-    lines = [
-        f"Height of a bar: {height}. Outline: all filters; filled: kept.",
-        " · ".join(
-            [*(_SIGNS[kind] for kind in scene.joins)]
-            + (["same number and colour below: tied layers, which share one count"] if scene.ties else [])
-        ),
-    ]
-    texts = [f"{top}{QUANTITIES[scene.values.quantity]}{mean}{unknown}", *lines]
-    rows = "".join(
-        f'<text x="{right + 8 if i == 0 else GAP:g}" y="{y + 10 + 18 * i:g}">{escape(text)}</text>'
-        for i, text in enumerate(texts)
-    )
-    return f'<g class="legend" font-size="12" fill="currentColor"><g>{stops}</g>{rows}</g>'
+    signs = [_SIGNS[kind] for kind in scene.joins]
+    signs += ["same number and colour below: tied layers, which share one count"] if scene.ties else []
+    lines = [f"Height of a bar: {height}. Outline: all filters; filled: kept.", " · ".join(signs)]
+    if (len(lines[0]) + len(lines[1])) * _LEGEND_LETTER < width:
+        lines = [" · ".join(line.rstrip(".") for line in lines if line)]
+    first = f"{top}{QUANTITIES[scene.values.quantity]}{mean}{unknown}"
+    texts = [f'<text x="{GAP + 130}" y="{y + 11:g}">{escape(first)}</text>']
+    texts += [f'<text x="{GAP}" y="{y + 31 + 18 * i:g}">{escape(line)}</text>' for i, line in enumerate(lines)]
+    drawn = f'<g shape-rendering="crispEdges">{scale}</g>{"".join(texts)}'
+    return f'<g class="legend" font-size="13" fill="currentColor">{drawn}</g>', 20 + 18 * len(lines)

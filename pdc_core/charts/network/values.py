@@ -18,7 +18,7 @@ QUANTITIES = {
     "sensitivity": "accuracy lost if only this layer is clustered, in points",
 }
 # From cheap to dear, ever darker, so that the order shows without colour vision and in print. Our choice.
-RAMP = ("#fbe3a6", "#f3ad5f", "#dd6c48", "#a63a60", "#5c2168")
+RAMP = ("#fbe3a6", "#f3ad5f", "#dd6c48", "#a63a60", "#652674")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def shade(share: float) -> str:
     Examples
     --------
     >>> shade(0), shade(0.125), shade(7)
-    ('#fbe3a6', '#f7c883', '#5c2168')
+    ('#fbe3a6', '#f7c883', '#652674')
     """
     t = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
     i = min(int(t), len(RAMP) - 2)
