@@ -71,8 +71,9 @@ if not few:
 kernels = group_kernels(network, name)
 readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
 tied = f", shared by {len(group.producers)} layers" if len(group.producers) > 1 else ""
-with st.expander("Choose the layer in a picture of the network"):
-    draw_layer_chooser(network, plan, "filters_picture", name)
+if not few:
+    with st.expander("Choose the layer in a picture of the network"):
+        draw_layer_chooser(network, plan, "filters_picture", name)
 summary, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
 if not few:
     with steps:

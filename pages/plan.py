@@ -48,6 +48,15 @@ with facts[3]:
     draw_preview(network, plan)
 
 flush_to_browser(0.03)
+found = measured(network)
+shown = st.segmented_control(
+    "Colour and chart", list(QUANTITIES), default="MACs", required=True, key="plan_chart", persist_state="session",
+    label_visibility="collapsed",
+)  # fmt: skip
+draw_network_picture(network, plan, "plan_picture", QUANTITIES[shown], found)
+if shown == "Sensitivity" and found is None:
+    st.caption("Colours show MACs until the sensitivity has been measured.")
+
 tools = st.columns([3.2, 1.7, 1.3, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
     "Keep ratio of all layers [%]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),
@@ -64,15 +73,6 @@ if not lecture():
         draw_undo_buttons(network, "plan")
 draw_waiting(network)
 
-found = measured(network)
-shown = st.segmented_control(
-    "Colour and chart", list(QUANTITIES), default="MACs", required=True, key="plan_chart", persist_state="session",
-    label_visibility="collapsed",
-)  # fmt: skip
-draw_network_picture(network, plan, "plan_picture", QUANTITIES[shown], found)
-if shown == "Sensitivity" and found is None:
-    st.caption("Colours show MACs until the sensitivity has been measured.")
-flush_to_browser(0.03)
 table, chart = st.columns([3, 2], gap="medium")
 with table:
     draw_table(network, plan, found)

@@ -23,8 +23,8 @@ _picture = component("network_picture")
 _FOLDED, _TURN, _OPENED = "picture_folded", "picture_turn", "picture_opened"
 LAYER = "layer"  # the key of the select box of the page Filters
 SMALL = 64  # pixels of the highest bar where the picture only serves to choose
-_LECTURE = 1.1  # the least scale of the picture in a lecture; elsewhere it may shrink to _SMALLEST
-_SMALLEST = 0.85
+# Least and largest scale: between them the picture is as wide as the page, beyond them it scrolls or stays narrow.
+_LECTURE, _EDITED, _CHOSEN = (0.9, 1.5), (0.85, 1.25), (0.75, 1.0)
 _EDIT = "Drag a bar, or use the wheel or ↑ ↓, to change its count · click it or press Enter to open it in Filters"
 _CHOOSE = "Click a bar, or go to it with ← → and press Enter, to open that layer"
 
@@ -77,7 +77,7 @@ def picture_data(network: Network, plan: Plan, drawn: charts.NetworkPicture, edi
             for group in groups
         },
         "editable": editable,
-        "scale": _LECTURE if lecture() and editable else _SMALLEST,
+        "scale": (_LECTURE if lecture() else _EDITED) if editable else _CHOSEN,
         "turn": int(st.session_state.get(_TURN, 0)),
         "name": f"pdc-network-{network.model}",
     }

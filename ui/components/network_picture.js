@@ -6,7 +6,7 @@
 
 const PAUSE = 350; // milliseconds without a change after which counts are sent
 const CLICK = 4; // pixels: a pointer that moves less is a click
-const NOTCH = 40; // pixels of a wheel that are one step
+const NOTCH = 100; // pixels of a wheel that are one step
 const SCROLLING = 250; // milliseconds: a wheel that was turning already scrolls the page on
 const FINE = 64; // steps of the wheel from one cluster to all filters
 const RATIO = 0.02; // of its filters, by which one step changes a bar of several groups
@@ -18,6 +18,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!picture) pictures.set(parentElement, (picture = new Picture(parentElement)));
   picture.send = act => setTriggerValue("act", act);
   picture.show(data);
+  picture.observer.observe(picture.scroller);
+  return () => picture.observer.disconnect();
 }
 
 /** The counts that a group allows, ascending: listed, or as {from, to, by}. */
@@ -36,13 +38,14 @@ class Picture {
     this.turn = this.waiting = 0;
     this.at = { node: null, block: null }; // where the keyboard is
     for (const button of root.querySelectorAll(".save")) button.addEventListener("click", () => this.save(button.dataset.format));
+    this.observer = new ResizeObserver(() => this.toSelected()); // a closed expander has no width
     this.listen();
   }
 
   // ---- what is shown
 
   show(data) {
-    const opened = !this.data, focused = this.focusedKey();
+    const focused = this.focusedKey();
     if (!this.waiting && data.turn >= this.turn) this.pending = {};
     this.turn = Math.max(this.turn, data.turn);
     this.data = data;
@@ -56,7 +59,7 @@ class Picture {
     }
     this.svg = this.scroller.firstElementChild;
     const width = this.svg.viewBox.baseVal.width;
-    Object.assign(this.svg.style, { width: "100%", minWidth: `${data.scale * width}px`, maxWidth: `${1.25 * Math.max(1, data.scale) * width}px` });
+    Object.assign(this.svg.style, { width: "100%", minWidth: `${data.scale[0] * width}px`, maxWidth: `${data.scale[1] * width}px` });
     this.nodes = new Map([...this.svg.querySelectorAll(".node")].map(node => [node.dataset.node, node]));
     this.blocks = new Map([...this.svg.querySelectorAll(".block")].map(node => [node.dataset.block, node]));
     for (const [key, node] of this.nodes) this.dress(key, node);
@@ -69,7 +72,7 @@ class Picture {
     if (!this.blocks.has(this.at.block)) this.at.block = this.blocks.keys().next().value ?? null;
     this.mark();
     if (focused) this[focused[0]].get(focused[1])?.focus({ preventScroll: true });
-    if (opened) this.toSelected();
+    this.toSelected();
     this.tell();
   }
 
@@ -121,9 +124,11 @@ class Picture {
     else this.status.textContent = bar.text;
   }
 
+  /** Scroll to the selected bar, once for each. */
   toSelected() {
-    const chosen = this.svg.querySelector(".node.selected");
-    if (!chosen) return;
+    const chosen = this.svg?.querySelector(".node.selected");
+    if (!chosen || chosen.dataset.node === this.scrolledTo || !this.scroller.clientWidth) return;
+    this.scrolledTo = chosen.dataset.node;
     const box = chosen.getBoundingClientRect(), frame = this.scroller.getBoundingClientRect();
     this.scroller.scrollLeft += box.left + box.width / 2 - frame.left - frame.width / 2;
   }
@@ -176,7 +181,7 @@ class Picture {
 
   listen() {
     const keyOf = event => event.target.closest?.(".node")?.dataset.node ?? null;
-    let start = null, turned = 0, rest = 0;
+    let start = null, turned = 0, rest = 0, over = null;
     this.scroller.addEventListener("pointerdown", event => {
       const key = keyOf(event);
       if (event.button || key === null) return;
@@ -216,6 +221,7 @@ class Picture {
       if (!this.nodes.get(key).classList.contains("free")) return;
       if (event.timeStamp - turned < SCROLLING) return void (turned = event.timeStamp);
       event.preventDefault();
+      if (key !== over) [over, rest] = [key, 0];
       rest -= event.deltaMode ? NOTCH * Math.sign(event.deltaY) : event.deltaY;
       const steps = Math.trunc(rest / NOTCH);
       if (!steps) return;

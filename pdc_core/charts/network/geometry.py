@@ -190,13 +190,13 @@ def _line(
     along, aside = lanes[max(source.lane, target.lane)], 0
     if wire.level is not None:
         along, aside = crowns[source.lane] - LEVEL * wire.level, 2 * (wire.level % 3 - 1)
-    rise, fall = columns[source.rank][1] + GAP * 0.36 + aside, columns[target.rank][0] - GAP * 0.36 - aside
-    return f"M{start:g},{a.y:g}" + _bend(rise, a.y, along) + f"H{fall - 5:g}" + _bend(fall, along, b.y) + f"H{end:g}"
+    rise, fall = columns[source.rank][1] + GAP / 2 + aside, columns[target.rank][0] - GAP / 2 - aside
+    return f"M{start:g},{a.y:g}" + _bend(rise, a.y, along) + _bend(fall, along, b.y) + f"H{end:g}"
 
 
 def _bend(x: float, old: float, new: float) -> str:
     """Return a path along y = `old` to x, then up or down, and on along y = `new`."""
-    r = min(5.0, abs(new - old) / 2)
+    r = min(4.0, abs(new - old) / 2)
     if r < 0.5:
         return f"H{x:g}"
     sign = 1 if new > old else -1

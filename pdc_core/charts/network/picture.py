@@ -86,7 +86,7 @@ def draw_network(
     >>> import torch, pdc_core as pdc
     >>> graph = pdc.trace(pdc.build_model("resnet110", 3, 10).eval(), torch.zeros(1, 3, 32, 32))
     >>> print(pdc.draw_network(graph, pdc.Plan.uniform(graph, keep=0.25)).title)
-    110 layers, 253 M MACs before and 71.2 M with the plan
+    110 layers, 253 M MACs before and 63.6 M with the plan
     """
     return network_picture(graph, plan, colour=colour, sensitivity=sensitivity, folded=folded).drawing
 
