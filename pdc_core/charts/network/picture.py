@@ -105,8 +105,8 @@ def network_picture(
 
     Parameters
     ----------
-    graph, plan, colour, sensitivity, folded
-        As in `draw_network`.
+    graph : ChannelGraph
+        The trace of the network.
     plan : Plan or mapping of str to int, optional
         Clusters kept by group.
     colour : str, default "macs"
