@@ -19,6 +19,7 @@ from ui.filters.linked_views import draw_table, draw_views, shown_kernels
 from ui.filters.options import cluster_seed, draw_options, highlighted
 from ui.job_view import draw_restart_button, in_words
 from ui.network import FilterMap, group_kernels
+from ui.network_picture import draw_layer_chooser
 from ui.page import begin
 
 TABLE = "Table"
@@ -70,6 +71,9 @@ if not few:
 kernels = group_kernels(network, name)
 readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
 tied = f", shared by {len(group.producers)} layers" if len(group.producers) > 1 else ""
+if not few:
+    with st.expander("Choose the layer in a picture of the network"):
+        draw_layer_chooser(network, plan, "filters_picture", name)
 summary, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
 if not few:
     with steps:

@@ -11,6 +11,7 @@ from ui.choice import lecture
 from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import cut, figure, flush_to_browser, percent, short
 from ui.network import network_cost
+from ui.network_picture import draw_network_picture
 from ui.page import begin
 from ui.plan.budget import draw_budget, draw_start, draw_waiting
 from ui.plan.files import draw_named, draw_save
@@ -18,6 +19,8 @@ from ui.plan.preview import draw_preview
 from ui.plan.sensitivity import draw_sensitivity, measured
 from ui.plan.table import draw_table
 from ui.plan.tools import SHARE, draw_constraints, set_all
+
+QUANTITIES = {"MACs": "macs", "Parameters": "params", "Sensitivity": "sensitivity"}
 
 network = begin("Plan", "What would it save? Choose how many clusters each layer keeps. Nothing is trained yet.")
 plan, graph = current_plan(), network.graph
@@ -45,6 +48,15 @@ with facts[3]:
     draw_preview(network, plan)
 
 flush_to_browser(0.03)
+found = measured(network)
+shown = st.segmented_control(
+    "Colour and chart", list(QUANTITIES), default="MACs", required=True, key="plan_chart", persist_state="session",
+    label_visibility="collapsed",
+)  # fmt: skip
+draw_network_picture(network, plan, "plan_picture", QUANTITIES[shown], found)
+if shown == "Sensitivity" and found is None:
+    st.caption("Colours show MACs until the sensitivity has been measured.")
+
 tools = st.columns([3.2, 1.7, 1.3, 1.5, 2.3], gap="small", vertical_alignment="bottom")
 tools[0].slider(
     "Keep ratio of all layers [%]", 1, 100, 25, key=SHARE, on_change=set_all, args=(network,),
@@ -63,16 +75,12 @@ draw_waiting(network)
 
 table, chart = st.columns([3, 2], gap="medium")
 with table:
-    draw_table(network, plan, measured(network))
+    draw_table(network, plan, found)
     st.caption(
         f"Residual treatment: {graph.residual}. Double-click a cluster count to change it. Savings and accuracy loss "
         "are shown for each layer on its own; combined savings are smaller than their sum."
     )
 with chart:
-    shown = st.segmented_control(
-        "Chart", ["MACs", "Parameters", "Sensitivity"], default="MACs", required=True, key="plan_chart",
-        persist_state="session", label_visibility="collapsed",
-    )  # fmt: skip
     if shown == "Sensitivity":
         draw_sensitivity(network)
     else:

@@ -15,6 +15,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pdc_core.analysis.trajectories import Trajectory, read_trajectory
+from pdc_core.charts.drawing import Drawing
+from pdc_core.charts.network import draw_network
 from pdc_core.clustering import (
     ALGORITHMS,
     VECTORS,
@@ -77,6 +79,7 @@ __all__ = [
     "Cost",
     "Data",
     "DataInfo",
+    "Drawing",
     "History",
     "Layer",
     "LayerCost",
@@ -110,6 +113,7 @@ __all__ = [
     "deviation",
     "difference",
     "distil",
+    "draw_network",
     "evaluate",
     "export_onnx",
     "export_run",

@@ -29,6 +29,7 @@ from pdc_core.charts.kernels import (
 from pdc_core.charts.layers import before_after_bars, layer_bars, rows_height
 from pdc_core.charts.lesson import error_bars, explained_filters, pulling_curves, sum_bars, three_filters
 from pdc_core.charts.methods import MethodLook, method_look, method_order
+from pdc_core.charts.network import Bar, NetworkPicture, draw_network, network_picture
 from pdc_core.charts.notebooks import curves, over_seeds, tiles
 from pdc_core.charts.palette import (
     BLUE,
@@ -69,10 +70,12 @@ __all__ = [
     "SYMBOLS",
     "VERMILION",
     "Axes",
+    "Bar",
     "Drawing",
     "Explained",
     "Mark",
     "MethodLook",
+    "NetworkPicture",
     "Panel",
     "Pointed",
     "accuracy_against",
@@ -86,6 +89,7 @@ __all__ = [
     "confusion_change",
     "convolution_cells",
     "curves",
+    "draw_network",
     "error_bars",
     "every_k",
     "explained_filters",
@@ -98,6 +102,7 @@ __all__ = [
     "method_look",
     "method_order",
     "motion",
+    "network_picture",
     "over_seeds",
     "priced",
     "pulling_curves",

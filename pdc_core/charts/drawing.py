@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pdc_core.charts.palette import signed_colour
+from pdc_core.errors import PDCError
+from pdc_core.files import write_whole
 
 _LETTER = 17  # pixels of a letter on the page beside which a unit is a pixel; with larger ones the picture grows
+_MARGIN, _HEADING = 16, 26  # around a saved picture, and above it for its title
 _INK = "#1c2126"  # on cells, which are light on a dark page too
 
 
@@ -46,6 +50,44 @@ class Drawing:
             f'{escape(self.title)}</div><svg role="img" aria-label="{alt}" viewBox="0 0 {self.width} {self.height}" '
             f'style="display:block;width:100%;font-size:14px">{self.body}</svg></div>'
         )
+
+    @property
+    def svg(self) -> str:
+        """The picture as the text of an SVG file, dark on white, with its title."""
+        width, height = self.width + 2 * _MARGIN, self.height + 2 * _MARGIN + _HEADING
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img" color="{_INK}" '
+            f'viewBox="{-_MARGIN} {-_MARGIN - _HEADING} {width} {height}" font-family="sans-serif" font-size="14">'
+            f"<title>{escape(self.title)}</title><desc>{escape(self.alt)}</desc>"
+            f'<rect x="{-_MARGIN}" y="{-_MARGIN - _HEADING}" width="{width}" height="{height}" fill="#ffffff"/>'
+            f'<text y="{8 - _HEADING}" font-size="17" font-weight="600" fill="currentColor">{escape(self.title)}</text>'
+            f"{self.body}</svg>\n"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture to an SVG file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its name ends in .svg, and its folder has to exist.
+
+        Raises
+        ------
+        PDCError
+            The name ends otherwise, or the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "square.svg"
+        >>> Drawing("A square", "One square.", 9, 9, '<rect width="9" height="9"/>').save(file)
+        >>> file.read_text(encoding="utf-8")[:4]
+        '<svg'
+        """
+        if Path(path).suffix.lower() != ".svg":
+            raise PDCError(f"{path} does not end in .svg; pictures of this kind are written as SVG.")
+        write_whole(path, self.svg)
 
     def _repr_html_(self) -> str:
         """Show the picture in a notebook."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import nn
 
+from pdc_core.charts.network import draw_network
 from pdc_core.cli.options import (
     FLOPS,
     AsJson,
@@ -111,6 +112,9 @@ def plan(
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option("--out", help="File to write the plan to; .yaml or .json.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="File to draw the network to, before and after the plan; .svg.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make or change a plan by a keep ratio, by hand or from a budget, and print what it saves."""
@@ -134,6 +138,8 @@ def plan(
     before, after = plan_cost(graph, {}), plan_cost(graph, chosen)
     seen = preview(network, graph, chosen, loaded, images=images or PREVIEW_IMAGES, seed=seed) if show else None
     changes = difference(Plan.load(against), chosen) if against is not None else ()
+    if picture is not None:
+        draw_network(graph, chosen).save(picture)
     if out is not None:
         chosen.save(out)
     if as_json:
@@ -166,8 +172,9 @@ def plan(
         )
     for change in changes:
         console.print(f"{change.what}: {change.before} -> {change.after}", markup=False)
-    if out is not None:
-        console.print(f"Written to {out}")
+    for file in (out, picture):
+        if file is not None:
+            console.print(f"Written to {file}")
 
 
 def _measured(

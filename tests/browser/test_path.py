@@ -267,6 +267,33 @@ def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, se
     _done(page, "plan")
 
 
+def test_the_picture_of_the_network_changes_the_plan_and_opens_a_layer(page: Page, server: Server) -> None:
+    _open(page, server, "plan")
+    bar = page.locator(".node[data-node='layer3_0_conv1']")
+    bar.hover()
+    page.wait_for_timeout(300)  # a wheel that turns at once would scroll the page on
+    page.mouse.wheel(0, -100)
+    page.wait_for_url("**plan=4-4-4-8-8-8-17-16-16*")
+    _settled(page)
+    bar.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_url("**plan=4-4-4-8-8-8-15-16-16*")
+    page.locator(".block[data-block='layer1']").click()
+    expect(page.locator(".node[data-node='layer1']")).to_be_visible()
+    _done(page, "plan_picture")
+    bar.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Filters", level=1)).to_be_visible()
+    expect(page.get_by_text("layer3.0.conv1: 64 filters of")).to_be_visible()
+    expect(page.get_by_text("49 filters folded away")).to_be_visible()
+    _settled(page)
+    page.get_by_text("Choose the layer in a picture of the network").click()
+    page.locator(".node[data-node='layer2_1_conv1'] .kept").click()
+    expect(page.get_by_text("layer2.1.conv1: 32 filters of")).to_be_visible()
+    _done(page, "filters_picture")
+
+
 def test_a_bad_plan_is_refused_in_a_sentence_and_a_good_one_taken(page: Page, server: Server) -> None:
     def upload(content: str) -> None:
         _settled(page)

@@ -68,3 +68,15 @@ def test_a_plan_that_cannot_be_is_one_line_on_stderr(pdc_command, args: tuple[ob
     assert (code, out) == (1, "")
     assert reason in " ".join(err.split())
     assert "Traceback" not in err
+
+
+def test_a_plan_is_drawn_to_a_file(pdc_command, tmp_path, graph) -> None:
+    file = tmp_path / "network.svg"
+    code, out, _ = pdc_command("plan", "--keep", 0.5, "--picture", file)
+    assert code == 0
+    assert f"Written to {file}" in out.replace("\n", "")
+    assert file.read_text(encoding="utf-8") == pdc.draw_network(graph, pdc.Plan.uniform(graph, 0.5)).svg
+    code, _, error = pdc_command("plan", "--picture", tmp_path / "network.png", "--out", tmp_path / "plan.yaml")
+    assert code == 1
+    assert "does not end in .svg" in error
+    assert not (tmp_path / "plan.yaml").exists()
