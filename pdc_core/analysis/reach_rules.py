@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 NOTHING = float("-inf")  # the reach of what depends on no pixel, such as padding or a weight
-Args, Kwargs = tuple[Any, ...], dict[str, Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 Rule = Callable[[Any, Args, Kwargs, Tensor], Any]
 
 
@@ -165,7 +166,7 @@ _RULES: dict[str, Rule] = {
     "constant_pad_nd": _padded,
     **dict.fromkeys(("convolution", "_convolution"), _convolution),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _max_pool),
-    **dict.fromkeys(("avg_pool2d", "avg_pool1d"), _average_pool),
+    "avg_pool2d": _average_pool,
     **dict.fromkeys(
         ("_adaptive_avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "mkldnn_adaptive_avg_pool2d"),
         _adaptive_pool,
