@@ -8,28 +8,36 @@ import streamlit as st
 
 from pdc_core import charts
 from ui.choice import lecture
-from ui.current_plan import current_plan, draw_undo_buttons, network_key
+from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import flush_to_browser
 from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_cluster_count, set_count
 from ui.filters.edit_bar import draw_edit_bar
-from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
+from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of, view_key
 from ui.filters.layouts import request_layout
 from ui.filters.linked_views import draw_table, draw_views, shown_kernels
-from ui.filters.options import cluster_seed, draw_options, highlighted
-from ui.job_view import draw_restart_button, in_words
+from ui.filters.options import cluster_seed, draw_compared, draw_options, highlighted
+from ui.filters.patches import draw_patches
+from ui.filters.responses import RESPONSES, response_covariances, training_images
+from ui.filters.separation import draw_separation
+from ui.job_view import draw_job, draw_restart_button, in_words
 from ui.network import FilterMap, group_kernels
 from ui.page import begin
 
 TABLE = "Table"
 MANY = 1024  # filters whose clustering may take longer than a moment
-VIEWS = {TABLE: draw_table, "Cluster count": draw_cluster_count, "Activation maps": draw_activation_maps}
+VIEWS = {
+    TABLE: draw_table,
+    "What it looks for": draw_patches,
+    "Cluster count": draw_cluster_count,
+    "Activation maps": draw_activation_maps,
+}
 
 network = begin(
     "Filters",
     "Which filters are similar? Training pulls the filters of a cluster together, then folds them into one.",
 )
-key = network_key(network)
+key = view_key(network)
 groups = [group.name for group in network.graph.clusterable]
 if not groups:
     st.info("No layer of this network can be clustered with this residual treatment. Change it on the page Plan.")
@@ -42,10 +50,16 @@ def take_count(name: str) -> None:
 
 
 few = lecture()  # larger letters, fewer controls
-widths = [2.6, 4, 2.2] if few else [2.6, 4, 2.2, 1.5, 1.5]
+widths = [2.3, 2.4, 2.6, 1.9] if few else [2.2, 2.2, 2.5, 1.8, 1.3, 1.5]
 controls = st.columns(widths, gap="small", vertical_alignment="bottom")
 name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
 group, plan = network.graph.group(name), current_plan()
+with controls[2]:
+    draw_compared(network)
+if plan.vectors == RESPONSES and (measuring := response_covariances(network)).known is None:
+    count = f"{training_images(network):,}"
+    draw_job(measuring, f"Running {count} training images through the network", lambda _: None, "covariances")
+    st.stop()
 with st.spinner(f"Clustering {group.size:,} filters") if group.size >= MANY else nullcontext():
     shown = shown_group(network, plan, name, cluster_seed())
 allowed = plan.allowed(group)
@@ -58,14 +72,14 @@ if len(allowed) > 1:
     )  # fmt: skip
 else:
     controls[1].caption(f"{shown.k} clusters: the plan allows no other count for this layer.")
-kind = controls[2].segmented_control(
+kind = controls[3].segmented_control(
     "Map", ["PCA", "UMAP"], default="PCA", required=True, key="map", bind="query-params"
 )
 highlight = None
 if not few:
-    with controls[3]:
+    with controls[4]:
         highlight = highlighted(shown.k)
-    with controls[4].popover("Options", width="stretch"):
+    with controls[5].popover("Options", width="stretch"):
         draw_options(network)
 kernels = group_kernels(network, name)
 readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
@@ -107,6 +121,7 @@ st.caption(
     "(1: all neighbours on the map are true neighbours) · distances are not to scale · crosses mark centroids · "
     f"tiles show {shown_kernels(shown)} · {charts.SIGNED}, one scale for all tiles"
 )
+draw_separation(shown, plan)
 if kind == "UMAP" and not layout.done:
     wait_for_umap()
 elif kind == "UMAP" and layout.error is not None:
@@ -130,6 +145,8 @@ with st.expander("How the clusters are found"):
         r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 v_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
     st.markdown(
+        "Responses are compared by what the next layer reads of a filter over training images, at all places; there "
+        "the weight is the squared norm of the kernels that read it (our choice). "
         "k-means updates centroids and labels in turn. k-medoids uses filters in place of the means and swaps them "
         "while that helps. Ward linkage repeatedly merges the two clusters whose union costs least. Training then "
         "makes the filters of a cluster identical, so folding them changes nothing."

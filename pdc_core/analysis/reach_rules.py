@@ -110,7 +110,7 @@ def _windows(
     found = F.max_pool2d(x, size, step, 0, apart, ceil)
     found = found if dims == 2 else found[:, :, 0]
     # Windows that would begin in the padding at the end are left out by torch.
-    return found[(..., *(slice(n) for n in out.shape[2:]))]
+    return found[..., : out.shape[-1]] if dims == 1 else found[..., : out.shape[-2], : out.shape[-1]]
 
 
 def _adaptive_pool(func: Any, args: Args, kwargs: Kwargs, out: Tensor) -> Tensor:

@@ -122,8 +122,8 @@ def strongest_patches(responses: Responses, fields: NDArray[np.int64], filter_: 
     ----------
     responses : Responses
         Of the filter's group.
-    fields : array of int64, shape (n, places, 4)
-        The group's `receptive_fields`.
+    fields : array of int64, shape (n, places, 4) or (1, places, 4)
+        The group's `receptive_fields`; one row where they are the same for all filters.
     filter_ : int
         The filter, 0 to n - 1.
     count : int
@@ -138,7 +138,7 @@ def strongest_patches(responses: Responses, fields: NDArray[np.int64], filter_: 
     if np.isnan(responses.similarity[filter_, filter_]):
         return []
     order = np.argsort(-highest, kind="stable")[:count]
-    boxes = fields[filter_][responses.place[filter_, order]]
+    boxes = fields[filter_ if len(fields) > 1 else 0][responses.place[filter_, order]]
     return [
         Patch(int(i), float(highest[i]), (int(box[0]), int(box[1]), int(box[2]), int(box[3])))
         for i, box in zip(order, boxes, strict=True)

@@ -66,7 +66,7 @@ def assign(
         else:
             k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
             points = _points(model, group, kind, images, measured)
-            labels[group.name] = _assigned(points, filter_weights(model, group, kind), group, k, seed, how, pins)
+            labels[group.name] = cluster_blocks(points, filter_weights(model, group, kind), group, k, seed, how, pins)
         if progress is not None:
             progress(done + 1, len(groups))
     return labels
@@ -148,7 +148,7 @@ def assign_group(
         If k is out of range, a weight is not finite, or a name is unknown.
     """
     points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
-    return _assigned(points, d, group, k, seed, algorithm, pinned)
+    return cluster_blocks(points, d, group, k, seed, algorithm, pinned)
 
 
 def _points(
@@ -164,10 +164,39 @@ def _points(
     return filter_vectors(model, group, vectors, images)
 
 
-def _assigned(
-    points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
+def cluster_blocks(
+    points: FloatArray,
+    d: FloatArray,
+    group: ChannelGroup,
+    k: int,
+    seed: int = 0,
+    algorithm: str = "kmeans",
+    pinned: Sequence[int] = (),
 ) -> IntArray:
-    """Cluster block by block, with the pinned filters by themselves."""
+    """Cluster vectors of a group's filters block by block, with the pinned filters by themselves.
+
+    Parameters
+    ----------
+    points : array of float64, shape (n, d)
+        One row per filter.
+    d : array of float64, shape (n,)
+        The diagonal of D, 0 or more.
+    group : ChannelGroup
+        The group, of n filters.
+    k : int
+        Clusters, 1 to n; a multiple of the group's blocks.
+    seed : int, default 0
+        Seed of k-means.
+    algorithm : str, default "kmeans"
+        A name in ALGORITHMS.
+    pinned : sequence of int, default ()
+        Filters that are each a cluster by themselves; the others share the rest of the count.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1, numbered by first member.
+    """
     block = group.block
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0

@@ -12,7 +12,7 @@ from pdc_core.clustering.labels import FloatArray, IntArray
 from pdc_core.clustering.ward import ward_linkage
 
 # Kaufman and Rousseeuw 1990 call a best silhouette of 0.25 or less «no substantial structure».
-_STRUCTURE = 0.25
+STRUCTURE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +205,7 @@ def suggest(found: Curve) -> Suggestion:
     if different < n:
         return Suggestion(different, f"Only {different} of the {n} filters differ; merging equal ones loses nothing.")
     best = int(np.nanargmax(found.silhouette))
-    if found.silhouette[best] > _STRUCTURE:
+    if found.silhouette[best] > STRUCTURE:
         k = int(found.k[best])
         return Suggestion(
             k, f"The filters fall into {k} groups: the silhouette is highest there, {found.silhouette[best]:.2f}."
