@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import streamlit as st
 
 from pdc_core import charts
+from pdc_core.clustering.vectors import vectors_for
 from ui.choice import lecture
 from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import flush_to_browser
@@ -56,7 +57,7 @@ name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
 group, plan = network.graph.group(name), current_plan()
 with controls[2]:
     draw_compared(network)
-if plan.vectors == RESPONSES and (measuring := response_covariances(network)).known is None:
+if vectors_for(group, plan.vectors) == RESPONSES and (measuring := response_covariances(network)).known is None:
     count = f"{training_images(network):,}"
     draw_job(measuring, f"Running {count} training images through the network", lambda _: None, "covariances")
     st.stop()
@@ -94,8 +95,8 @@ summary.markdown(
 )
 
 # Asked for even while PCA is shown: the first layout compiles for a while, and then the switch is instant.
-vectors = vectors_of(network, key, name, plan.vectors)
-layout = request_layout((key, name, plan.vectors), vectors, cluster_seed())
+vectors = vectors_of(network, key, name, shown.vectors)
+layout = request_layout((key, name, shown.vectors), vectors, cluster_seed())
 
 
 @st.fragment(run_every=1.0)
@@ -110,14 +111,14 @@ def chosen_map() -> tuple[str, FilterMap]:
     """Return the map to draw and its name."""
     if kind == "UMAP" and layout.known is not None:
         return "UMAP", layout.known
-    return "PCA", pca_of(network, key, name, plan.vectors)
+    return "PCA", pca_of(network, key, name, shown.vectors)
 
 
 method, drawn = chosen_map()
 draw_views(shown, drawn, method, highlight)
 chance = f", seed {cluster_seed()}" if method == "UMAP" else ""
 st.caption(
-    f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}{chance} · trustworthiness {drawn.quality:.2f} "
+    f"{method} of the {VECTORS.get(shown.vectors, shown.vectors)}{chance} · trustworthiness {drawn.quality:.2f} "
     "(1: all neighbours on the map are true neighbours) · distances are not to scale · crosses mark centroids · "
     f"tiles show {shown_kernels(shown)} · {charts.SIGNED}, one scale for all tiles"
 )

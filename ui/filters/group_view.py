@@ -25,7 +25,7 @@ from pdc_core.clustering import (
 from pdc_core.clustering.assignment import cluster_blocks
 from pdc_core.clustering.counts import silhouette
 from pdc_core.clustering.spread import cluster_means, spread_lost
-from pdc_core.clustering.vectors import covariance_factor
+from pdc_core.clustering.vectors import covariance_factor, vectors_for
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 from ui.current_plan import network_key
@@ -49,7 +49,7 @@ _WHOLE_BYTES = 1_200_000  # of weights that are sent to a page
 
 @dataclass(frozen=True)
 class GroupView:
-    """One group as the page shows it: its labels come from the plan, exactly as `assign` would give them."""
+    """One group as the page shows it: vectors and labels come from the plan, exactly as `assign` would give them."""
 
     network: Network
     name: str
@@ -75,12 +75,13 @@ def view_key(network: Network) -> str:
 
 def shown_group(network: Network, plan: Plan, name: str, seed: int) -> GroupView:
     """Return a group with the labels that the plan gives it."""
+    vectors = vectors_for(network.graph.group(name), plan.vectors)
     if name in plan.hand:
         labels = canonical(np.array(plan.hand[name]))
     else:
         pins = plan.pinned.get(name, ())
-        labels = _labels(network, view_key(network), name, plan.counts[name], plan.vectors, plan.algorithm, pins, seed)
-    return GroupView(network, name, plan.vectors, seed, labels)
+        labels = _labels(network, view_key(network), name, plan.counts[name], vectors, plan.algorithm, pins, seed)
+    return GroupView(network, name, vectors, seed, labels)
 
 
 @st.cache_data(show_spinner="Clustering", max_entries=2048)
