@@ -47,7 +47,7 @@ def answer_bars(classes: Sequence[str], before: NDArray[Any], folded: NDArray[An
             go.Bar(
                 x=[100 * values[i] for i in order], y=[classes[i] for i in order], name=name, orientation="h",
                 marker_color=fill, text=[f"{100 * values[i]:.0f}" for i in order], textposition="outside",
-                cliponaxis=False, hovertemplate="%{y}, " + name + ": %{x:.1f} %<extra></extra>",
+                constraintext="none", cliponaxis=False, hovertemplate="%{y}, " + name + ": %{x:.1f} %<extra></extra>",
             )
         )  # fmt: skip
     return figure

@@ -118,7 +118,7 @@ def _draw_images(pair: Pair, images: NDArray[np.int64]) -> None:
     some = f"{SHOWN} of {len(images):,} images shown. " if len(images) > SHOWN else ""
     st.caption(
         f"{some}Below each image: class named before → after folding, the true class, and the disagreement by which "
-        "they are sorted: the total variation of both networks' probabilities, 0 (the same) to 1. Click an image to try it."
+        "they are sorted: the total variation of both networks' probabilities, 0 (the same) to 1. Click one to try it."
     )
 
 

@@ -30,7 +30,7 @@ DRAW, PHOTO, UPLOAD, TEST = "Draw", "Photo", "Upload", "Test image"
 SOURCE, SKETCH = "try_source", "sketch"
 _MOST_DRAWING = 2_000_000  # characters of a drawing from a browser
 _MOST_MEGABYTES = 20  # of an uploaded picture
-_OFFERED, _PEN, _FED_SIDE = 12, 24, 140
+_OFFERED, _PEN, _FED_SIDE = 12, 32, 140
 _sketch = component("sketch")
 
 
