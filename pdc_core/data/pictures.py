@@ -15,6 +15,7 @@ from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 
 MOST_PIXELS = 50_000_000  # of a picture; a phone's camera has 12 to 48 million
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # others may start programs, such as EPS
 _INK = 0.25  # brightness above which a pixel belongs to what was drawn, of the brightest
 _DARK = 64  # borders below this are a dark ground
 
@@ -25,7 +26,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8]:
     Parameters
     ----------
     content : bytes
-        The file, in any format that Pillow reads.
+        The file: PNG, JPEG, WebP or BMP.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content)) as file:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as file:
             if (wrong := unfit(file)) is not None:
                 raise PDCError(f"This picture {wrong}.")
             if file.width * file.height > MOST_PIXELS:
@@ -55,7 +56,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8]:
         raise
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise PDCError(
-            "This file cannot be read as a picture; give a PNG, JPEG or WebP file that opens elsewhere."
+            "This file cannot be read as a picture; give a PNG, JPEG, WebP or BMP file that opens elsewhere."
         ) from error
 
 
@@ -91,7 +92,9 @@ def fit_picture(pixels: NDArray[np.uint8], data: Data, invert: bool = False) -> 
         min(image.width, left + scale * width),
         min(image.height, top + scale * height),
     )
-    fitted = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
+    fitted = np.array(
+        image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0), dtype=np.uint8
+    )
     fitted = 255 - fitted if invert else fitted
     return torch.from_numpy(fitted.reshape(height, width, c)).permute(2, 0, 1)[None].contiguous()
 
