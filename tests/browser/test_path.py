@@ -319,7 +319,8 @@ def test_compare_and_download_the_folded_network(page: Page, server: Server, fin
 
 
 CELL = """() => {
-  const grid = [...document.querySelectorAll(".js-plotly-plot")].find(plot => plot.data.some(t => t.type === "heatmap"));
+  const drawn = [...document.querySelectorAll(".js-plotly-plot")];
+  const grid = drawn.find(plot => plot.data.some(trace => trace.type === "heatmap"));
   grid.scrollIntoView({block: "center"});
   const box = grid.getBoundingClientRect(), cells = grid.data[1], { xaxis, yaxis } = grid._fullLayout;
   const place = (axis, value) => axis._offset + axis.c2p(axis.d2c(value));
