@@ -7,30 +7,39 @@ from contextlib import nullcontext
 import streamlit as st
 
 from pdc_core import charts
+from pdc_core.clustering.vectors import vectors_for
 from ui.choice import lecture
-from ui.current_plan import current_plan, draw_undo_buttons, network_key
+from ui.current_plan import current_plan, draw_undo_buttons
 from ui.drawing import flush_to_browser
 from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_cluster_count, set_count
 from ui.filters.edit_bar import draw_edit_bar
-from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of
+from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of, view_key
 from ui.filters.layouts import request_layout
 from ui.filters.linked_views import draw_table, draw_views, shown_kernels
-from ui.filters.options import cluster_seed, draw_options, highlighted
-from ui.job_view import draw_restart_button, in_words
+from ui.filters.options import cluster_seed, draw_compared, draw_options, highlighted
+from ui.filters.patches import draw_patches
+from ui.filters.responses import RESPONSES, response_covariances, training_images
+from ui.filters.separation import draw_separation
+from ui.job_view import draw_job, draw_restart_button, in_words
 from ui.network import FilterMap, group_kernels
 from ui.network_picture import draw_layer_chooser
 from ui.page import begin
 
 TABLE = "Table"
 MANY = 1024  # filters whose clustering may take longer than a moment
-VIEWS = {TABLE: draw_table, "Cluster count": draw_cluster_count, "Activation maps": draw_activation_maps}
+VIEWS = {
+    TABLE: draw_table,
+    "What it looks for": draw_patches,
+    "Cluster count": draw_cluster_count,
+    "Activation maps": draw_activation_maps,
+}
 
 network = begin(
     "Filters",
     "Which filters are similar? Training pulls the filters of a cluster together, then folds them into one.",
 )
-key = network_key(network)
+key = view_key(network)
 groups = [group.name for group in network.graph.clusterable]
 if not groups:
     st.info("No layer of this network can be clustered with this residual treatment. Change it on the page Plan.")
@@ -43,10 +52,16 @@ def take_count(name: str) -> None:
 
 
 few = lecture()  # larger letters, fewer controls
-widths = [2.6, 4, 2.2] if few else [2.6, 4, 2.2, 1.5, 1.5]
+widths = [2.3, 2.4, 2.6, 1.9] if few else [2.2, 2.2, 2.5, 1.8, 1.3, 1.5]
 controls = st.columns(widths, gap="small", vertical_alignment="bottom")
 name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
 group, plan = network.graph.group(name), current_plan()
+with controls[2]:
+    draw_compared(network)
+if vectors_for(group, plan.vectors) == RESPONSES and (measuring := response_covariances(network)).known is None:
+    count = f"{training_images(network):,}"
+    draw_job(measuring, f"Running {count} training images through the network", lambda _: None, "covariances")
+    st.stop()
 with st.spinner(f"Clustering {group.size:,} filters") if group.size >= MANY else nullcontext():
     shown = shown_group(network, plan, name, cluster_seed())
 allowed = plan.allowed(group)
@@ -59,14 +74,14 @@ if len(allowed) > 1:
     )  # fmt: skip
 else:
     controls[1].caption(f"{shown.k} clusters: the plan allows no other count for this layer.")
-kind = controls[2].segmented_control(
+kind = controls[3].segmented_control(
     "Map", ["PCA", "UMAP"], default="PCA", required=True, key="map", bind="query-params"
 )
 highlight = None
 if not few:
-    with controls[3]:
+    with controls[4]:
         highlight = highlighted(shown.k)
-    with controls[4].popover("Options", width="stretch"):
+    with controls[5].popover("Options", width="stretch"):
         draw_options(network)
 kernels = group_kernels(network, name)
 readers = ", ".join(dict.fromkeys(reader.module for reader in group.readers))
@@ -84,8 +99,8 @@ summary.markdown(
 )
 
 # Asked for even while PCA is shown: the first layout compiles for a while, and then the switch is instant.
-vectors = vectors_of(network, key, name, plan.vectors)
-layout = request_layout((key, name, plan.vectors), vectors, cluster_seed())
+vectors = vectors_of(network, key, name, shown.vectors)
+layout = request_layout((key, name, shown.vectors), vectors, cluster_seed())
 
 
 @st.fragment(run_every=1.0)
@@ -100,17 +115,18 @@ def chosen_map() -> tuple[str, FilterMap]:
     """Return the map to draw and its name."""
     if kind == "UMAP" and layout.known is not None:
         return "UMAP", layout.known
-    return "PCA", pca_of(network, key, name, plan.vectors)
+    return "PCA", pca_of(network, key, name, shown.vectors)
 
 
 method, drawn = chosen_map()
 draw_views(shown, drawn, method, highlight)
 chance = f", seed {cluster_seed()}" if method == "UMAP" else ""
 st.caption(
-    f"{method} of the {VECTORS.get(plan.vectors, plan.vectors)}{chance} · trustworthiness {drawn.quality:.2f} "
+    f"{method} of the {VECTORS.get(shown.vectors, shown.vectors)}{chance} · trustworthiness {drawn.quality:.2f} "
     "(1: all neighbours on the map are true neighbours) · distances are not to scale · crosses mark centroids · "
     f"tiles show {shown_kernels(shown)} · {charts.SIGNED}, one scale for all tiles"
 )
+draw_separation(shown, plan)
 if kind == "UMAP" and not layout.done:
     wait_for_umap()
 elif kind == "UMAP" and layout.error is not None:
@@ -134,6 +150,8 @@ with st.expander("How the clusters are found"):
         r"C_j = \frac{\sum_{a_i=j} \lVert W_i \rVert^2 v_i}{\sum_{a_i=j} \lVert W_i \rVert^2}"
     )
     st.markdown(
+        "Responses are compared by what the next layer reads of a filter over training images, at all places; there "
+        "the weight is the squared norm of the kernels that read it (our choice). "
         "k-means updates centroids and labels in turn. k-medoids uses filters in place of the means and swaps them "
         "while that helps. Ward linkage repeatedly merges the two clusters whose union costs least. Training then "
         "makes the filters of a cluster identical, so folding them changes nothing."

@@ -17,7 +17,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.readers import reading
 
-_BATCH = 100
+_BATCH, _BATCH_PIXELS = 100, 100 * 64 * 64  # images and pixels at once
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def activation_rates(model: nn.Module, graph: ChannelGraph, images: Tensor) -> d
         active[group.name] += (values > 0).sum(dim=1).cpu().numpy()
         seen[group.name] += values.shape[1]
 
-    _listen(model, groups, images, count)
+    listen(model, groups, images, count)
     return {name: total / max(1, seen[name]) for name, total in active.items()}
 
 
@@ -89,7 +89,7 @@ def activation_maps(
         chosen = x[rows.to(x.device)]  # (filters, m, b, ...)
         parts.append(chosen.movedim(1, 2).flatten(2) if chosen.dim() == 3 else chosen.movedim(1, 2).flatten(2, 3))
 
-    _listen(model, [group], images, keep)
+    listen(model, [group], images, keep)
     maps = torch.cat([part.cpu() for part in parts], dim=1).float()
     if maps.dim() == 3:
         side = round(maps.shape[2] ** 0.5)
@@ -97,11 +97,34 @@ def activation_maps(
     return maps.numpy()
 
 
-def _listen(
-    model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, hear: Callable[[ChannelGroup, Tensor], None]
+def listen(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    images: Tensor,
+    hear: Callable[[ChannelGroup, Tensor], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Run the images through the network and hand on the input of each group's first reader, (n, m, b, ...)."""
+    """Run images through a network, in batches that fit into memory, and hand on what each group's first reader gets.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network in eval mode.
+    groups : sequence of ChannelGroup
+        Groups that something reads.
+    images : Tensor, shape (b, c, h, w)
+        Prepared images, at least one.
+    hear : callable
+        Called for each group and batch with (group, activations), activations of shape (n, m, b, ...).
+    progress : callable, optional
+        Called after each batch with (images done, images in all); what it raises ends the work.
+    """
     parts = [(group.readers[0], partial(hear, group)) for group in groups]
+    size = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[-1] * images.shape[-2])))
+    done = 0
     with reading(model, parts):
-        for batch in images.split(_BATCH):
+        for batch in images.split(size):
             model(batch)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(images))

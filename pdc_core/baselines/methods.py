@@ -65,7 +65,8 @@ def random(given: PruningInput) -> nn.Module:
 
 def folding(given: PruningInput) -> nn.Module:
     """Cluster raw filters by k-means, average them uniformly, fold: no data (model folding, arXiv 2502.10216)."""
-    labels = assign(given.model, given.graph, given.plan, seed=given.seed)
+    vectors = "raw" if given.plan.vectors == "activations" else None  # it looks at no data
+    labels = assign(given.model, given.graph, given.plan, seed=given.seed, vectors=vectors)
     tied = reconstruct_(copy.deepcopy(given.model), given.graph, labels, weights="uniform")
     return fold(tied, given.graph, labels)
 

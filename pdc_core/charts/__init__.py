@@ -5,6 +5,7 @@ marker symbol, and `figure.layout.meta["alt"]` describes a figure in words.
 """
 
 from pdc_core.charts.accuracy_cost import accuracy_over_cost
+from pdc_core.charts.answers import answer_bars
 from pdc_core.charts.cluster_count import every_k, tree_lines
 from pdc_core.charts.comparison import (
     accuracy_against,
@@ -83,6 +84,7 @@ __all__ = [
     "accuracy_curve",
     "accuracy_over_cost",
     "added_columns",
+    "answer_bars",
     "before_after_bars",
     "class_changes",
     "colour",

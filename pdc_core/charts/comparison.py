@@ -214,7 +214,8 @@ def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArra
     Returns
     -------
     plotly.graph_objects.Figure
-        A heat map.
+        A heat map, and over it invisible markers to click: `customdata` of a cell with images is c times its true
+        class plus its named class.
     """
     import plotly.graph_objects as go
 
@@ -233,7 +234,19 @@ def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArra
         go.Heatmap(
             x=list(classes), y=list(classes), z=change, zmin=-bound, zmax=bound, xgap=1, ygap=1,
             colorscale=signed_scale(), colorbar={"title": {"text": "images"}},
-            hovertemplate="%{y} called %{x}: %{z:+.0f} images<extra></extra>",
+            hoverinfo="skip",
+        )
+    )  # fmt: skip
+    cells = [(i, j) for i, j in np.argwhere(np.asarray(before) + np.asarray(after) > 0).tolist() if i != j]
+    counts = [[int(before[i][j]), int(after[i][j])] for i, j in cells]
+    side = max(4.0, 300 / max(1, len(classes)))
+    unmarked = {"marker": {"opacity": 0}}
+    figure.add_trace(
+        go.Scatter(
+            x=[classes[j] for _, j in cells], y=[classes[i] for i, _ in cells], mode="markers", showlegend=False,
+            marker={"symbol": "square", "size": side, "opacity": 0}, selected=unmarked, unselected=unmarked,
+            customdata=[len(classes) * i + j for i, j in cells], text=[f"{a} before, {b} folded" for a, b in counts],
+            hovertemplate="%{y} called %{x}: %{text}. Click for its images.<extra></extra>",
         )
     )  # fmt: skip
     return figure

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pdc_core.clustering.algorithms import cluster
 from pdc_core.clustering.covariances import ReaderCovariances, channel_covariances
 from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, check_labels
-from pdc_core.clustering.vectors import covariance_factor, filter_vectors, filter_weights
+from pdc_core.clustering.vectors import covariance_factor, filter_vectors, filter_weights, vectors_for
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
 
@@ -41,7 +41,8 @@ def assign(
     progress : callable, optional
         Called with (groups done, groups in all).
     vectors, algorithm : str, optional
-        Names in VECTORS and ALGORITHMS, instead of the plan's.
+        Names in VECTORS and ALGORITHMS, instead of the plan's. By "activations" only groups are compared that
+        something reads; the others by their raw weights.
     images : Tensor, shape (b, c, h, w), optional
         Prepared images, for vectors that are measured on data.
 
@@ -59,14 +60,17 @@ def assign(
     kind, how = vectors or plan.vectors, algorithm or plan.algorithm
     labels: Labels = {}
     groups = graph.clusterable
-    measured = channel_covariances(model, groups, images) if kind == "activations" and images is not None else {}
+    measured: Mapping[str, ReaderCovariances] = {}
+    if kind == "activations" and images is not None:
+        measured = channel_covariances(model, [group for group in groups if group.readers], images)
     for done, group in enumerate(groups):
         if group.name in plan.hand:
             labels |= check_labels(graph, {group.name: np.array(plan.hand[group.name])})
         else:
             k, pins = plan.counts.get(group.name, group.size), plan.pinned.get(group.name, ())
-            points = _points(model, group, kind, images, measured)
-            labels[group.name] = _assigned(points, filter_weights(model, group, kind), group, k, seed, how, pins)
+            own = vectors_for(group, kind)
+            points = _points(model, group, own, images, measured)
+            labels[group.name] = cluster_blocks(points, filter_weights(model, group, own), group, k, seed, how, pins)
         if progress is not None:
             progress(done + 1, len(groups))
     return labels
@@ -148,7 +152,7 @@ def assign_group(
         If k is out of range, a weight is not finite, or a name is unknown.
     """
     points, d = filter_vectors(model, group, vectors, images), filter_weights(model, group, vectors)
-    return _assigned(points, d, group, k, seed, algorithm, pinned)
+    return cluster_blocks(points, d, group, k, seed, algorithm, pinned)
 
 
 def _points(
@@ -164,10 +168,39 @@ def _points(
     return filter_vectors(model, group, vectors, images)
 
 
-def _assigned(
-    points: FloatArray, d: FloatArray, group: ChannelGroup, k: int, seed: int, algorithm: str, pinned: Sequence[int]
+def cluster_blocks(
+    points: FloatArray,
+    d: FloatArray,
+    group: ChannelGroup,
+    k: int,
+    seed: int = 0,
+    algorithm: str = "kmeans",
+    pinned: Sequence[int] = (),
 ) -> IntArray:
-    """Cluster block by block, with the pinned filters by themselves."""
+    """Cluster vectors of a group's filters block by block, with the pinned filters by themselves.
+
+    Parameters
+    ----------
+    points : array of float64, shape (n, d)
+        One row per filter.
+    d : array of float64, shape (n,)
+        The diagonal of D, 0 or more.
+    group : ChannelGroup
+        The group, of n filters.
+    k : int
+        Clusters, 1 to n; a multiple of the group's blocks.
+    seed : int, default 0
+        Seed of k-means.
+    algorithm : str, default "kmeans"
+        A name in ALGORITHMS.
+    pinned : sequence of int, default ()
+        Filters that are each a cluster by themselves; the others share the rest of the count.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        Labels 0..k-1, numbered by first member.
+    """
     block = group.block
     alone = np.isin(np.arange(group.size), pinned)
     labels, each, used = np.zeros(group.size, dtype=np.int64), k // group.blocks, 0

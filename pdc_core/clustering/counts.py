@@ -12,7 +12,7 @@ from pdc_core.clustering.labels import FloatArray, IntArray
 from pdc_core.clustering.ward import ward_linkage
 
 # Kaufman and Rousseeuw 1990 call a best silhouette of 0.25 or less «no substantial structure».
-_STRUCTURE = 0.25
+STRUCTURE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,36 @@ def _mean_silhouette(sums: FloatArray, means: FloatArray, own: IntArray, size: F
     return float(np.where((others > 0) & (largest > 0), (b - a) / np.where(largest > 0, largest, 1), 0.0).mean())
 
 
+def silhouette(vectors: FloatArray, labels: IntArray) -> float:
+    """Return the mean silhouette of given clusters, as in `silhouettes`.
+
+    Parameters
+    ----------
+    vectors : array of float, shape (n, d)
+        One row per filter.
+    labels : array of int, shape (n,)
+        Clusters 0..k-1, none empty.
+
+    Returns
+    -------
+    float
+        -1 to 1; NaN for one cluster, where it is not defined.
+
+    Examples
+    --------
+    >>> round(silhouette(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1])), 2)
+    0.98
+    """
+    k, i = int(labels.max()) + 1, np.arange(len(labels))
+    if k == 1:
+        return float("nan")
+    size = np.bincount(labels, minlength=k).astype(np.float64)
+    sums = _distances(np.asarray(vectors, dtype=np.float64)) @ np.eye(k)[labels]  # (n, k)
+    means = sums / size
+    means[i, labels] = np.inf
+    return _mean_silhouette(sums, means, labels, size, means.argmin(axis=1))
+
+
 def _distances(vectors: FloatArray) -> FloatArray:
     from scipy.spatial.distance import cdist
 
@@ -175,7 +205,7 @@ def suggest(found: Curve) -> Suggestion:
     if different < n:
         return Suggestion(different, f"Only {different} of the {n} filters differ; merging equal ones loses nothing.")
     best = int(np.nanargmax(found.silhouette))
-    if found.silhouette[best] > _STRUCTURE:
+    if found.silhouette[best] > STRUCTURE:
         k = int(found.k[best])
         return Suggestion(
             k, f"The filters fall into {k} groups: the silhouette is highest there, {found.silhouette[best]:.2f}."

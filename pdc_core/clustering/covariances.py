@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,11 @@ class ReaderCovariances:
 
 @torch.no_grad()
 def channel_covariances(
-    model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, batch: int = 250
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    images: Tensor,
+    batch: int = 250,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, ReaderCovariances]:
     """Measure the channels of some groups where they are read, after norm and activation function.
 
@@ -49,6 +53,8 @@ def channel_covariances(
         Prepared images, at least one.
     batch : int, default 250
         Images per batch.
+    progress : callable, optional
+        Called after each batch with (images done, images in all); what it raises ends the work.
 
     Returns
     -------
@@ -62,31 +68,46 @@ def channel_covariances(
     """
     if not len(images):
         raise PDCError("Channels cannot be measured without images; give images=data.prepare(data.train.images[:500]).")
-    sums = {g.name: [_Sum(g.size) for _ in g.readers] for g in groups}
+    sums = {g.name: [CovarianceSum(g.size) for _ in g.readers] for g in groups}
     for name, own in sums.items():
         if not own:
             raise PDCError(f"Nothing reads group {name!r}, so it has no activations to compare.")
     device = next(model.parameters()).device
     parts = [(r, each.add) for g in groups for r, each in zip(g.readers, sums[g.name], strict=True)]
     with reading(model, parts):
-        for part in images.split(batch):
+        for i, part in enumerate(images.split(batch)):
             model(part.to(device))
+            if progress is not None:
+                progress(min(len(images), (i + 1) * batch), len(images))
     return {name: ReaderCovariances(tuple(each.covariance() for each in own)) for name, own in sums.items()}
 
 
-class _Sum:
-    """Sums over the inputs of one reader."""
+class CovarianceSum:
+    """Sums over the inputs of one reader, from which a covariance follows.
+
+    Parameters
+    ----------
+    n : int
+        Channels.
+    """
 
     def __init__(self, n: int) -> None:
         self.square, self.sum, self.count = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n).double(), 0
 
     def add(self, x: Tensor) -> None:
-        """Add what the reader received, (n, m, b, ...); the m input positions of a channel count as pixels."""
+        """Add what the reader received.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, m, b, ...)
+            The m input positions of a channel count as pixels.
+        """
         x = x.reshape(len(x), -1).double()
         self.square += (x @ x.T).cpu()
         self.sum += x.sum(dim=1).cpu()
         self.count += x.shape[1]
 
     def covariance(self) -> Tensor:
+        """Return the covariance of the channels over images and pixels, (n, n), float64."""
         mean = self.sum / self.count
         return self.square / self.count - torch.outer(mean, mean)

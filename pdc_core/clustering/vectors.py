@@ -62,6 +62,19 @@ def filter_vectors(
     return vectors
 
 
+def vectors_for(group: ChannelGroup, kind: str) -> str:
+    """Return by which vectors a group is compared in a plan: by raw weights where nothing reads its activations.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        The group.
+    kind : str
+        The plan's vectors, a name in VECTORS.
+    """
+    return "raw" if kind == "activations" and not group.readers else kind
+
+
 def filter_weights(model: nn.Module, group: ChannelGroup, kind: str = "raw") -> FloatArray:
     """Return the diagonal of D: each filter's squared norm, summed over the producers of the group.
 

@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 import pdc_core as pdc
 from pdc_core.runs import Run, RunSpec, create_run, run_worker
 from pdc_core.train import Training
-from ui.drawing import percent, short
+from ui.drawing import percent, png, short
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENS = ROOT / "build" / "screens"
@@ -343,6 +343,56 @@ def test_compare_and_download_the_folded_network(page: Page, server: Server, fin
     folded, data = pdc.load(file), pdc.load_data("digits")
     assert pdc.evaluate(folded, data, data.test).accuracy == report["folded"]["test_accuracy"]
     assert pdc.cost(folded, data.prepare(data.test.images[:1])).macs == report["folded"]["macs"]
+
+
+CELL = """() => {
+  const drawn = [...document.querySelectorAll(".js-plotly-plot")];
+  const grid = drawn.find(plot => plot.data.some(trace => trace.type === "heatmap"));
+  grid.scrollIntoView({block: "center"});
+  const box = grid.getBoundingClientRect(), cells = grid.data[1], { xaxis, yaxis } = grid._fullLayout;
+  const place = (axis, value) => axis._offset + axis.c2p(axis.d2c(value));
+  return [box.left + place(xaxis, cells.x[0]), box.top + place(yaxis, cells.y[0]), cells.y[0], cells.x[0]];
+}"""
+
+
+def test_a_confusion_leads_to_its_images_and_these_to_both_answers(page: Page, server: Server, finished: Run) -> None:
+    _open(page, server, f"compare?run={finished.id}&section=Classes")
+    expect(page.get_by_text("The two networks disagree on")).to_be_visible()
+    _settled(page)
+    x, y, true, named = page.evaluate(CELL)
+    page.mouse.move(x - 2, y - 2)
+    page.mouse.click(x, y)
+    expect(page.get_by_text(f"{true} called {named}: ")).to_be_visible()
+    page.locator(".thumbnails button").first.click()
+    expect(page.get_by_text(f"True class: {true}.")).to_be_visible()
+    expect(page.get_by_text("filters of the folded network fire")).to_be_visible()
+    _done(page, "try_test_image")
+
+
+def test_a_drawing_and_an_upload_are_answered_as_fed(page: Page, server: Server, finished: Run) -> None:
+    _open(page, server, f"compare?run={finished.id}&section=Try%20it")
+    sheet = page.locator(".sketch canvas")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 140, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + 230, steps=5)
+    page.mouse.up()
+    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ")
+    expect(answer).to_contain_text("Folded: 1")  # a straight line
+    page.get_by_text("Upload", exact=True).click()
+    expect(answer).to_have_count(0)
+    paper = np.full((60, 90), 255, dtype=np.uint8)
+    paper[5:55, 40:50] = 0
+    page.locator('input[type="file"]').set_input_files(
+        {"name": "one.png", "mimeType": "image/png", "buffer": png(paper)}
+    )
+    expect(page.get_by_role("switch", name="Invert brightness")).to_be_checked()  # ink on paper, as this set is not
+    expect(answer).to_contain_text("Folded: 1")
+    _done(page, "try_upload")
+    page.locator('input[type="file"]').set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"none"})
+    expect(page.get_by_role("alert").filter(has_text="cannot be read as a picture")).to_be_visible()
 
 
 def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(

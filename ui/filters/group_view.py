@@ -17,23 +17,30 @@ from pdc_core.analysis.activations import activation_maps, activation_rates
 from pdc_core.analysis.maps import pca_map, pca_share, trustworthiness
 from pdc_core.clustering import (
     Curve,
-    assign_group,
     canonical,
     curve,
     filter_vectors,
     filter_weights,
 )
+from pdc_core.clustering.assignment import cluster_blocks
+from pdc_core.clustering.counts import silhouette
 from pdc_core.clustering.spread import cluster_means, spread_lost
+from pdc_core.clustering.vectors import covariance_factor, vectors_for
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 from ui.current_plan import network_key
 from ui.drawing import png
-from ui.network import FilterMap, Network, group_kernels, network_cost
+from ui.filters.responses import RESPONSES, measured_covariance
+from ui.network import FilterMap, Network, data_stamp, group_kernels, network_cost
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-# Clustering by activations needs training images; only the library offers it.
-VECTORS = {"raw": "raw weights", "scaled": "weights scaled by the norm layer", "in_out": "input and output weights"}
+VECTORS = {
+    "raw": "raw weights",
+    "scaled": "weights scaled by the norm layer",
+    "in_out": "input and output weights",
+    RESPONSES: "responses to training images",
+}
 ALGORITHMS = {"kmeans": "k-means", "kmedoids": "k-medoids", "ward": "Ward linkage"}
 _RATE_IMAGES, _RATE_MACS = 200, 4e9
 _ROOMY = 30  # pixels of a cell that has room for a wide gap
@@ -42,7 +49,7 @@ _WHOLE_BYTES = 1_200_000  # of weights that are sent to a page
 
 @dataclass(frozen=True)
 class GroupView:
-    """One group as the page shows it: its labels come from the plan, exactly as `assign` would give them."""
+    """One group as the page shows it: vectors and labels come from the plan, exactly as `assign` would give them."""
 
     network: Network
     name: str
@@ -53,7 +60,7 @@ class GroupView:
     @property
     def key(self) -> str:
         """What its pictures depend on."""
-        return network_key(self.network)
+        return view_key(self.network)
 
     @property
     def k(self) -> int:
@@ -61,16 +68,20 @@ class GroupView:
         return int(self.labels.max()) + 1
 
 
+def view_key(network: Network) -> str:
+    """Return what everything that is shown of a network depends on: weights, residual treatment and data."""
+    return f"{network_key(network)}:{network.data_name}:{data_stamp(network.data_name)}"
+
+
 def shown_group(network: Network, plan: Plan, name: str, seed: int) -> GroupView:
     """Return a group with the labels that the plan gives it."""
+    vectors = vectors_for(network.graph.group(name), plan.vectors)
     if name in plan.hand:
         labels = canonical(np.array(plan.hand[name]))
     else:
         pins = plan.pinned.get(name, ())
-        labels = _labels(
-            network, network_key(network), name, plan.counts[name], plan.vectors, plan.algorithm, pins, seed
-        )
-    return GroupView(network, name, plan.vectors, seed, labels)
+        labels = _labels(network, view_key(network), name, plan.counts[name], vectors, plan.algorithm, pins, seed)
+    return GroupView(network, name, vectors, seed, labels)
 
 
 @st.cache_data(show_spinner="Clustering", max_entries=2048)
@@ -78,19 +89,22 @@ def _labels(
     _network: Network, key: str, name: str, k: int, vectors: str, algorithm: str, pins: tuple[int, ...], seed: int
 ) -> IntArray:
     group = _network.graph.group(name)
-    return assign_group(_network.module, group, k, seed, vectors=vectors, algorithm=algorithm, pinned=pins)
+    points, d = vectors_of(_network, key, name, vectors), weights_of(_network, key, name, vectors)
+    return cluster_blocks(points, d, group, k, seed, algorithm, pins)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def vectors_of(_network: Network, key: str, name: str, kind: str) -> FloatArray:
-    """Return the vectors that are compared, (n, d)."""
+    """Return the vectors that are compared, (n, d); those of responses once `response_covariances` are measured."""
+    if kind == RESPONSES:
+        return covariance_factor(measured_covariance(_network, name))
     return filter_vectors(_network.module, _network.graph.group(name), kind)
 
 
 @st.cache_data(show_spinner="Rating every cluster count", max_entries=256)
 def curve_of(_network: Network, key: str, name: str, kind: str) -> Curve:
     """Rate every k by one Ward tree."""
-    return curve(vectors_of(_network, key, name, kind), filter_weights(_network.module, _network.graph.group(name)))
+    return curve(vectors_of(_network, key, name, kind), weights_of(_network, key, name, kind))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
@@ -181,14 +195,15 @@ def rates(_network: Network, key: str) -> dict[str, FloatArray]:
 def filter_table(shown: GroupView) -> pd.DataFrame:
     """Describe each filter: its cluster, norm, distance to the centroid, and with images its activation rate."""
     network, labels, k = shown.network, shown.labels, shown.k
-    w, d = vectors_of(network, shown.key, shown.name, shown.vectors), weights_of(network, shown.key, shown.name)
+    w = vectors_of(network, shown.key, shown.name, shown.vectors)
+    d = weights_of(network, shown.key, shown.name, shown.vectors)
     centroids = cluster_means(w, labels, d)
     table = pd.DataFrame(
         {
             "filter": np.arange(len(labels)),
             "cluster": labels,
             "members": np.bincount(labels, minlength=k)[labels],
-            "norm": np.sqrt(d),
+            "norm": np.sqrt(weights_of(network, shown.key, shown.name, "raw")),
             "distance": np.linalg.norm(w - centroids[labels], axis=1),
         }
     )
@@ -197,15 +212,21 @@ def filter_table(shown: GroupView) -> pd.DataFrame:
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def weights_of(_network: Network, key: str, name: str) -> FloatArray:
-    """Return the diagonal of D, (n,)."""
-    return filter_weights(_network.module, _network.graph.group(name))
+def weights_of(_network: Network, key: str, name: str, kind: str) -> FloatArray:
+    """Return the diagonal of D, (n,), for vectors of this kind."""
+    return filter_weights(_network.module, _network.graph.group(name), kind)
 
 
 def share_lost(shown: GroupView) -> float:
     """Return the share of the filters' spread that the shown clusters do not explain, 0 to 1."""
     w = vectors_of(shown.network, shown.key, shown.name, shown.vectors)
-    return spread_lost(w, shown.labels, weights_of(shown.network, shown.key, shown.name))
+    return spread_lost(w, shown.labels, weights_of(shown.network, shown.key, shown.name, shown.vectors))
+
+
+def silhouette_of(shown: GroupView, kind: str, algorithm: str) -> float:
+    """Return the silhouette of as many clusters as are shown, found and measured by vectors of a kind; -1 to 1."""
+    labels = _labels(shown.network, shown.key, shown.name, shown.k, kind, algorithm, (), shown.seed)
+    return silhouette(vectors_of(shown.network, shown.key, shown.name, kind), labels)
 
 
 @st.cache_data(show_spinner="Running the network", max_entries=64)

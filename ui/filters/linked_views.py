@@ -29,7 +29,7 @@ def draw_views(shown: GroupView, drawn: FilterMap, method: str, highlight: int |
 def linked_data(shown: GroupView, drawn: FilterMap, method: str, highlight: int | None) -> dict[str, Any]:
     """Return what `linked_views.js` draws of a group; `centres` holds (x, y, cluster) of clusters of more than one."""
     labels, sizes = shown.labels, np.bincount(shown.labels)
-    middle = cluster_means(drawn.points, labels, weights_of(shown.network, shown.key, shown.name))
+    middle = cluster_means(drawn.points, labels, weights_of(shown.network, shown.key, shown.name, shown.vectors))
     title = f"{shown.name}: {len(labels)} filters in {shown.k} clusters, {method}"
     return {
         "group": shown.name,

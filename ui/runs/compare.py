@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import streamlit as st
 from numpy.typing import NDArray
+from torch import nn
 
+from pdc_core.analysis.answers import compare_answers
 from pdc_core.baselines import WHOLE
 from pdc_core.charts import method_look
 from pdc_core.costs import latency
@@ -17,10 +21,9 @@ from pdc_core.export import load
 from pdc_core.runs import Report, Run, list_runs, points_of, runs_root
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
-from pdc_core.train import evaluate
 from ui.choice import Choice
 from ui.jobs import Job, request
-from ui.network import CHUNK, Network, data_stamp, load_images, load_network
+from ui.network import Network, data_stamp, load_images, load_network
 
 BATCHES = (1, 8, 64, 256)
 BEFORE = "original network"
@@ -54,11 +57,12 @@ COSTS = {each.name: each for each in _COSTS}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two networks on the whole test split: the classes (n,) predicted before and after folding."""
+    """Two networks on the whole test split: classes (n,) before and after folding, and how far their answers differ."""
 
     data: Data
     before: NDArray[np.int64]
     folded: NDArray[np.int64]
+    distance: NDArray[np.float64]
 
     @property
     def truth(self) -> NDArray[np.int64]:
@@ -179,15 +183,24 @@ def before_of(run: Run) -> Network:
     return load_network(run.spec.model, run.spec.data, run.spec.weights, residual)
 
 
-def _key(run: Run) -> tuple[str, ...]:
+def folded_of(run: Run) -> nn.Module:
+    """Return the folded network of a run, in eval mode; it is shared and never changed."""
+    return _load_folded(*_key(run))
+
+
+@st.cache_resource(show_spinner="Loading the folded network", max_entries=4)
+def _load_folded(folder: str, stamp: str) -> nn.Module:
+    return load(Path(folder) / "folded.safetensors")
+
+
+def _key(run: Run) -> tuple[str, str]:
     return str(run.folder.resolve()), str((run.folder / "folded.safetensors").stat().st_mtime_ns)
 
 
 def _classify(run: Run, network: Network, job: Job[Pair]) -> Pair:
-    folded, data, n = load(run.folder / "folded.safetensors"), network.data, len(network.data.test)
-    before = evaluate(network.module, data, data.test, CHUNK, progress=lambda done, _: job.progress(done, 2 * n))
-    after = evaluate(folded, data, data.test, CHUNK, progress=lambda done, _: job.progress(n + done, 2 * n))
-    return Pair(data, before.predictions.numpy(), after.predictions.numpy())
+    folded, data = load(run.folder / "folded.safetensors"), network.data
+    found = compare_answers(network.module, folded, data, data.test.images, job.progress)
+    return Pair(data, found.first, found.second, found.distance)
 
 
 def _latencies(run: Run, network: Network, job: Job[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:

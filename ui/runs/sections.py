@@ -9,19 +9,19 @@ import streamlit as st
 import torch
 
 from pdc_core import charts
-from pdc_core.analysis.metrics import class_accuracy, confusion, disagreement
 from pdc_core.baselines import WHOLE
 from pdc_core.errors import PDCError
 from pdc_core.folding.check import TOLERANCE
 from pdc_core.runs import Report, Run
 from ui.choice import lecture
-from ui.drawing import figure, gallery
+from ui.drawing import figure
 from ui.job_view import draw_job
-from ui.runs.compare import Pair, image_by_image, measured_here, results_of
+from ui.runs.classes import TRY, draw_classes
+from ui.runs.compare import measured_here, results_of
 from ui.runs.settings import METHODS
 from ui.runs.shipping import draw_shipping
+from ui.runs.try_it import draw_try_it
 
-SHOWN = 20
 _LABELS = {
     "before": "trained network",
     "reconstructed": "reconstructed: clusters tied",
@@ -78,43 +78,6 @@ def _say_equal(report: Report) -> None:
     )
 
 
-def draw_classes(run: Run) -> None:
-    """Show accuracy per class, how confusions changed, and the images on which the two networks disagree."""
-    try:
-        job = image_by_image(run)
-    except (PDCError, OSError) as error:
-        st.info(f"The two networks cannot be compared image by image on this machine. {error}")
-        return
-    draw_job(job, "Classifying the test images with both networks", _classes, "pair")
-
-
-def _classes(pair: Pair) -> None:
-    names, truth = pair.data.classes, pair.truth
-    counts = [confusion(truth, predicted, len(names)) for predicted in (pair.before, pair.folded)]
-    left, right = st.columns(2, gap="large")
-    with left:
-        figure(charts.class_changes(names, *(class_accuracy(c) for c in counts)), key="class_changes")
-    with right:
-        figure(charts.confusion_change(names, counts[0], counts[1]), key="confusion_change")
-    found = disagreement(truth, pair.before, pair.folded)
-    st.markdown(
-        f"**The two networks disagree on {found.count:,} of {len(truth):,} test images.** Captions: prediction before "
-        "→ after folding (true class)."
-    )
-    for title, chosen in (
-        ("Correct before, wrong after folding", found.lost),
-        ("Wrong before, correct after folding", found.won),
-        ("Wrong in both, with different classes", found.neither),
-    ):
-        if not len(chosen):
-            continue
-        some = f", {SHOWN} shown" if len(chosen) > SHOWN else ""
-        st.markdown(f"{title}: **{len(chosen):,}**{some}")
-        picked = chosen[:SHOWN]
-        captions = [f"{names[pair.before[i]]} → {names[pair.folded[i]]} ({names[truth[i]]})" for i in picked]
-        gallery(pair.data.test.images[torch.from_numpy(picked)].numpy(), captions)
-
-
 def draw_speed(run: Run) -> None:
     """Time both networks on this machine, and compare with the MACs that were cut."""
     report, folded = results_of(run)
@@ -138,6 +101,7 @@ def draw_speed(run: Run) -> None:
 SECTIONS: dict[str, Callable[[Run], None]] = {
     "Equality check": draw_equality,
     "Classes": draw_classes,
+    TRY: draw_try_it,
     "Speed": draw_speed,
     "What ships": draw_shipping,
 }

@@ -117,6 +117,17 @@ def test_every_method_gives_the_plans_widths_and_leaves_the_network_alone(method
     assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True))
 
 
+def test_folding_without_data_compares_weights_where_a_plan_compares_responses() -> None:
+    net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    plan = pdc.Plan.uniform(graph, 0.5)
+    ours, plain = (
+        METHODS["folding"](PruningInput(net, graph, each, data)).state_dict()
+        for each in (plan.model_copy(update={"vectors": "activations"}), plan)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours.values(), plain.values(), strict=True))
+
+
 def test_measuring_the_norms_again_helps_a_folded_network() -> None:
     net, data = pdc.load_model("resnet20"), pdc.load_data("digits")
     graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))

@@ -24,6 +24,7 @@ _FIGURES = {
     "accuracy_against": lambda: charts.accuracy_against(_STAGES, "MACs", "of one image [millions]", "a"),
     "class_changes": lambda: charts.class_changes(["cat", "dog"], np.array([0.8, 0.9]), np.array([0.7, 1.0])),
     "confusion_change": lambda: charts.confusion_change(["cat", "dog"], *_COUNTS),
+    "answer_bars": lambda: charts.answer_bars(["cat", "dog"], np.array([0.9, 0.1]), np.array([0.4, 0.6])),
     "speed_up": lambda: charts.speed_up({1: (0.02, 0.01), 64: (0.4, 0.1)}, 5.0),
     "motion": lambda: charts.motion(_MOVING, np.array([0, 0, 1, 1, 2]), np.arange(80), "conv1", 0.5),
     "error_bars": lambda: charts.error_bars({"delete": 0.5, "merge": 1e-16}, "What is lost"),
@@ -56,6 +57,18 @@ def test_the_class_that_lost_most_is_on_top_and_right_answers_are_no_confusions(
     figure = _FIGURES["confusion_change"]()
     assert figure.layout.title.text == "Confusions: 1 more, 1 fewer than before"
     assert np.array_equal(figure.data[0].z, [[0, 1], [-1, 0]])
+    cells = figure.data[1]
+    named = list(zip(cells.y, cells.x, cells.customdata, cells.text, strict=True))
+    assert named == [("cat", "dog", 1, "2 before, 3 folded"), ("dog", "cat", 2, "1 before, 0 folded")]
+
+
+def test_answers_are_paired_and_the_likeliest_class_of_either_is_on_top() -> None:
+    classes = [str(i) for i in range(12)]
+    before, folded = np.eye(12)[3] * 0.6, np.eye(12)[5] * 0.7
+    figure = charts.answer_bars(classes, before, folded)
+    assert [list(bars.y[:2]) for bars in figure.data] == [["5", "3"], ["5", "3"]]
+    assert [list(bars.x[:2]) for bars in figure.data] == [pytest.approx([0, 60]), pytest.approx([70, 0])]
+    assert len(figure.data[0].y) == 10
 
 
 def test_speed_ups_are_ratios_of_times() -> None:

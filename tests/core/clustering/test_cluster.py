@@ -346,6 +346,18 @@ def test_distances_of_activation_vectors_are_those_of_the_activations() -> None:
         assert np.allclose(vectors @ vectors.T, np.cov(seen.numpy(), bias=True), atol=1e-10)
 
 
+def test_groups_that_nothing_reads_are_compared_by_their_weights_among_activations() -> None:
+    model = pdc.load_model("resnet20", data="digits")
+    graph = pdc.trace(model, torch.zeros(1, 1, 8, 8), residual="gather")
+    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    plan = pdc.Plan.uniform(graph, 0.5)
+    found, raw = (pdc.assign(model, graph, plan, vectors=kind, images=images) for kind in ("activations", "raw"))
+    unread = [g.name for g in graph.clusterable if not g.readers]
+    assert unread
+    assert all(np.array_equal(found[name], raw[name]) for name in unread)
+    assert any(not np.array_equal(found[name], raw[name]) for name in found)
+
+
 def test_activations_without_images_say_what_to_give() -> None:
     net, graph = traced()
     with pytest.raises(pdc.PDCError, match="give images="):

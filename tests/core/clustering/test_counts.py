@@ -8,6 +8,7 @@ from scipy.cluster import hierarchy
 from sklearn.metrics import silhouette_score
 
 from pdc_core.clustering import curve, cut_tree, dendrogram, suggest, ward_linkage
+from pdc_core.clustering.counts import silhouette
 
 
 @pytest.mark.parametrize(("n", "d", "seed"), [(3, 1, 0), (12, 2, 1), (40, 3, 2), (25, 90, 3)])
@@ -25,7 +26,10 @@ def test_inertia_and_silhouette_of_every_k_are_those_of_the_cut(n: int, d: int, 
         assert found.inertia[k - 1] == pytest.approx(inertia, abs=1e-9)
         if 1 < k < n:
             assert found.silhouette[k - 1] == pytest.approx(silhouette_score(vectors, labels), abs=1e-9)
+            assert silhouette(vectors, labels) == pytest.approx(silhouette_score(vectors, labels), abs=1e-9)
     assert np.isnan(found.silhouette[0])
+    assert np.isnan(silhouette(vectors, np.zeros(n, dtype=np.int64)))
+    assert silhouette(vectors, np.arange(n)) == 0 or n == 1
     assert found.silhouette[-1] == 0
     assert found.lost[0] == 1
 

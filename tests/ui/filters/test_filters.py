@@ -25,7 +25,7 @@ GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
 
 def choose(app: AppTest, filters: list[int]) -> AppTest:
     """Choose filters as a click on the map would."""
-    key = next(iter(app.session_state["plan_histories"]))
+    key = next(iter(app.session_state["plan_histories"])) + ":digits:None"
     app.session_state[selection._CHOSEN] = ((key, LAYER), filters)
     return app.run()
 
