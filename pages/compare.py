@@ -8,6 +8,7 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.errors import PDCError
 from ui.drawing import cut, figure, percent, short
+from ui.job_view import in_words
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
 from ui.runs.compare import BEFORE, all_runs, compared_runs, describe, labelled, points_table, results_of, stages
@@ -132,7 +133,7 @@ if run.spec.plan and st.button("Use this plan"):
     try:
         set_plan(run.spec.plan, network, f"plan of {run.id}")
     except PDCError as error:
-        st.error(str(error))
+        st.error(in_words(error))
     else:
         st.switch_page("pages/plan.py")
 with st.expander("How to read the chart"):

@@ -9,6 +9,7 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
+from pdc_core.runs.launching import launch, resume, start_command
 from pdc_core.runs.points import COLUMNS, LATENCIES, measured_sweep, points_of, read_points
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
@@ -25,13 +26,11 @@ from pdc_core.runs.sweeps import (
     run_sweep,
 )
 from pdc_core.runs.worker import (
-    launch,
     remove_run,
     repair_run,
     request_finish,
     request_pause,
     request_stop,
-    resume,
     run_worker,
 )
 
@@ -73,5 +72,6 @@ __all__ = [
     "run_sweep",
     "run_worker",
     "runs_root",
+    "start_command",
     "unreadable_runs",
 ]

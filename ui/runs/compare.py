@@ -14,11 +14,12 @@ from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs import Report, Run, list_runs, points_of
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
 from ui.choice import Choice
+from ui.classroom import own_root
 from ui.jobs import Job, request
 from ui.network import CHUNK, Network, data_stamp, load_images, load_network
 
@@ -68,7 +69,7 @@ class Pair:
 
 def compared_runs() -> dict[str, Run]:
     """Return the finished runs that have a folded network, by id, newest first; those of sweeps too."""
-    folders = [None, *sorted(path.parent for path in runs_root().glob(f"*/{SWEEP_FILE}"))]
+    folders = [own_root(), *sorted(path.parent for path in own_root().glob(f"*/{SWEEP_FILE}"))]
     found = [run for folder in folders for run in list_runs(folder)]
     found.sort(key=lambda run: run.spec.created or "", reverse=True)
     return {run.id: run for run in found if run.results is not None and run.results.folded is not None}

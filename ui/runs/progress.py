@@ -12,6 +12,7 @@ from pdc_core.baselines import WHOLE
 from pdc_core.durations import duration
 from pdc_core.runs import Run, Sweep, find_reference
 from ui.choice import Choice
+from ui.classroom import in_class, public
 from ui.drawing import percent
 from ui.network import Network
 
@@ -114,12 +115,17 @@ def has_ended(run: Run | Sweep) -> bool:
     return run.state in ("paused", "stopped", "failed", "interrupted")
 
 
+def message_of(run: Run | Sweep) -> str:
+    """Return what the worker of a run or sweep said last, as a visitor may read it."""
+    return public(str(run.status.get("message", "")))
+
+
 def progress_of(run: Run) -> tuple[float, str]:
     """Return how far a live run is, from 0 to 1, and in words."""
     step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
     if run.state != "running" or not step or not steps:  # a run that waits to continue shows what it had done
         share = min(1.0, step / steps) if steps else 0.0
-        return share, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
+        return share, f"{run.state.capitalize()}: {message_of(run) or 'the worker is starting'}"
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
     estimate = f", about {duration(float(left))} left" if left is not None else ""
     return min(1.0, step / steps), f"Epoch {epochs * step / steps:.1f} of {epochs}{estimate}"
@@ -138,6 +144,11 @@ def session_runs() -> set[str]:
     """Return the names of the runs that this session started."""
     found: set[str] = st.session_state.setdefault("session_runs", set())
     return found
+
+
+def is_own(run: Run | Sweep) -> bool:
+    """Tell whether this session started a run or sweep; in a class, a visitor's own are all that are seen."""
+    return in_class() or run.id in session_runs()
 
 
 def training_points(run: Run) -> pd.DataFrame:

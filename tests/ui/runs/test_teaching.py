@@ -45,7 +45,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Catch the folders whose workers the page would start."""
     found: list[Path] = []
     monkeypatch.setattr("pdc_core.runs.launch", found.append)
-    monkeypatch.setattr("ui.runs.teaching.launch", found.append)
+    monkeypatch.setattr("ui.runs.launching.launch", found.append)
     return found
 
 
