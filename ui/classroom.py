@@ -31,7 +31,9 @@ from ui.visitors import class_root, visitor
 UPLOADS = ".uploads"
 _OWN_FILE = re.compile(r"\.uploads/[0-9a-f]{64}\.[a-z]{2,12}|[0-9A-Za-z][\w-]*/folded\.safetensors", re.ASCII)
 # An absolute path in a sentence: of it, the name of the file stays.
-_PATH = re.compile(r"(?<![\w.:/\\])(?:file://)?(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"`,;()<>]+)+[/\\]([^\s/\\:'\"`,;()<>]+)")
+_PATH = re.compile(
+    r"(?<![\w./\\])(?!(?<=:)//)(?:file://)?(?:[A-Za-z]:)?(?:[/\\]+[^\s/\\:'\"`,;()<>]+)+[/\\]([^\s/\\:'\"`,;()<>]+)"
+)
 
 
 @dataclass(frozen=True)

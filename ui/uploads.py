@@ -52,7 +52,7 @@ def store_upload(content: bytes, kind: str) -> str:
     if in_class():
         try:
             check_content(path)
-        except PDCError:
+        except PDCError as error:
             path.unlink()
-            raise
+            raise PDCError(str(error).replace(str(path), "the file")) from error
     return name_of(path)

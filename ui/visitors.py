@@ -33,16 +33,21 @@ def visitor() -> str:
     """Return the name of this session's visitor: of the browser's cookie, or a new one."""
     name: str | None = st.session_state.get(_NAME)
     if name is None:
-        name = named_by(st.context.cookies.get(COOKIE, "")) or secrets.token_hex(8)
+        name = named_by(given_cookie()) or secrets.token_hex(8)
         st.session_state[_NAME] = name
     return name
+
+
+def given_cookie() -> str:
+    """Return the cookie that the browser sent when it opened this session, "" for none."""
+    return st.context.cookies.get(COOKIE, "")
 
 
 def keep_visitor() -> None:
     """Let the browser keep who the visitor is; nothing is sent where it does already."""
     if not st.session_state.get(_KEPT):
         _cookie(key="visitor_cookie", data={"name": COOKIE, "value": signed(visitor())}, height="content")
-        st.session_state[_KEPT] = named_by(st.context.cookies.get(COOKIE, "")) == visitor()
+        st.session_state[_KEPT] = named_by(given_cookie()) == visitor()
 
 
 def signed(name: str) -> str:
