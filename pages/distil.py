@@ -14,7 +14,7 @@ from pdc_core.plan import check_mergeable
 from pdc_core.runs import RunSpec, list_runs, list_sweeps
 from pdc_core.train import Training, chance_level
 from pdc_core.train.timing import overfull
-from ui.class_queue import ahead_text
+from ui.class_queue import ahead_text, own_place
 from ui.classroom import in_class, own_root, public
 from ui.drawing import cut, percent, short
 from ui.job_view import draw_job
@@ -125,9 +125,10 @@ else:
         else:
             said = f"Takes about {duration(budget)}{wait}: images and epochs are chosen when it begins."
         busy = " Other work fills the machine now, so it takes longer." if overfull() and not wait else ""
-        text.caption(said + busy)
-        label = "Queue" if wait else "Start"
-        if button.button(label, type="primary", width="stretch", disabled=not allowed, key="start_run"):
+        own = own_place()
+        text.caption(f"Your run is {own.state}; each visitor has one in the queue." if own else said + busy)
+        label, ready = "Queue" if wait else "Start", allowed and own is None
+        if button.button(label, type="primary", width="stretch", disabled=not ready, key="start_run"):
             start(spec, seconds)
 if len(live) > 1:
     st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))

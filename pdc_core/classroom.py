@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 from pdc_core.errors import PDCError
@@ -16,7 +17,7 @@ def class_environment(pin: str = "") -> dict[str, str]:
     Parameters
     ----------
     pin : str, default ""
-        The lecturer's PIN; one of 6 digits is made up where it is empty.
+        The lecturer's PIN; by default that of the environment variable PDC_CLASS_PIN, else 6 digits that are made up.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def class_environment(pin: str = "") -> dict[str, str]:
     >>> class_environment("correct horse")
     {'PDC_CLASS': '1', 'PDC_CLASS_PIN': 'correct horse'}
     """
-    pin = pin.strip()
+    pin = (pin or os.environ.get(PIN, "")).strip()
     if pin and len(pin) < SHORTEST_PIN:
         raise PDCError(f"The PIN has {len(pin)} characters; give {SHORTEST_PIN} or more, or leave it out.")
     return {CLASS: "1", PIN: pin or f"{secrets.randbelow(10**SHORTEST_PIN):0{SHORTEST_PIN}}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -48,9 +49,12 @@ def app_(
         print(f"A class is served; the lecturer's PIN: {environment[PIN]}", file=sys.stderr)
     import subprocess
 
+    server = subprocess.Popen(words, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # which ends a container
     try:
-        code = subprocess.run(words, check=False, env=environment).returncode
+        code = server.wait()
     except KeyboardInterrupt:  # the server got it as well, and ends
+        server.wait()
         code = 130
     sys.exit(code)
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("model", "filters", "plan", "distil", "compare", "learn", "class")
 ANN, BEN = "a" * 16, "b" * 16
 Visit = Callable[..., AppTest]
+AsVisitor = Callable[[str], None]
 
 
 @pytest.fixture
@@ -59,13 +60,13 @@ def visit(root: Path, monkeypatch: pytest.MonkeyPatch) -> Visit:
 
 
 @pytest.fixture
-def as_visitor(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def as_visitor(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsVisitor:
     """Say whose session the functions of the app are called in."""
     session: dict[str, str] = {}
     monkeypatch.setattr("ui.classroom.visitor", lambda: session["who"])
     monkeypatch.setattr("ui.class_queue.visitor", lambda: session["who"])
     session["who"] = ANN
-    yield lambda who: session.update(who=who)
+    return lambda who: session.update(who=who)
 
 
 def sent(app: AppTest) -> str:
@@ -159,7 +160,7 @@ def test_no_page_sends_a_path_of_the_server(page: str, visit: Visit, root: Path,
 
 
 def test_runs_are_written_and_read_without_a_path(
-    as_visitor: Callable[[str], None], root: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
+    as_visitor: AsVisitor, root: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
 ) -> None:
     from ui.runs import launching
 
@@ -184,7 +185,7 @@ def test_runs_are_written_and_read_without_a_path(
     assert read_spec(second).teacher == "20260101-100000-distil-aaaa"
 
 
-def test_a_worker_reads_the_files_of_its_visitor(as_visitor: Callable[[str], None], root: Path) -> None:
+def test_a_worker_reads_the_files_of_its_visitor(as_visitor: AsVisitor, root: Path) -> None:
     from pdc_core.runs import launch, read_run
 
     data = f"npz:{store_upload(images(), 'npz')}"
@@ -204,7 +205,7 @@ def test_a_worker_reads_the_files_of_its_visitor(as_visitor: Callable[[str], Non
     assert (root / "class" / ".queue.lock").exists()
 
 
-def test_a_teacher_is_a_run_of_ones_own_or_known_by_name(as_visitor: Callable[[str], None], root: Path) -> None:
+def test_a_teacher_is_a_run_of_ones_own_or_known_by_name(as_visitor: AsVisitor, root: Path) -> None:
     base = RunSpec(keep=0.5)
     for teacher in ("resnet56:published", "resnet20", "20260101-100000-distil-aaaa"):
         classroom.check_run(base.model_copy(update={"teacher": teacher}), 1.0, ["20260101-100000-distil-aaaa"])
@@ -220,7 +221,7 @@ def test_a_teacher_is_a_run_of_ones_own_or_known_by_name(as_visitor: Callable[[s
             classroom.check_run(base.model_copy(update={"teacher": teacher}), 1.0, [])
 
 
-def test_a_sentence_loses_its_paths(as_visitor: Callable[[str], None], root: Path) -> None:
+def test_a_sentence_loses_its_paths(as_visitor: AsVisitor, root: Path) -> None:
     own = root / "class" / ANN
     said = f"{own}/.uploads/x.npz and /etc/ssl/key.pem, '/srv/a b', C:\\Users\\me\\f.pt: see https://a.org/b/c and 1/2."
     public = classroom.public(said)
@@ -262,7 +263,7 @@ def test_runs_of_others_are_neither_listed_nor_opened_by_a_link(visit: Visit, ro
     assert not visit("compare", BEN, data="digits", run=folder.name).warning
 
 
-def test_uploads_of_others_cannot_be_opened_by_their_name(as_visitor: Callable[[str], None]) -> None:
+def test_uploads_of_others_cannot_be_opened_by_their_name(as_visitor: AsVisitor) -> None:
     name = store_upload(images(), "npz")
     assert Path(classroom.located(name)).is_file()
     as_visitor(BEN)
@@ -273,9 +274,7 @@ def test_uploads_of_others_cannot_be_opened_by_their_name(as_visitor: Callable[[
 # Uploads and disk.
 
 
-def test_uploads_have_names_made_from_their_content_whatever_theirs_are(
-    as_visitor: Callable[[str], None], root: Path
-) -> None:
+def test_uploads_are_named_by_their_content(as_visitor: AsVisitor, root: Path) -> None:
     for kind in ("../../x", "npz/../../x", "exe", "", "yaml", "py", "npz\x00"):
         with pytest.raises(pdc.PDCError, match="cannot be read; upload one that ends in"):
             store_upload(b"x", kind)
@@ -285,7 +284,7 @@ def test_uploads_have_names_made_from_their_content_whatever_theirs_are(
 
 
 def test_uploads_that_are_too_large_or_unpack_to_too_much_are_refused_and_not_kept(
-    as_visitor: Callable[[str], None], root: Path, monkeypatch: pytest.MonkeyPatch
+    as_visitor: AsVisitor, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         classroom, "LIMITS", classroom.Limits(upload=60_000, unpacked=100_000, pixels=8, disk=90_000, left=0)
@@ -309,9 +308,7 @@ def test_uploads_that_are_too_large_or_unpack_to_too_much_are_refused_and_not_ke
         classroom.check_space(root / "class" / ANN, 10_000)
 
 
-def test_a_folded_network_that_is_not_offered_cannot_be_uploaded(
-    as_visitor: Callable[[str], None], tmp_path: Path
-) -> None:
+def test_a_network_that_is_not_offered_cannot_be_uploaded(as_visitor: AsVisitor, tmp_path: Path) -> None:
     model, data = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
     pdc.save(model, tmp_path / "net.safetensors")
     content = (tmp_path / "net.safetensors").read_bytes()
@@ -323,7 +320,7 @@ def test_a_folded_network_that_is_not_offered_cannot_be_uploaded(
     assert data.shape == (1, 8, 8)
 
 
-def test_what_a_visitor_left_is_removed_after_a_day(as_visitor: Callable[[str], None], root: Path) -> None:
+def test_what_a_visitor_left_is_removed_after_a_day(as_visitor: AsVisitor, root: Path) -> None:
     store_upload(images(), "npz")
     as_visitor(BEN)
     store_upload(images(), "npz")
@@ -350,9 +347,7 @@ def waiting(root: Path, who: str, name: str, state: str, since: float, **more: o
     return lock
 
 
-def test_whoever_asked_first_is_first_and_one_run_each_is_in_the_queue(
-    as_visitor: Callable[[str], None], root: Path
-) -> None:
+def test_whoever_asked_first_is_first_and_one_run_each_is_in_the_queue(as_visitor: AsVisitor, root: Path) -> None:
     from ui.class_queue import admission, waiting_text
 
     held = [
@@ -397,7 +392,7 @@ def test_a_worker_waits_for_those_of_other_visitors_that_were_queued_before(root
 
 
 def test_a_run_that_would_take_too_long_is_refused_and_one_that_does_is_asked_to_finish(
-    as_visitor: Callable[[str], None], root: Path
+    as_visitor: AsVisitor, root: Path
 ) -> None:
     with pytest.raises(pdc.PDCError, match="takes about 20 minutes; in a class, a run may take 15"):
         classroom.check_run(RunSpec(keep=0.5), 1200.0, [])
@@ -455,7 +450,7 @@ def test_the_lecturer_sets_network_plan_and_step_for_all(visit: Visit, root: Pat
 
 
 def test_a_file_of_the_lecturers_opens_for_all_and_trains_for_them(
-    as_visitor: Callable[[str], None], root: Path, finished: Path
+    as_visitor: AsVisitor, root: Path, finished: Path
 ) -> None:
     from ui.preset import make_preset
 
