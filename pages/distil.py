@@ -11,7 +11,7 @@ from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import RunSpec, list_runs, list_sweeps
+from pdc_core.runs import Run, RunSpec, Sweep, list_runs, list_sweeps, run_name
 from pdc_core.train import Training, chance_level
 from pdc_core.train.timing import overfull
 from ui.class_queue import ahead_text, own_place
@@ -21,6 +21,7 @@ from ui.job_view import draw_job
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
 from ui.runs.launching import start_run
+from ui.runs.naming import draw_naming
 from ui.runs.progress import (
     RUN,
     cannot_train,
@@ -91,6 +92,11 @@ def start(spec: RunSpec, seconds: float) -> None:
         st.rerun()
 
 
+def called(each: Run | Sweep) -> str:
+    """Return what a person calls a run or a sweep."""
+    return run_name(each) if isinstance(each, Run) else each.id
+
+
 plan, teacher, together, allowed = current_plan(), None, None, False
 if reason := cannot_train(network):
     st.info(reason)
@@ -131,14 +137,18 @@ else:
         if button.button(label, type="primary", width="stretch", disabled=not ready, key="start_run"):
             start(spec, seconds)
 if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
+    st.caption(
+        "Queue: " + ", ".join(f"{called(each)} ({each.state})" for each in sorted(live, key=lambda each: each.id))
+    )
 draw_sweeps(network, together, allowed, earlier, sweeps, len(live))
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
-shown = choose_run(runs, network, st.columns([1, 1])[0])
+choice, naming = st.columns([1, 1], vertical_alignment="bottom")
+shown = choose_run(runs, network, choice)
+draw_naming(shown, naming)
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]
 how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "

@@ -15,6 +15,7 @@ from pdc_core.data import is_custom_data
 from pdc_core.graph import RESIDUALS
 from pdc_core.models import is_custom
 from pdc_core.models.load import NAMED, SHIPPED
+from pdc_core.runs import given_name
 from ui.classroom import UPLOADS, run_folder
 
 _CHOICE, _LECTURE = "choice", "lecture"
@@ -32,18 +33,23 @@ class Choice:
     @property
     def label(self) -> str:
         """What a person calls it."""
-        kind, _, path = self.data.partition(":")
-        data = f"{kind} {_short(path)}" if path and not is_custom_data(self.data) else self.data
+        data = self.data_label(self.data)
         weights = "" if self.weights == SHIPPED else f", {self._weights_label}"
         model = self.model if is_custom(self.model) else self.model.replace("resnet", "ResNet-")
         return f"{model} on {data}{weights}"
+
+    @staticmethod
+    def data_label(name: str) -> str:
+        """Return what a person calls data, of a file the end of its name."""
+        kind, _, path = name.partition(":")
+        return f"{kind} {_short(path)}" if path and not is_custom_data(name) else name
 
     @property
     def _weights_label(self) -> str:
         if self.weights in NAMED:
             return f"{self.weights} weights"
         if (folder := run_folder(self.weights)) is not None:
-            return f"weights of the run {folder.name}"
+            return f"weights of the run “{given_name(folder) or folder.name}”"
         return f"{_short(self.weights)} weights"
 
 

@@ -62,9 +62,8 @@ def _follow(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> Non
         session = this_session()
         if job.done or job.left_by(session):
             st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(job.share, text=text)
-            st.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,))
+        st.progress(job.share, text=text)
+        st.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,))
         if job.partial is not None:
             draw(job.partial)
 

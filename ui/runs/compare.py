@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pdc_core.baselines import WHOLE
-from pdc_core.charts import method_look
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs, points_of
+from pdc_core.runs import Report, Run, list_runs, points_of, run_names
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from pdc_core.train import evaluate
@@ -75,12 +73,6 @@ def compared_runs() -> dict[str, Run]:
     return {run.id: run for run in found if run.results is not None and run.results.folded is not None}
 
 
-def describe(run: Run) -> str:
-    """Return what a list calls a run: its method, how much it cut, its seed and when it was created."""
-    cut = f"{results_of(run)[0].macs_cut:.0%} cut" if run.spec.method != WHOLE else "not pruned"
-    return f"{method_look(run.spec.method).plain.split(',')[0]}, {cut}, seed {run.spec.seed} · {run.id}"
-
-
 def results_of(run: Run) -> tuple[Report, NetworkReport]:
     """Return the results of one of `compared_runs`, and those of its folded network."""
     assert run.results is not None
@@ -128,12 +120,12 @@ def count_test_images(data: str) -> int | None:
 
 def all_runs(runs: dict[str, Run], baseline: NetworkReport) -> pd.DataFrame:
     """Return one row per finished run, with its differences from a baseline."""
-    rows = []
+    rows, names = [], run_names(runs.values())
     for name, run in runs.items():
         (report, folded), spec = results_of(run), run.spec
         rows.append(
             {
-                "run": name,
+                "name": names[name],
                 "method": spec.method,
                 "network": spec.model,
                 "epochs": spec.training.epochs,
@@ -145,6 +137,7 @@ def all_runs(runs: dict[str, Run], baseline: NetworkReport) -> pd.DataFrame:
                 "MACs change": 100 * (folded.macs / baseline.macs - 1),
                 "parameters": folded.params,
                 "from": run.status.get("host", ""),
+                "run": name,
             }
         )
     return pd.DataFrame(rows)

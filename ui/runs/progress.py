@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.baselines import WHOLE
 from pdc_core.durations import duration
-from pdc_core.runs import Run, Sweep, find_reference
+from pdc_core.runs import Run, Sweep, find_reference, run_names
 from ui.choice import Choice
 from ui.classroom import in_class, public
 from ui.drawing import percent
 from ui.network import Network
 
 RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
+BASELINE = "pinned"  # in the address too
 
 
 def cannot_train(network: Network) -> str | None:
@@ -34,22 +33,19 @@ def cannot_train(network: Network) -> str | None:
     return None
 
 
-def choose_run(
-    runs: dict[str, Run], network: Network, place: DeltaGenerator, describe: Callable[[Run], str] | None = None
-) -> Run:
+def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) -> Run:
     """Draw the choice of a run and return it: the one that the URL names, else the first of `by_network`.
 
-    `describe` names a run in the list; by default its id does.
     If the URL names a run that is not here, keep warning until the user picks one: the link promised that run.
     """
     runs = by_network(runs, network)
-    linked = st.query_params.get(RUN)
+    linked, names = st.query_params.get(RUN), run_names(runs.values())
     chosen = linked if linked in runs else next(iter(runs))
     st.session_state[_RUN_CHOICE] = chosen
     place.selectbox(
         "Run",
         list(runs),
-        format_func=lambda name: _listed(runs[name], network, describe),
+        format_func=lambda name: _listed(names[name], runs[name], network),
         key=_RUN_CHOICE,
         on_change=lambda: select_run(st.session_state[_RUN_CHOICE]),
     )
@@ -62,8 +58,20 @@ def choose_run(
     return runs[chosen]
 
 
-def _listed(run: Run, network: Network, describe: Callable[[Run], str] | None) -> str:
-    name = describe(run) if describe else run.id
+def choose_baseline(options: list[str], runs: dict[str, Run], place: DeltaGenerator) -> str:
+    """Draw the choice of what a run is compared with, and return it: a run's id or the first option."""
+    names = run_names(runs.values())
+    linked = st.query_params.get(BASELINE)
+    st.session_state[BASELINE] = linked if linked in options else options[0]
+    chosen: str = place.selectbox(
+        "Baseline", options, format_func=lambda name: names.get(name, name), key=BASELINE,
+        on_change=lambda: st.query_params.update({BASELINE: st.session_state[BASELINE]}),
+        help="The differences below are relative to it.",
+    )  # fmt: skip
+    return chosen
+
+
+def _listed(name: str, run: Run, network: Network) -> str:
     return name if is_of(run, network) else f"{name} ({network_of(run)})"
 
 

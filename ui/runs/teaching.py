@@ -14,14 +14,15 @@ from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import model_info
 from pdc_core.models.load import RANDOM
-from pdc_core.runs import Run, RunSpec, list_runs, read_run
+from pdc_core.runs import Run, RunSpec, list_runs, run_name, run_names
 from pdc_core.train import Training, chance_level
 from ui.choice import choose, lecture
 from ui.class_queue import ahead_text
-from ui.classroom import in_class, name_of, own_root, run_folder
+from ui.classroom import in_class, name_of, own_root
 from ui.drawing import gallery, percent
 from ui.job_view import in_words
 from ui.network import Network
+from ui.origin import origin_sentence, run_behind
 from ui.runs.launching import start_run
 from ui.runs.progress import by_network, has_ended, is_live, is_of, message_of, session_runs
 from ui.runs.settings import estimate_teaching
@@ -50,7 +51,7 @@ def near_chance(network: Network, accuracy: float | None) -> str | None:
         return None
     return (
         f"This network classifies {percent(accuracy)} of the test images correctly; guessing gives "
-        f"{percent(guessing)}. If its weights are meant for these classes, are their order and the normalisation right?"
+        f"{percent(guessing)}. {origin_sentence(network)}"
     )
 
 
@@ -155,13 +156,17 @@ def _chosen(runs: dict[str, Run]) -> Run | None:
     """Return the run to show: the newest, or the one that is picked where there are several."""
     if len(runs) < 2:
         return next(iter(runs.values()), None)
-    return runs[st.selectbox("Earlier trainings of this network", list(runs), key="teach_run")]
+    names = run_names(runs.values())
+    chosen = st.selectbox(
+        "Earlier trainings of this network", list(runs), format_func=names.__getitem__, key="teach_run"
+    )
+    return runs[chosen]
 
 
 def _draw_shown(run: Run) -> None:
     """Draw a run under way, or what became of it."""
     epochs = run.spec.training.epochs
-    st.caption(f"Training {run.id}: {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(run)}.")
+    st.caption(f"{run_name(run)}: {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(run)}.")
     if not is_live(run):
         _draw_end(run)
     draw_run(run, None)
@@ -199,14 +204,8 @@ def _opened() -> set[str]:
 
 def _run_of(network: Network) -> Run | None:
     """Return the finished run whose network is open, if a run trained it."""
-    folder = run_folder(network.choice.weights)
-    if folder is None:
-        return None
-    try:
-        run = read_run(folder)
-    except PDCError:  # of another version: its network is open all the same
-        return None
-    return run if run.spec.kind == "teach" and run.results is not None else None
+    run = run_behind(network)
+    return run if run is not None and run.spec.kind == "teach" else None
 
 
 def _draw_taught(run: Run, enough: bool) -> None:
@@ -219,7 +218,7 @@ def _draw_taught(run: Run, enough: bool) -> None:
         else ""
     )
     (st.success if enough else st.warning)(
-        f"Trained by the run {run.id}, {epochs} epoch{'s' if epochs > 1 else ''}: test accuracy "
+        f"Trained by the run “{run_name(run)}”, {epochs} epoch{'s' if epochs > 1 else ''}: test accuracy "
         f"**{percent(report.result.test_accuracy)}** (before: {percent(report.before.test_accuracy)}).{early}"
     )
     if enough:
