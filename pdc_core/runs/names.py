@@ -13,6 +13,7 @@ from pdc_core.runs.files import write
 from pdc_core.runs.read import Run, read_run
 
 LONGEST_NAME = 60  # characters
+_MARKUP = "<>[]$*`\\"  # characters that pages and charts would read as markup
 _FILE = "name.txt"  # in the run folder, where somebody gave a name
 
 
@@ -42,9 +43,10 @@ def given_name(folder: str | Path) -> str:
         The run folder.
     """
     try:
-        return _plain((Path(folder) / _FILE).read_text(encoding="utf-8"))[:LONGEST_NAME]
+        written = (Path(folder) / _FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
+    return _plain("".join(c for c in written if c not in _MARKUP))[:LONGEST_NAME]
 
 
 def rename_run(folder: str | Path, name: str) -> str:
@@ -55,16 +57,18 @@ def rename_run(folder: str | Path, name: str) -> str:
     folder : str or Path
         The run folder.
     name : str
-        At most 60 characters; empty for the name that is made from its results.
+        At most 60 characters, none of <>[]$*` and the backslash; empty for the name that is made from its results.
 
     Raises
     ------
     PDCError
-        The name is too long, it is no run folder, or it cannot be written.
+        The name is too long or holds one of these characters, it is no run folder, or it cannot be written.
     """
     run, name = read_run(folder), _plain(name)
     if len(name) > LONGEST_NAME:
         raise PDCError(f"The name has {len(name)} characters; give at most {LONGEST_NAME}.")
+    if odd := [c for c in name if c in _MARKUP]:
+        raise PDCError(f"The name holds {odd[0]}; give one without any of {' '.join(_MARKUP)}.")
     if name:
         write(run.folder / _FILE, name + "\n")
     else:
