@@ -7,14 +7,16 @@ import streamlit as st
 
 from pdc_core import charts
 from pdc_core.errors import PDCError
+from pdc_core.runs import run_name
 from ui.drawing import cut, figure, percent, short
+from ui.job_view import in_words
 from ui.own_networks import register_line
 from ui.page import begin, set_plan
-from ui.runs.compare import BEFORE, all_runs, compared_runs, describe, labelled, points_table, results_of, stages
+from ui.runs.compare import BEFORE, all_runs, compared_runs, labelled, points_table, results_of, stages
 from ui.runs.curves import draw_chart_files, draw_curves, draw_reading
 from ui.runs.downloads import draw_downloads, file_stem
 from ui.runs.others import draw_sources, measured_name, measured_points
-from ui.runs.progress import by_network, choose_run, linked_run, select_run
+from ui.runs.progress import by_network, choose_baseline, choose_run, linked_run, select_run
 from ui.runs.sections import SECTIONS
 from ui.runs.view import choose_view
 
@@ -41,7 +43,7 @@ if alike:
     st.subheader("One run")
     left, right = st.columns(2, gap="large")
     choice, pin = left.columns([3, 2], gap="small")
-    run = choose_run(alike, network, choice, describe)
+    run = choose_run(alike, network, choice)
 with overview:
     name, source = run.id if run else "", measured_name(measured)
     draw_curves(view, name, stages(run, view.cost) if run else None, source)
@@ -54,10 +56,8 @@ if run is None:
 
 report, folded = results_of(run)
 alike = {name: each for name, each in runs.items() if each.spec.data == run.spec.data}
-pinned = pin.selectbox(
-    "Baseline", [BEFORE, *(name for name in alike if name != run.id)], key="pinned", bind="query-params",
-    help="The differences below are relative to it.",
-)  # fmt: skip
+pinned = choose_baseline([BEFORE, *(name for name in alike if name != run.id)], alike, pin)
+pinned_name = pinned if pinned == BEFORE else run_name(runs[pinned])
 base = report.before if pinned == BEFORE else results_of(runs[pinned])[1]
 
 facts = [place for _ in range(2) for place in left.columns(2)]
@@ -68,7 +68,7 @@ facts[0].metric(
     f"{points:+.1f} points",
     delta_color="normal" if round(points, 1) else "off",
     border=True,
-    help=f"{pinned}: {percent(base.test_accuracy)}.",
+    help=f"{pinned_name}: {percent(base.test_accuracy)}.",
 )
 facts[1].metric(
     "MACs, folded",
@@ -76,7 +76,7 @@ facts[1].metric(
     cut(base.macs, folded.macs),
     delta_color="inverse",
     border=True,
-    help=f"{folded.macs:,}; {pinned}: {base.macs:,}.",
+    help=f"{folded.macs:,}; {pinned_name}: {base.macs:,}.",
 )
 facts[2].metric(
     "Parameters, folded",
@@ -84,7 +84,7 @@ facts[2].metric(
     cut(base.params, folded.params),
     delta_color="inverse",
     border=True,
-    help=f"{folded.params:,}; {pinned}: {base.params:,}.",
+    help=f"{folded.params:,}; {pinned_name}: {base.params:,}.",
 )
 facts[3].metric(
     "Largest logit change",
@@ -105,7 +105,7 @@ section = st.segmented_control(
 SECTIONS[section](run)
 
 if len(alike) > 1:
-    with st.expander(f"All {len(alike)} finished runs on {run.spec.data}, compared with: {pinned}"):
+    with st.expander(f"All {len(alike)} finished runs on {run.spec.data}, compared with: {pinned_name}"):
         signed = {"format": "%+.2f"}
         st.dataframe(
             all_runs(alike, base),
@@ -130,9 +130,9 @@ st.code(
 )
 if run.spec.plan and st.button("Use this plan"):
     try:
-        set_plan(run.spec.plan, network, f"plan of {run.id}")
+        set_plan(run.spec.plan, network, f"plan of {run_name(run)}")
     except PDCError as error:
-        st.error(str(error))
+        st.error(in_words(error))
     else:
         st.switch_page("pages/plan.py")
 with st.expander("How to read the chart"):

@@ -11,13 +11,17 @@ from pdc_core.baselines import WHOLE
 from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
-from pdc_core.runs import RunSpec, create_run, launch, list_runs, list_sweeps
+from pdc_core.runs import Run, RunSpec, Sweep, list_runs, list_sweeps, run_name
 from pdc_core.train import Training, chance_level
 from pdc_core.train.timing import overfull
+from ui.class_queue import ahead_text, own_place
+from ui.classroom import in_class, own_root, public
 from ui.drawing import cut, percent, short
 from ui.job_view import draw_job
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
+from ui.runs.launching import start_run
+from ui.runs.naming import draw_naming
 from ui.runs.progress import (
     RUN,
     cannot_train,
@@ -26,9 +30,9 @@ from ui.runs.progress import (
     has_ended,
     is_live,
     is_of,
+    message_of,
     network_of,
     select_run,
-    session_runs,
     training_share,
 )
 from ui.runs.settings import METHODS, Chosen, estimate, offered_teachers, time_budget, training_settings
@@ -39,9 +43,9 @@ network = begin(
     "Distil",
     "What does training do? The original network teaches while the filters of each cluster are pulled together.",
 )
-every, sweeps = list_runs(), list_sweeps()
+every, sweeps = list_runs(own_root()), list_sweeps(own_root())
 runs = {run.id: run for run in every if run.spec.kind == "distil"}
-live = [each for each in (*every, *sweeps) if is_live(each)]
+live = [] if in_class() else [each for each in (*every, *sweeps) if is_live(each)]
 earlier = [*runs.values(), *(run for sweep in sweeps for run in sweep.runs)]
 
 
@@ -74,19 +78,23 @@ def described(chosen: Chosen, budget: float | None, weak: bool) -> RunSpec:
     )
 
 
-def start(spec: RunSpec) -> None:
-    """Write a run folder and launch its worker, which waits while another run is training."""
+def start(spec: RunSpec, seconds: float) -> None:
+    """Start a run of the plan, if it merges anything, and show it."""
     try:
         if chosen.method != WHOLE:
             check_mergeable(plan, network.graph)
-        folder = create_run(spec)
-        launch(folder)
-    except (PDCError, OSError) as error:
+    except PDCError as error:
         st.error(str(error))
         return
-    session_runs().add(folder.name)
-    select_run(folder.name)
-    st.rerun()
+    folder = start_run(spec, seconds)
+    if folder is not None:
+        select_run(folder.name)
+        st.rerun()
+
+
+def called(each: Run | Sweep) -> str:
+    """Return what a person calls a run or a sweep."""
+    return run_name(each) if isinstance(each, Run) else each.id
 
 
 plan, teacher, together, allowed = current_plan(), None, None, False
@@ -116,32 +124,38 @@ else:
         budget = time_budget(limit)
         weak = bool(st.session_state.get("allow_weak_teacher"))
         spec, together = described(chosen, budget, weak), described(chosen, None, weak)  # a budget is for one run
-        wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
+        wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ahead_text()
+        seconds = estimate(network, chosen, earlier) if budget is None else budget
         if budget is None:
-            seconds = estimate(network, chosen, earlier)
             said = f"Takes about {duration(seconds)} on this machine{wait}."
         else:
             said = f"Takes about {duration(budget)}{wait}: images and epochs are chosen when it begins."
-        busy = " Other work fills the machine now, so it takes longer." if overfull() and not live else ""
-        text.caption(said + busy)
-        if button.button("Queue" if live else "Start", type="primary", width="stretch", disabled=not allowed):
-            start(spec)
+        busy = " Other work fills the machine now, so it takes longer." if overfull() and not wait else ""
+        own = own_place()
+        text.caption(f"Your run is {own.state}; each visitor has one in the queue." if own else said + busy)
+        label, ready = "Queue" if wait else "Start", allowed and own is None
+        if button.button(label, type="primary", width="stretch", disabled=not ready, key="start_run"):
+            start(spec, seconds)
 if len(live) > 1:
-    st.caption("Queue: " + ", ".join(f"{each.id} ({each.state})" for each in sorted(live, key=lambda each: each.id)))
+    st.caption(
+        "Queue: " + ", ".join(f"{called(each)} ({each.state})" for each in sorted(live, key=lambda each: each.id))
+    )
 draw_sweeps(network, together, allowed, earlier, sweeps, len(live))
 
 if not runs:
     st.info("No run yet. Start one: two epochs are enough to see clusters form.")
     st.stop()
 
-shown = choose_run(runs, network, st.columns([1, 1])[0])
+choice, naming = st.columns([1, 1], vertical_alignment="bottom")
+shown = choose_run(runs, network, choice)
+draw_naming(shown, naming)
 epochs = shown.spec.training.epochs
 method_text = METHODS[shown.spec.method]
 how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "
 limits = f" of {shown.spec.images:,} training images" if shown.spec.images else ""
 if shown.spec.budgeted:
     limits += f", chosen for {duration(shown.spec.budgeted)}"
-guide = f", taught by {shown.spec.teacher}" if shown.spec.teacher else ""
+guide = f", taught by {public(shown.spec.teacher)}" if shown.spec.teacher else ""
 length = "length still to be chosen" if shown.spec.budget else f"{epochs} epoch{'s' if epochs > 1 else ''}{limits}"
 st.caption(f"{how}{network_of(shown)}, {length}{guide}, {started_by(shown)}.")
 if shown.results:
@@ -155,7 +169,7 @@ if shown.results:
     st.page_link("pages/compare.py", label="Compare and export", query_params={RUN: shown.id})
 elif has_ended(shown):
     text, button = st.columns([6, 1], vertical_alignment="center")
-    text.warning(f"This run is {shown.state}. {shown.status.get('message', '')}")
+    text.warning(f"This run is {shown.state}. {message_of(shown)}")
     if button.button("Continue", width="stretch"):
         resume_run(shown.folder)
 draw_run(shown, teacher if is_of(shown, network) and shown.spec.teacher is None else None)

@@ -15,6 +15,7 @@ from ui.filters.activations import draw_activation_maps
 from ui.filters.cluster_count import draw_cluster_count, set_count
 from ui.filters.edit_bar import draw_edit_bar
 from ui.filters.group_view import VECTORS, pca_of, shown_group, vectors_of, view_key
+from ui.filters.layers import choose_layer
 from ui.filters.layouts import request_layout
 from ui.filters.linked_views import draw_table, draw_views, shown_kernels
 from ui.filters.options import cluster_seed, draw_compared, draw_options, highlighted
@@ -54,7 +55,7 @@ def take_count(name: str) -> None:
 few = lecture()  # larger letters, fewer controls
 widths = [2.3, 2.4, 2.6, 1.9] if few else [2.2, 2.2, 2.5, 1.8, 1.3, 1.5]
 controls = st.columns(widths, gap="small", vertical_alignment="bottom")
-name = controls[0].selectbox("Layer", groups, key="layer", bind="query-params")
+name = choose_layer(network, current_plan(), controls[0])
 group, plan = network.graph.group(name), current_plan()
 with controls[2]:
     draw_compared(network)

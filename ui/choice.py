@@ -15,7 +15,8 @@ from pdc_core.data import is_custom_data
 from pdc_core.graph import RESIDUALS
 from pdc_core.models import is_custom
 from pdc_core.models.load import NAMED, SHIPPED
-from ui.uploads import FOLDER
+from pdc_core.runs import given_name
+from ui.classroom import UPLOADS, run_folder
 
 _CHOICE, _LECTURE = "choice", "lecture"
 
@@ -32,25 +33,29 @@ class Choice:
     @property
     def label(self) -> str:
         """What a person calls it."""
-        kind, _, path = self.data.partition(":")
-        data = f"{kind} {_short(path)}" if path and not is_custom_data(self.data) else self.data
+        data = self.data_label(self.data)
         weights = "" if self.weights == SHIPPED else f", {self._weights_label}"
         model = self.model if is_custom(self.model) else self.model.replace("resnet", "ResNet-")
         return f"{model} on {data}{weights}"
+
+    @staticmethod
+    def data_label(name: str) -> str:
+        """Return what a person calls data, of a file the end of its name."""
+        kind, _, path = name.partition(":")
+        return f"{kind} {_short(path)}" if path and not is_custom_data(name) else name
 
     @property
     def _weights_label(self) -> str:
         if self.weights in NAMED:
             return f"{self.weights} weights"
-        folder = Path(self.weights).parent
-        if (folder / "run.yaml").is_file():
-            return f"weights of the run {folder.name}"
+        if (folder := run_folder(self.weights)) is not None:
+            return f"weights of the run “{given_name(folder) or folder.name}”"
         return f"{_short(self.weights)} weights"
 
 
 def _short(path: str) -> str:
     """Name a file for a person; an upload is stored under a name made from its content."""
-    return "uploaded" if Path(path).parent.name == FOLDER else Path(path).name[:40]
+    return "uploaded" if Path(path).parent.name == UPLOADS else Path(path).name[:40]
 
 
 def current_choice() -> Choice:
@@ -93,6 +98,17 @@ def write_address() -> None:
             st.query_params.pop(name, None)
     if lecture() and st.query_params.get(_LECTURE) != "1":
         st.query_params[_LECTURE] = "1"
+
+
+def forget_choice() -> None:
+    """Let the address say which network is open from the next run of the page on."""
+    st.session_state.pop(_CHOICE, None)
+
+
+def link_parameters() -> dict[str, str]:
+    """Return what an address needs to open the network of this session, and its plan if it stands in the address."""
+    given = {name: value for name, value in asdict(current_choice()).items() if value != getattr(Choice(), name)}
+    return {"data": current_choice().data, **given}
 
 
 def lecture() -> bool:

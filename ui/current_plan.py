@@ -14,6 +14,7 @@ import streamlit as st
 
 from pdc_core.errors import PDCError
 from pdc_core.plan import History, Plan, parse_plan
+from ui.classroom import public
 from ui.network import Network
 
 START_KEEP = 0.25
@@ -21,6 +22,7 @@ LINK_LIMIT = 6000  # characters; browsers and proxies cut longer addresses
 REFUSAL_SECONDS = 2.0  # how long a refusal is shown: a run that another interrupts has not been seen
 _PLAN, _EDITS, _HISTORIES, _NAMED, _VERSION = "plan", "edits", "plan_histories", "named_plans", "plan_version"
 _REFUSED, _REFUSED_SHOWN = "plan_refused", "plan_refused_shown"
+_ADOPT = "plan_from_address"
 _BEYOND_COUNTS = ("hand", "pinned", "round_to", "min", "frozen", "bounds", "vectors", "algorithm")
 
 
@@ -121,20 +123,35 @@ def named_plans(network: Network) -> dict[str, Plan]:
 
 def adopt_plan(network: Network) -> None:
     """Take the plan this session had for the network, or the one in the link; a plan that does not fit is refused."""
-    if network_key(network) not in _histories():
+    asked = st.session_state.pop(_ADOPT, False)
+    if asked or network_key(network) not in _histories():
         start = Plan.uniform(network.graph, keep=START_KEEP, model=network.model)
         try:
-            set_plan(_from_address(start), network)
+            set_plan(_from_address(start), network, "the plan of the link")
         except PDCError as error:
-            set_plan(start, network)
+            if network_key(network) not in _histories():
+                set_plan(start, network)
             refuse(f"The plan in this link was not used. {error}")
     st.session_state[_PLAN] = history(network).present
     _write_address()
 
 
+def adopt_address() -> None:
+    """Let the next page take the plan of its address, also where this session had one for the network."""
+    st.session_state[_ADOPT] = True
+
+
+def plan_parameters() -> dict[str, str]:
+    """Return what an address needs to open the plan of this session; nothing where there is none yet."""
+    if _PLAN not in st.session_state:
+        return {}
+    found = {_PLAN: _counts(current_plan()), _EDITS: _edits(current_plan())}
+    return {name: value for name, value in found.items() if value and len(value) <= LINK_LIMIT}
+
+
 def refuse(message: str) -> None:
     """Show at the top of the page why the plan was not changed."""
-    st.session_state[_REFUSED] = message
+    st.session_state[_REFUSED] = public(message)
     st.session_state.pop(_REFUSED_SHOWN, None)
 
 

@@ -48,10 +48,24 @@ def cut(before: float, after: float) -> str:
 
 def figure(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart of `pdc_core.charts` with its description for screen readers; `on_select` is called at clicks."""
+    draw_finished(finished(chart, look()), key, on_select)
+
+
+def look() -> tuple[str, bool]:
+    """Return what this session's charts are drawn for: the theme of the browser, and whether it is in lecture mode."""
+    return st.context.theme.type or "", lecture()
+
+
+def finished(chart: go.Figure, look: tuple[str, bool]) -> go.Figure:
+    """Return a chart with the letters of a theme, larger ones in a lecture; the chart itself is changed."""
+    theme, large = look
+    chart.layout.font.update(color=INK.get(theme, charts.GREY), family=_FONT)
+    return _enlarged(chart) if large else chart
+
+
+def draw_finished(chart: go.Figure, key: str, on_select: Callable[[], None] | None = None) -> None:
+    """Draw a chart that is `finished`; it is not changed, so that sessions may share it."""
     flush_to_browser()
-    chart.layout.font.update(color=INK.get(st.context.theme.type or "", charts.GREY), family=_FONT)
-    if lecture():
-        chart = _enlarged(chart)
     fixed: dict[str, Any] = {
         "key": key,
         "theme": None,

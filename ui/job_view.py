@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pdc_core.errors import PDCError
+from ui.classroom import public
 from ui.jobs import Job, jobs, this_session
 
 T = TypeVar("T")
@@ -61,9 +62,8 @@ def _follow(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> Non
         session = this_session()
         if job.done or job.left_by(session):
             st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(job.share, text=text)
-            st.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,))
+        st.progress(job.share, text=text)
+        st.button("Cancel", key=f"cancel_{name}", on_click=job.leave, args=(session,))
         if job.partial is not None:
             draw(job.partial)
 
@@ -73,5 +73,5 @@ def _follow(job: Job[T], text: str, draw: Callable[[T], None], name: str) -> Non
 def in_words(error: BaseException) -> str:
     """Write an error as a sentence for a person."""
     if isinstance(error, PDCError):
-        return str(error)
-    return f"This did not work ({type(error).__name__}: {error}). The log of the server says where."
+        return public(str(error))
+    return public(f"This did not work ({type(error).__name__}: {error}). The log of the server says where.")

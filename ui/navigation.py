@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from ui.classroom import in_class
+
 _PAGES = Path(__file__).resolve().parent.parent / "pages"
 _TITLES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
 _ROUTED = "routed"
@@ -17,9 +19,10 @@ def navigation() -> Page:
     """Draw the list of pages and return the one that the address asks for."""
     st.session_state[_ROUTED] = True
     st.set_page_config(layout="wide", initial_sidebar_state=SIDEBAR_PIXELS)
-    files = [(title, _PAGES / f"{title.lower()}.py") for title in _TITLES]
     # The first page lives at /. Its own name is a second, hidden address, so that a link to /model works too.
-    first = st.Page(files[0][1], title=_TITLES[0], url_path="start", default=True)
+    first = st.Page(_PAGES / f"{_TITLES[0].lower()}.py", title=_TITLES[0], url_path="start", default=True)
+    titles = (*_TITLES, "Class") if in_class() else _TITLES
+    files = [(title, _PAGES / f"{title.lower()}.py") for title in titles]
     named = [
         st.Page(file, title=title, url_path=title.lower(), visibility="hidden" if i == 0 else "visible")
         for i, (title, file) in enumerate(files)

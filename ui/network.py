@@ -28,6 +28,7 @@ from pdc_core.models import load_model, model_info
 from pdc_core.models.load import SHIPPED
 from pdc_core.train import evaluate
 from ui.choice import Choice
+from ui.classroom import check_network, located, located_data
 from ui.jobs import Job, request
 
 SEED = 0
@@ -92,9 +93,19 @@ class FilterMap:
     axes: tuple[str, str]
 
 
-@st.cache_resource(show_spinner="Loading the images", max_entries=3)
 def load_images(name: str, stamp: Stamp) -> Data:
-    """Load a data set once for all sessions; one that is known by its description only has no images."""
+    """Load a data set once for all sessions; one that is known by its description only has no images.
+
+    Raises
+    ------
+    PDCError
+        It is unknown, cannot be read, or is not for this visitor (`classroom.located_data`).
+    """
+    return _load_images(located_data(name), stamp)
+
+
+@st.cache_resource(show_spinner="Loading the images", max_entries=3)
+def _load_images(name: str, stamp: Stamp) -> Data:
     if name != DESCRIBED:
         return load_data(name)
     info = describe_data(name)
@@ -126,11 +137,13 @@ def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = 
     Raises
     ------
     PDCError
-        A name is unknown, a file is missing or not trusted, or weights, data and network do not fit each other.
+        A name is unknown, a file is missing or not trusted, or weights, data and network do not fit each other. In a
+        class, also what its visitors may not open.
     """
     choice = Choice(model, data, weights, residual)
-    images = load_images(data, data_stamp(data))
-    module, digest = _load_module(model, data, weights, stamp_of(weights), images.classes)
+    check_network(model)
+    images, file = load_images(data, data_stamp(data)), located(weights)
+    module, digest = _load_module(model, located_data(data), file, stamp_of(file), images.classes)
     if images.name == DESCRIBED and (info := model_info(module)):  # timm's networks have pixels and means of their own
         images = replace(images, shape=info.shape, mean=info.mean, std=info.std)
     graph = _trace(module, digest, images.shape, residual)
@@ -162,6 +175,7 @@ def stamp_of(path: str) -> Stamp:
 
 def data_stamp(name: str) -> Stamp:
     """Return what tells one state of a data set's files from another; None for one that has none here."""
+    name = located_data(name)
     return folder_state(name) if name.startswith(FOLDER) else stamp_of(name.partition(":")[2])
 
 

@@ -7,10 +7,14 @@ import streamlit as st
 from pdc_core.errors import PDCError
 from ui.address import update_address
 from ui.choice import Choice, choose, current_choice, lecture, write_address
+from ui.classroom import in_class, public
 from ui.current_plan import adopt_plan, current_plan, refusal, set_plan
+from ui.housekeeping import note_visit
 from ui.navigation import SIDEBAR_PIXELS, route
 from ui.network import Network, load_network
 from ui.own_networks import data_not_started_with, not_started_with, register_own
+from ui.preset import follow_preset
+from ui.visitors import keep_visitor
 
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's margins leave too little room for a chart and a table side by side on a projector 1280 pixels wide.
@@ -41,7 +45,11 @@ def open_page(title: str, sentence: str) -> None:
     st.title(title)
     st.markdown(sentence)
     for sentence in register_own():
-        st.error(sentence)
+        st.error(public(sentence))
+    if in_class():
+        keep_visitor()
+        note_visit()
+        follow_preset(title)
     current_choice()
     write_address()
 
@@ -54,7 +62,7 @@ def begin(title: str, sentence: str) -> Network:
         network = load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
         reason = not_started_with(choice.model) or data_not_started_with(choice.data) or error
-        st.error(f"{choice.label} cannot be opened. {reason}")
+        st.error(public(f"{choice.label} cannot be opened. {reason}"))
         st.button("Back to the first network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
     st.caption(f"{network.label} · {MACS}")

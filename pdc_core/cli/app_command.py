@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pdc_core.classroom import PIN, class_environment
 from pdc_core.cli.options import app
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
@@ -19,7 +21,7 @@ _APP = Path(__file__).resolve().parents[2] / "app.py"
 @app.command(
     "app",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: pdc app --port 8502 --build mynets:make",
+    epilog="Examples: pdc app --port 8502 --build mynets:make; for a class: pdc app --class --address 0.0.0.0",
 )
 def app_(
     context: typer.Context,
@@ -27,14 +29,32 @@ def app_(
     address: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens the app to other machines.")] = (
         "localhost"
     ),
+    class_: Annotated[
+        bool,
+        typer.Option(
+            "--class",
+            help="Serve a class: visitors see only their own runs, open no files of this machine and share a queue.",
+        ),
+    ] = False,
+    pin: Annotated[
+        str, typer.Option(help="PIN of the lecturer with --class, 6 characters or more; made up if left out.")
+    ] = "",
 ) -> None:
     """Start the app; stop it with Ctrl+C. Further options are handed on to `streamlit run`."""
-    words = app_command(port, address, context.args)
+    words, environment = app_command(port, address, context.args), build_environment()
+    if pin and not class_:
+        raise PDCError("--pin is for a class; add --class.")
+    if class_:
+        environment |= class_environment(pin)
+        print(f"A class is served; the lecturer's PIN: {environment[PIN]}", file=sys.stderr)
     import subprocess
 
+    server = subprocess.Popen(words, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # which ends a container
     try:
-        code = subprocess.run(words, check=False, env=build_environment()).returncode
+        code = server.wait()
     except KeyboardInterrupt:  # the server got it as well, and ends
+        server.wait()
         code = 130
     sys.exit(code)
 

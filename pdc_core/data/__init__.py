@@ -14,7 +14,7 @@ from pdc_core.data.custom import (
     register_data,
 )
 from pdc_core.data.images import Data, DataInfo, Split
-from pdc_core.data.load import describe_data, load_data
+from pdc_core.data.load import describe_data, is_local, load_data
 from pdc_core.data.named import DATASETS
 from pdc_core.data.sampling import subset
 
@@ -28,6 +28,7 @@ __all__ = [
     "describe_data",
     "environment_data_targets",
     "is_custom_data",
+    "is_local",
     "load_data",
     "register_all_data",
     "register_data",

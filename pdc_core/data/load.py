@@ -30,6 +30,8 @@ _TORCHVISION = {
     "cifar10": ("CIFAR10", 4, True),
     "cifar100": ("CIFAR100", 4, True),
 }
+# Where torchvision stores them below the root.
+_STORED = {"fashion_mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 
 def load_data(
@@ -96,6 +98,24 @@ def load_data(
             f"one per channel of {name}, and std above 0"
         )
     return replace(data, mean=tuple(mean), std=tuple(std))
+
+
+def is_local(name: str, root: str | Path | None = None) -> bool:
+    """Return whether a data set that is known by name is here already, so that loading it downloads nothing.
+
+    Parameters
+    ----------
+    name : str
+        A name in DATASETS.
+    root : str or Path, optional
+        As for `load_data`.
+
+    Examples
+    --------
+    >>> is_local("digits"), is_local("cifar10", root="/nowhere")
+    (True, False)
+    """
+    return name not in _STORED or (Path(root or CACHE).expanduser() / _STORED[name]).is_dir()
 
 
 def describe_data(name: str) -> DataInfo:

@@ -9,6 +9,8 @@ request       what somebody asks of the worker ("pause", "stop", "finish")      
 
 from pdc_core.runs.checkpoint import newest_checkpoint, read_run_checkpoint
 from pdc_core.runs.command import default_training, run_command
+from pdc_core.runs.launching import launch, resume, start_command
+from pdc_core.runs.names import given_name, rename_run, run_name, run_names
 from pdc_core.runs.points import COLUMNS, LATENCIES, measured_sweep, points_of, read_points
 from pdc_core.runs.read import STATES, Run, list_runs, read_run, unreadable_runs
 from pdc_core.runs.recorder import FolderRecorder, WeakTeacher
@@ -25,13 +27,11 @@ from pdc_core.runs.sweeps import (
     run_sweep,
 )
 from pdc_core.runs.worker import (
-    launch,
     remove_run,
     repair_run,
     request_finish,
     request_pause,
     request_stop,
-    resume,
     run_worker,
 )
 
@@ -50,6 +50,7 @@ __all__ = [
     "create_sweep",
     "default_training",
     "find_reference",
+    "given_name",
     "is_sweep",
     "launch",
     "list_runs",
@@ -64,14 +65,18 @@ __all__ = [
     "read_spec",
     "read_sweep",
     "remove_run",
+    "rename_run",
     "repair_run",
     "request_finish",
     "request_pause",
     "request_stop",
     "resume",
     "run_command",
+    "run_name",
+    "run_names",
     "run_sweep",
     "run_worker",
     "runs_root",
+    "start_command",
     "unreadable_runs",
 ]

@@ -14,7 +14,7 @@ from pdc_core.analysis.trajectories import Track
 from pdc_core.clustering import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
-from pdc_core.runs.files import SWEEP_FILE, append, table, write, write_events, write_labels
+from pdc_core.runs.files import SWEEP_FILE, append, read_json, table, write, write_events, write_labels
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
 
@@ -63,7 +63,7 @@ class FolderRecorder(Recorder):
         self.saved = time.monotonic()
         self.history: list[dict[str, Any]] = []
         self.kept: str | None = None
-        self.status: dict[str, Any] = {"pid": os.getpid(), "host": platform.node(), "started": time.time()}
+        self.status: dict[str, Any] = new_status(folder)
         self.tensorboard, self.board = tensorboard, None
         self.allow_weak_teacher = allow_weak_teacher
 
@@ -160,6 +160,19 @@ class FolderRecorder(Recorder):
         self.track = Track.restore(self.folder / "trajectory.npz", state["step"])
         self.kept = f"{path} (step {state['step']})"
         return state
+
+
+def new_status(folder: Path) -> dict[str, Any]:
+    """Return the first entries of a worker's status.json: who it is, and since when it waits or works.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder or sweep folder, whose present status says when it was queued.
+    """
+    now = time.time()
+    queued = (read_json(folder / "status.json") or {}).get("queued_at", now)
+    return {"pid": os.getpid(), "host": platform.node(), "started": now, "queued_at": queued}
 
 
 def read_request(folder: Path) -> Request | None:

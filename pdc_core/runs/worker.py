@@ -1,15 +1,10 @@
-"""Running a run folder: launch a worker or train in this process, wait for a turn, send requests to a worker."""
+"""Running a run folder in this process: wait for a turn, train, fold and report; requests to a worker."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
-import threading
-import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from pdc_core.errors import PDCError
-from pdc_core.models import build_environment
 from pdc_core.runs.checkpoint import newest_checkpoint
 from pdc_core.runs.files import SWEEP_FILE, read_events, read_json, write, write_history, write_labels
 from pdc_core.runs.read import is_locked, read_run
@@ -30,57 +24,6 @@ from pdc_core.train import Recorder, Result, Stopped
 from pdc_core.train.recorder import Request
 
 Show = Callable[[int, int], None]
-
-
-def launch(folder: str | Path) -> int:
-    """Start a worker process for a run folder, independent of this process, and return its process id.
-
-    It waits for its turn while another run of the same root trains, and resumes from the last checkpoint, if there is
-    one. Earlier requests are forgotten.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The run folder.
-    """
-    folder = Path(folder)
-    clear_request(folder)
-    with (folder / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "pdc_core", "run", "--queue", str(folder.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=build_environment(),  # what this process was started with, and no more
-        )
-    threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
-    waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
-    if not is_locked(folder / "worker.lock"):  # it may have been quick
-        before = read_json(folder / "status.json") or {}  # how far it was stays on show
-        write(folder / "status.json", json.dumps({**before, **waiting, "pid": worker.pid, "host": platform.node()}))
-    return worker.pid
-
-
-def resume(folder: str | Path) -> int:
-    """Launch a worker that resumes a paused, stopped, interrupted or failed run; return its process id.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The run folder.
-
-    Raises
-    ------
-    PDCError
-        The run is done, or a worker is at work on it.
-    """
-    run = read_run(folder)
-    if run.state == "done":
-        raise PDCError(f"The run {run.id} is done; there is nothing left to do.")
-    if run.alive:
-        raise PDCError(f"A worker trains the run {run.id} already.")
-    return launch(folder)
 
 
 def request_stop(folder: str | Path) -> None:

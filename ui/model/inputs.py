@@ -8,6 +8,7 @@ from pdc_core.data import Data
 from pdc_core.models import model_info
 from ui.model.picker import draw_fit
 from ui.network import Network, Predictions
+from ui.origin import origin_sentence
 
 NEAR_CHANCE = 2.0  # times the accuracy of guessing
 
@@ -40,8 +41,8 @@ def fit_warnings(network: Network, found: Predictions | None) -> list[str]:
         warnings.append(f"The weights are for {len(info.classes)} classes, but the data has {len(data.classes)}.")
     if found is not None and found.accuracy * _classes(data) < NEAR_CHANCE:
         warnings.append(
-            f"Only {found.accuracy:.1%} of the test images are classified correctly, little better than guessing. Were "
-            "the weights trained on this data, with this normalisation and this order of classes?"
+            f"Only {found.accuracy:.1%} of the test images are classified correctly, little better than guessing. "
+            + origin_sentence(network)
         )
     return warnings if network.has_images else []
 

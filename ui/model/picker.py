@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
-from pdc_core.data import DATASETS, custom_data_names
 from pdc_core.data.folders import FOLDER, SIZE, NoHeldOutImages
 from pdc_core.data.load import NPZ
 from pdc_core.errors import PDCError
@@ -26,6 +25,8 @@ from pdc_core.models import (
 )
 from pdc_core.models.load import NAMED
 from ui.choice import Choice, choose, current_choice
+from ui.classroom import UPLOADS, data_sets, in_class, located
+from ui.job_view import in_words
 from ui.model.weights import WEIGHTS, offered_weights, weights_caption
 from ui.network import DESCRIBED, Stamp, data_stamp, is_folded, load_images, load_network, stamp_of
 from ui.uploads import CHECKPOINTS, store_upload
@@ -36,6 +37,13 @@ _ROWS, _NAMES = 200, "upload_names"
 _SMALL = 64  # pixels: networks for small images take long on larger ones
 _REFUSED, _PENDING, _SHOWN, _FORM = "choice_refused", "choice_pending", "choice_shown", "choice_form"
 _OFFERED = "weights_offered"
+
+
+_NETWORKS = (
+    "Your own networks first, if the server was started with any, then PDC's for small images and torchvision's "
+    "classifiers. For one of timm's type timm: and its name, for example timm:mobilenetv3_small_100."
+)
+_NETWORKS_OF_A_CLASS = "The lecturer's networks first, if the server was started with any, then PDC's."
 
 
 class _Refusal(NamedTuple):
@@ -92,20 +100,24 @@ def _kind_of(data: str) -> tuple[str, str]:
 def _model() -> str:
     now = current_choice().model
     own = custom_names()
-    names = [*own, *(name for name in MODELS if name not in own), *torchvision_names()]
+    names = [*own, *(name for name in MODELS if name not in own), *(() if in_class() else torchvision_names())]
     names += [] if now in names else [now]
-    picked: str = st.selectbox(
-        "Network", names, index=names.index(now), key=_key("choose_model"), accept_new_options=True,
-        help="Your own networks first, if the server was started with any, then PDC's for small images and "
-        "torchvision's classifiers. For one of timm's type timm: and its name, for example timm:mobilenetv3_small_100.",
+    picked = st.selectbox(
+        "Network", names, index=names.index(now), key=_key("choose_model"), accept_new_options=not in_class(),
+        help=_NETWORKS_OF_A_CLASS if in_class() else _NETWORKS,
     )  # fmt: skip
-    return picked
+    return picked if picked and (picked in names or not in_class()) else now
 
 
 def _data(model: str) -> str | None:
-    kinds = [*custom_data_names(), *DATASETS, DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
-    now, path = _kind_of(current_choice().data)
-    kind = st.selectbox("Data", kinds, index=kinds.index(now) if now in kinds else 0, key=_key("choose_data"))
+    kinds = [*data_sets(), _UPLOAD_NPZ] if in_class() else [*data_sets(), DESCRIBED, _UPLOAD_NPZ, _PATH_NPZ, _FOLDER]
+    now, path = (current_choice().data, "") if in_class() else _kind_of(current_choice().data)
+    kinds += [now] if in_class() and now not in kinds else []
+    kind: str = st.selectbox(
+        "Data", kinds, index=kinds.index(now) if now in kinds else 0, key=_key("choose_data"), format_func=_short
+    )
+    if kind not in kinds:  # a browser may send any text
+        return None
     if kind == _UPLOAD_NPZ:
         file = st.file_uploader("x_train, y_train, x_test, y_test", type=["npz"], key=_key("choose_npz"))
         return _stored(file.name, file.getvalue(), "npz", NPZ) if file else None
@@ -117,6 +129,11 @@ def _data(model: str) -> str | None:
     if kind == DESCRIBED:
         st.caption("224×224 pixels, 1,000 classes, no images: you can inspect and plan, but not measure or train.")
     return kind
+
+
+def _short(kind: str) -> str:
+    """Name data or weights in a list; a file of a visitor's is known by more than its name."""
+    return WEIGHTS.get(kind, f"open now: {Path(kind).parent.name}" if "/" in kind else kind).replace(UPLOADS, "upload")
 
 
 def _folder(model: str, now: str) -> str | None:
@@ -137,15 +154,21 @@ def _folder(model: str, now: str) -> str | None:
 
 
 def _weights(model: str, data_name: str | None) -> str | None:
-    kinds = [*offered_weights(model, data_name), _UPLOAD, _PATH]
     now = current_choice()
     same = (now.model, now.data) == (model, data_name)
+    kinds = [*offered_weights(model, data_name), _UPLOAD]
+    if not in_class():
+        kinds.append(_PATH)
+    elif same and now.weights not in kinds:
+        kinds.append(now.weights)
     usual = 0 if not same else kinds.index(now.weights) if now.weights in kinds else kinds.index(_PATH)
     key, state = _key("choose_weights"), st.session_state
     if key in state and state.get(_OFFERED) != kinds:  # for another network or data the best comes first again
         state[key], usual = kinds[usual], 0
     state[_OFFERED] = kinds
-    kind = st.selectbox("Weights", kinds, usual, format_func=lambda kind: WEIGHTS.get(kind, kind), key=key)
+    kind = st.selectbox("Weights", kinds, usual, format_func=_short, key=key)
+    if kind not in kinds:  # a browser may send any text
+        return None
     if caption := weights_caption(kind, data_name):
         st.caption(caption)
     if kind == _UPLOAD:
@@ -164,9 +187,9 @@ def _stored(name: str, content: bytes, kind: str, prefix: str) -> str | None:
     try:
         path = store_upload(content, kind)
     except PDCError as error:
-        st.error(str(error))
+        st.error(in_words(error))
         return None
-    st.session_state.setdefault(_NAMES, {})[str(path)] = name
+    st.session_state.setdefault(_NAMES, {})[path] = name
     return f"{prefix}{path}"
 
 
@@ -176,7 +199,7 @@ def _take(choice: Choice) -> None:
     try:
         load_network(choice.model, choice.data, choice.weights, choice.residual)
     except PDCError as error:
-        reason = str(error)
+        reason = in_words(error)
         for path, name in st.session_state.get(_NAMES, {}).items():
             reason = reason.replace(path, name)  # a person knows an upload by the name it had
         instead = error.instead if isinstance(error, NoHeldOutImages) else None
@@ -201,13 +224,14 @@ def _draw_refusal(refused: _Refusal) -> None:
 
 def draw_fit(choice: Choice) -> None:
     """Show which tensors of a checkpoint fit the network, name by name; nothing where there is no readable file."""
-    if choice.weights in NAMED or is_folded(choice.weights):
-        return
     try:
+        file = located(choice.weights)
+        if file in NAMED or is_folded(file):
+            return
         data = load_images(choice.data, data_stamp(choice.data))
     except PDCError:  # shown already by whoever tried to load it
         return
-    report = _fit(choice.model, choice.weights, data.shape, len(data.classes), stamp_of(choice.weights))
+    report = _fit(choice.model, file, data.shape, len(data.classes), stamp_of(file))
     if report is None:
         return
     fit, tensors, prefix = report

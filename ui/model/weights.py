@@ -8,6 +8,7 @@ from pdc_core.models import MODELS, shipped_data, torchvision_names
 from pdc_core.models.load import PUBLISHED, RANDOM, SHIPPED, TIMM, TORCHVISION
 from pdc_core.models.published import FILES
 from pdc_core.models.timm import PREFIX
+from ui.classroom import located_data
 from ui.network import data_stamp, load_images
 
 _CLASSES = {PUBLISHED: 10, TORCHVISION: 1000, TIMM: 1000}  # that the published weights are for, nearly always
@@ -27,7 +28,7 @@ def described(data_name: str | None) -> Data | DataInfo | None:
     try:
         if data_name.startswith("npz:") or is_custom_data(data_name):
             return load_images(data_name, data_stamp(data_name))
-        return describe_data(data_name)
+        return describe_data(located_data(data_name))
     except PDCError:  # said when it is loaded
         return None
 

@@ -5,31 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pdc_core.costs import Cost, plan_cost
+from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.estimates import Sensitivity
 from pdc_core.plan import Plan, parse_plan
 from ui.choice import lecture
-from ui.current_plan import current_plan, forget_typing, network_key, refuse, set_plan, version
+from ui.current_plan import current_plan, forget_typing, refuse, set_plan, version
 from ui.network import Network
-
-_SAVINGS_KEPT = 100_000
-
-
-@st.cache_resource(show_spinner=False)
-def _savings() -> dict[tuple[str, str, int], tuple[int, int]]:
-    return {}
-
-
-def saved_alone(network: Network, name: str, k: int, whole: Cost) -> tuple[int, int]:
-    """Return the MACs and parameters that one group saves when it alone keeps k clusters; remembered."""
-    known, key = _savings(), (network_key(network), name, k)
-    if key not in known:
-        if len(known) > _SAVINGS_KEPT:
-            known.clear()
-        alone = plan_cost(network.graph, {name: k})
-        known[key] = (whole.macs - alone.macs, whole.params - alone.params)
-    return known[key]
+from ui.savings import saved_alone
 
 
 def plan_rows(network: Network, plan: Plan, found: Sensitivity | None) -> pd.DataFrame:

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pdc_core.analysis.answers import compare_answers
-from pdc_core.baselines import WHOLE
-from pdc_core.charts import method_look
 from pdc_core.costs import latency
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.export import load
-from pdc_core.runs import Report, Run, list_runs, points_of, runs_root
+from pdc_core.runs import Report, Run, list_runs, points_of, run_names
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
 from ui.choice import Choice
+from ui.classroom import own_root
 from ui.jobs import Job, request
 from ui.network import Network, data_stamp, load_images, load_network
 
@@ -72,16 +71,10 @@ class Pair:
 
 def compared_runs() -> dict[str, Run]:
     """Return the finished runs that have a folded network, by id, newest first; those of sweeps too."""
-    folders = [None, *sorted(path.parent for path in runs_root().glob(f"*/{SWEEP_FILE}"))]
+    folders = [own_root(), *sorted(path.parent for path in own_root().glob(f"*/{SWEEP_FILE}"))]
     found = [run for folder in folders for run in list_runs(folder)]
     found.sort(key=lambda run: run.spec.created or "", reverse=True)
     return {run.id: run for run in found if run.results is not None and run.results.folded is not None}
-
-
-def describe(run: Run) -> str:
-    """Return what a list calls a run: its method, how much it cut, its seed and when it was created."""
-    cut = f"{results_of(run)[0].macs_cut:.0%} cut" if run.spec.method != WHOLE else "not pruned"
-    return f"{method_look(run.spec.method).plain.split(',')[0]}, {cut}, seed {run.spec.seed} · {run.id}"
 
 
 def results_of(run: Run) -> tuple[Report, NetworkReport]:
@@ -131,12 +124,12 @@ def count_test_images(data: str) -> int | None:
 
 def all_runs(runs: dict[str, Run], baseline: NetworkReport) -> pd.DataFrame:
     """Return one row per finished run, with its differences from a baseline."""
-    rows = []
+    rows, names = [], run_names(runs.values())
     for name, run in runs.items():
         (report, folded), spec = results_of(run), run.spec
         rows.append(
             {
-                "run": name,
+                "name": names[name],
                 "method": spec.method,
                 "network": spec.model,
                 "epochs": spec.training.epochs,
@@ -148,6 +141,7 @@ def all_runs(runs: dict[str, Run], baseline: NetworkReport) -> pd.DataFrame:
                 "MACs change": 100 * (folded.macs / baseline.macs - 1),
                 "parameters": folded.params,
                 "from": run.status.get("host", ""),
+                "run": name,
             }
         )
     return pd.DataFrame(rows)

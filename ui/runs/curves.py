@@ -12,7 +12,7 @@ from pdc_core.analysis.trade_offs import mean_over_seeds
 from pdc_core.baselines import WHOLE
 from pdc_core.runs import COLUMNS
 from ui.choice import lecture
-from ui.drawing import figure, percent
+from ui.drawing import draw_finished, finished, look, percent
 from ui.runs.progress import select_run
 from ui.runs.view import BARS, FRONT, MEASURED, PUBLISHED, STAGES, View
 
@@ -24,8 +24,8 @@ def draw_curves(view: View, chosen: str, stages: pd.DataFrame | None, measured_n
     own = len(view.points) > 0
     points = view.points if own else view.measured
     title = f"{view.label}: {'change of ' if view.change else ''}test accuracy against {view.axes.cost}"
-    drawn = charts.accuracy_over_cost(
-        points, view.axes, title if own or not len(points) else f"{title}, {measured_name}",
+    drawn = _drawn(
+        points, view.axes, title if own or not len(points) else f"{title}, {measured_name}", look(),
         chosen=chosen,
         stages=stages if STAGES in view.layers else None,
         bars=BARS in view.layers,
@@ -34,7 +34,13 @@ def draw_curves(view: View, chosen: str, stages: pd.DataFrame | None, measured_n
         measured_name=measured_name,
         published=view.published if PUBLISHED in view.layers or not len(points) else None,
     )  # fmt: skip
-    figure(drawn, CHART, on_select=_take)
+    draw_finished(drawn, CHART, on_select=_take)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _drawn(points: pd.DataFrame, axes: charts.Axes, title: str, look: tuple[str, bool], **options: Any) -> Any:
+    """Return the finished chart; it takes tenths of a second, and all who see the same runs share it."""
+    return finished(charts.accuracy_over_cost(points, axes, title, **options), look)
 
 
 def draw_reading(view: View, chosen: str, measured_name: str) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pdc_core.baselines import WHOLE
 from pdc_core.durations import duration
-from pdc_core.runs import Run, Sweep, find_reference
+from pdc_core.runs import Run, Sweep, find_reference, run_names
 from ui.choice import Choice
+from ui.classroom import in_class, public
 from ui.drawing import percent
 from ui.network import Network
 
 RUN, _RUN_CHOICE = "run", "run_choice"  # in the address; the widget
+BASELINE = "pinned"  # in the address too
 
 
 def cannot_train(network: Network) -> str | None:
@@ -33,22 +33,19 @@ def cannot_train(network: Network) -> str | None:
     return None
 
 
-def choose_run(
-    runs: dict[str, Run], network: Network, place: DeltaGenerator, describe: Callable[[Run], str] | None = None
-) -> Run:
+def choose_run(runs: dict[str, Run], network: Network, place: DeltaGenerator) -> Run:
     """Draw the choice of a run and return it: the one that the URL names, else the first of `by_network`.
 
-    `describe` names a run in the list; by default its id does.
     If the URL names a run that is not here, keep warning until the user picks one: the link promised that run.
     """
     runs = by_network(runs, network)
-    linked = st.query_params.get(RUN)
+    linked, names = st.query_params.get(RUN), run_names(runs.values())
     chosen = linked if linked in runs else next(iter(runs))
     st.session_state[_RUN_CHOICE] = chosen
     place.selectbox(
         "Run",
         list(runs),
-        format_func=lambda name: _listed(runs[name], network, describe),
+        format_func=lambda name: _listed(names[name], runs[name], network),
         key=_RUN_CHOICE,
         on_change=lambda: select_run(st.session_state[_RUN_CHOICE]),
     )
@@ -61,8 +58,20 @@ def choose_run(
     return runs[chosen]
 
 
-def _listed(run: Run, network: Network, describe: Callable[[Run], str] | None) -> str:
-    name = describe(run) if describe else run.id
+def choose_baseline(options: list[str], runs: dict[str, Run], place: DeltaGenerator) -> str:
+    """Draw the choice of what a run is compared with, and return it: a run's id or the first option."""
+    names = run_names(runs.values())
+    linked = st.query_params.get(BASELINE)
+    st.session_state[BASELINE] = linked if linked in options else options[0]
+    chosen: str = place.selectbox(
+        "Baseline", options, format_func=lambda name: names.get(name, name), key=BASELINE,
+        on_change=lambda: st.query_params.update({BASELINE: st.session_state[BASELINE]}),
+        help="The differences below are relative to it.",
+    )  # fmt: skip
+    return chosen
+
+
+def _listed(name: str, run: Run, network: Network) -> str:
     return name if is_of(run, network) else f"{name} ({network_of(run)})"
 
 
@@ -114,12 +123,17 @@ def has_ended(run: Run | Sweep) -> bool:
     return run.state in ("paused", "stopped", "failed", "interrupted")
 
 
+def message_of(run: Run | Sweep) -> str:
+    """Return what the worker of a run or sweep said last, as a visitor may read it."""
+    return public(str(run.status.get("message", "")))
+
+
 def progress_of(run: Run) -> tuple[float, str]:
     """Return how far a live run is, from 0 to 1, and in words."""
     step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
     if run.state != "running" or not step or not steps:  # a run that waits to continue shows what it had done
         share = min(1.0, step / steps) if steps else 0.0
-        return share, f"{run.state.capitalize()}: {run.status.get('message', 'the worker is starting')}"
+        return share, f"{run.state.capitalize()}: {message_of(run) or 'the worker is starting'}"
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")
     estimate = f", about {duration(float(left))} left" if left is not None else ""
     return min(1.0, step / steps), f"Epoch {epochs * step / steps:.1f} of {epochs}{estimate}"
@@ -138,6 +152,11 @@ def session_runs() -> set[str]:
     """Return the names of the runs that this session started."""
     found: set[str] = st.session_state.setdefault("session_runs", set())
     return found
+
+
+def is_own(run: Run | Sweep) -> bool:
+    """Tell whether this session started a run or sweep; in a class, a visitor's own are all that are seen."""
+    return in_class() or run.id in session_runs()
 
 
 def training_points(run: Run) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
 from pdc_core.train.timing import free_share
 from ui.choice import lecture
+from ui.classroom import in_class
 from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
@@ -70,7 +71,8 @@ def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
                 help="All others are baselines with the same plan, teacher, losses and epochs.", **_KEEP,
             )  # fmt: skip
             teacher = st.selectbox(
-                "Teacher", teachers, None, key="teacher", placeholder="the network itself", accept_new_options=True,
+                "Teacher", teachers, None, key="teacher", placeholder="the network itself",
+                accept_new_options=not in_class(),
                 help="Another network for the same images and classes: NAME:WEIGHTS such as resnet56:published, a "
                 "file, or a finished run. Block outputs are compared where their shapes agree.", **_KEEP,
             )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import streamlit as st
 from pdc_core.deployment import Exported, Variant, read_exported
 from pdc_core.deployment.exporting import CARD
 from pdc_core.errors import PDCError
-from pdc_core.models import build_environment
-from pdc_core.runs import Run
+from pdc_core.runs import Run, start_command
+from ui.classroom import home
 from ui.drawing import percent
 from ui.job_view import draw_job
 from ui.jobs import Cancelled, Job, Key, jobs, request
@@ -47,7 +46,8 @@ def draw_shipping(run: Run) -> None:
 
 
 def _start(run: Run) -> None:
-    request(_key(run), lambda job: _export(run, job), lane=LANE)
+    where = home()  # asked here: the work is done in a thread that knows no visitor
+    request(_key(run), lambda job: _export(run, where, job), lane=LANE)
 
 
 def _key(run: Run) -> Key:
@@ -58,14 +58,10 @@ def _folder(run: Run) -> Path:
     return run.folder / "export"
 
 
-def _export(run: Run, job: Job[Exported]) -> Exported:
+def _export(run: Run, where: Path | None, job: Job[Exported]) -> Exported:
     """Run the command: its threads and its memory are not those of the server."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pdc_core", "export", str(run.folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=build_environment(),
+    with start_command(
+        ["export"], run.folder, where, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as worker:
         assert worker.stderr is not None
         reason = ""

@@ -14,22 +14,22 @@ from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.estimates import MEASURED
 from pdc_core.plan import Plan
-from pdc_core.runs import Run, RunSpec, Sweep, SweepSpec, launch, points_of, read_sweep, request_pause, request_stop
+from pdc_core.runs import Run, RunSpec, Sweep, SweepSpec, points_of, read_sweep, request_pause, request_stop
 from pdc_core.runs.sweeps import (
     SWEEP_RULES,
     SeedMean,
-    create_sweep,
     parse_numbers,
     relative_seconds,
-    resume_sweep,
     seed_means,
     validated_sweep,
 )
 from ui.choice import lecture
+from ui.classroom import in_class
 from ui.drawing import figure, percent, short
 from ui.network import Network, network_cost
 from ui.runs.compare import COSTS
-from ui.runs.progress import has_ended, is_live, is_of, progress_of, session_runs
+from ui.runs.launching import continue_run, start_sweep
+from ui.runs.progress import has_ended, is_live, is_of, message_of, progress_of, session_runs
 from ui.runs.settings import METHODS, Chosen, estimate
 from ui.runs.view import SWEEP
 
@@ -60,7 +60,7 @@ def draw_sweeps(
     """
     shown = sorted(sweeps, key=lambda sweep: (not is_live(sweep), not _is_of(sweep, network)))
     mine = any(is_live(sweep) or sweep.id in session_runs() for sweep in sweeps)
-    if (base is None and not shown) or (lecture() and not shown):
+    if in_class() or (base is None and not shown) or (lecture() and not shown):
         return
     with st.expander("Sweep: several keep ratios, methods and seeds, as one curve", expanded=mine):
         if base is not None:
@@ -127,16 +127,10 @@ def _seconds(network: Network, spec: SweepSpec, runs: list[Run]) -> float:
 
 
 def _start(spec: SweepSpec) -> None:
-    """Write a sweep folder and launch its worker, which waits while a run is training."""
-    try:
-        folder = create_sweep(spec)
-        launch(folder)
-    except (PDCError, OSError) as error:
-        st.error(str(error))
-        return
-    session_runs().add(folder.name)
-    st.session_state["sweep_shown"] = folder.name
-    st.rerun()
+    folder = start_sweep(spec)
+    if folder is not None:
+        st.session_state["sweep_shown"] = folder.name
+        st.rerun()
 
 
 def _draw_chosen(sweeps: list[Sweep]) -> None:
@@ -178,7 +172,7 @@ def _draw_progress(sweep: Sweep) -> None:
     at = sweep.progress
     left = f", about {duration(at.eta_seconds)} left" if at.eta_seconds else ""
     waits = sweep.state == "queued"
-    message = f"Queued: {sweep.status.get('message', '')}" if waits else f"{at.done} of {at.total} runs done{left}"
+    message = f"Queued: {message_of(sweep)}" if waits else f"{at.done} of {at.total} runs done{left}"
     st.progress(at.share, text=message)
     under_way = [run for run in sweep.runs if run.state == "running"]
     for run in under_way:
@@ -204,15 +198,11 @@ def _draw_end(sweep: Sweep) -> None:
     at = sweep.progress
     text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
     if has_ended(sweep):
-        said = "" if sweep.state == "interrupted" else sweep.status.get("message", "")  # of a worker that is gone
+        said = "" if sweep.state == "interrupted" else message_of(sweep)  # of a worker that is gone
         text.warning(f"This sweep is {sweep.state}, with {at.done} of {at.total} runs done. {said}")
-        if button.button("Continue sweep", width="stretch", key="sweep_continue"):
-            try:
-                resume_sweep(sweep.folder)
-            except (PDCError, OSError) as error:
-                st.error(str(error))
-            else:
-                st.rerun(scope="app")
+        pressed = button.button("Continue sweep", width="stretch", key="sweep_continue")
+        if pressed and continue_run(sweep.folder, sweep=True):
+            st.rerun(scope="app")
     else:
         text.success(f"Done: {at.total} run{'s' if at.total > 1 else ''}, {_started_by(sweep)}.")
     if at.done:

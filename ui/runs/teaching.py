@@ -5,7 +5,6 @@ A run of the kind "teach", started and watched on the page Model. When it ends, 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -14,13 +13,18 @@ import torch
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import model_info
-from pdc_core.models.load import NAMED, RANDOM
-from pdc_core.runs import Run, RunSpec, create_run, launch, list_runs, read_run
+from pdc_core.models.load import RANDOM
+from pdc_core.runs import Run, RunSpec, list_runs, run_name, run_names
 from pdc_core.train import Training, chance_level
 from ui.choice import choose, lecture
+from ui.class_queue import ahead_text
+from ui.classroom import in_class, name_of, own_root
 from ui.drawing import gallery, percent
+from ui.job_view import in_words
 from ui.network import Network
-from ui.runs.progress import by_network, has_ended, is_live, is_of, session_runs
+from ui.origin import origin_sentence, run_behind
+from ui.runs.launching import start_run
+from ui.runs.progress import by_network, has_ended, is_live, is_of, message_of, session_runs
 from ui.runs.settings import estimate_teaching
 from ui.runs.watch import draw_curves, draw_run, resume_run, started_by
 
@@ -47,7 +51,7 @@ def near_chance(network: Network, accuracy: float | None) -> str | None:
         return None
     return (
         f"This network classifies {percent(accuracy)} of the test images correctly; guessing gives "
-        f"{percent(guessing)}. If its weights are meant for these classes, are their order and the normalisation right?"
+        f"{percent(guessing)}. {origin_sentence(network)}"
     )
 
 
@@ -76,7 +80,7 @@ def draw_training(network: Network, accuracy: float | None) -> bool:
         )
     if reason is None:
         return False
-    every = list_runs()
+    every = list_runs(own_root())
     runs = by_network({run.id: run for run in every if run.spec.kind == "teach" and is_of(run, network)}, network)
     _open_when_done(runs)
     with st.container(border=True):
@@ -87,7 +91,7 @@ def draw_training(network: Network, accuracy: float | None) -> bool:
                 _draw_examples(network)
                 _draw_start(network, every)
             except PDCError as error:  # an image that cannot be read
-                st.error(str(error))
+                st.error(in_words(error))
         shown = live or _chosen(runs)
         if shown is not None:
             _draw_shown(shown)
@@ -104,14 +108,14 @@ def _draw_examples(network: Network) -> None:
 
 def _draw_start(network: Network, every: list[Run]) -> None:
     """Draw the settings, the estimate and the button."""
-    live = [run for run in every if is_live(run)]
+    live = [] if in_class() else [run for run in every if is_live(run)]
     training, seed = _settings(network)
     text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
-    wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ""
+    wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ahead_text()
     seconds = estimate_teaching(network, training, every)
     text.caption(f"Takes about {duration(seconds)} on this machine{wait}. The network is opened when it is trained.")
-    if button.button("Queue" if live else "Train it", type="primary", width="stretch", key="teach"):
-        _start(network, training, seed)
+    if button.button("Queue" if wait else "Train it", type="primary", width="stretch", key="teach"):
+        _start(network, training, seed, seconds)
 
 
 def _settings(network: Network) -> tuple[Training, int]:
@@ -135,8 +139,7 @@ def _settings(network: Network) -> tuple[Training, int]:
     return defaults.model_copy(update=chosen), int(seed)
 
 
-def _start(network: Network, training: Training, seed: int) -> None:
-    """Write a run folder and launch its worker, which waits while another run is training."""
+def _start(network: Network, training: Training, seed: int, seconds: float) -> None:
     spec = RunSpec(
         kind="teach",
         model=network.model,
@@ -145,27 +148,25 @@ def _start(network: Network, training: Training, seed: int) -> None:
         training=training,
         seed=seed,
     )
-    try:
-        folder = create_run(spec)
-        launch(folder)
-    except (PDCError, OSError) as error:
-        st.error(str(error))
-        return
-    session_runs().add(folder.name)
-    st.rerun()
+    if start_run(spec, seconds) is not None:
+        st.rerun()
 
 
 def _chosen(runs: dict[str, Run]) -> Run | None:
     """Return the run to show: the newest, or the one that is picked where there are several."""
     if len(runs) < 2:
         return next(iter(runs.values()), None)
-    return runs[st.selectbox("Earlier trainings of this network", list(runs), key="teach_run")]
+    names = run_names(runs.values())
+    chosen = st.selectbox(
+        "Earlier trainings of this network", list(runs), format_func=names.__getitem__, key="teach_run"
+    )
+    return runs[chosen]
 
 
 def _draw_shown(run: Run) -> None:
     """Draw a run under way, or what became of it."""
     epochs = run.spec.training.epochs
-    st.caption(f"Training {run.id}: {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(run)}.")
+    st.caption(f"{run_name(run)}: {epochs} epoch{'s' if epochs > 1 else ''}, {started_by(run)}.")
     if not is_live(run):
         _draw_end(run)
     draw_run(run, None)
@@ -177,7 +178,7 @@ def _draw_end(run: Run) -> None:
         text.success(f"Trained: test accuracy **{percent(run.results.result.test_accuracy)}**.")
         button.button("Open its network", on_click=_open, args=(run,), width="stretch", key="open_taught")
     elif has_ended(run):
-        text.warning(f"This training is {run.state}. {run.status.get('message', '')}")
+        text.warning(f"This training is {run.state}. {message_of(run)}")
         if button.button("Continue", width="stretch", key="teach_continue"):
             resume_run(run.folder)
 
@@ -192,7 +193,7 @@ def _open_when_done(runs: dict[str, Run]) -> None:
 
 def _open(run: Run) -> None:
     _opened().add(run.id)
-    choose(keep_plan=True, weights=str((run.folder / TAUGHT).resolve()))
+    choose(keep_plan=True, weights=name_of(run.folder / TAUGHT))
 
 
 def _opened() -> set[str]:
@@ -203,14 +204,8 @@ def _opened() -> set[str]:
 
 def _run_of(network: Network) -> Run | None:
     """Return the finished run whose network is open, if a run trained it."""
-    folder = Path(network.choice.weights).parent
-    if network.choice.weights in NAMED or not (folder / "run.yaml").is_file():
-        return None
-    try:
-        run = read_run(folder)
-    except PDCError:  # of another version: its network is open all the same
-        return None
-    return run if run.spec.kind == "teach" and run.results is not None else None
+    run = run_behind(network)
+    return run if run is not None and run.spec.kind == "teach" else None
 
 
 def _draw_taught(run: Run, enough: bool) -> None:
@@ -223,7 +218,7 @@ def _draw_taught(run: Run, enough: bool) -> None:
         else ""
     )
     (st.success if enough else st.warning)(
-        f"Trained by the run {run.id}, {epochs} epoch{'s' if epochs > 1 else ''}: test accuracy "
+        f"Trained by the run “{run_name(run)}”, {epochs} epoch{'s' if epochs > 1 else ''}: test accuracy "
         f"**{percent(report.result.test_accuracy)}** (before: {percent(report.before.test_accuracy)}).{early}"
     )
     if enough:

@@ -10,9 +10,12 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.errors import PDCError
-from pdc_core.runs import Run, read_run, request_finish, request_pause, request_stop, resume
+from pdc_core.runs import Run, read_run, request_finish, request_pause, request_stop
+from ui.class_queue import waiting_text
+from ui.classroom import in_class, public
 from ui.drawing import figure
-from ui.runs.progress import evaluations, is_live, pace_of, progress_of, session_runs, training_points
+from ui.runs.launching import continue_run
+from ui.runs.progress import evaluations, is_live, is_own, pace_of, progress_of, session_runs, training_points
 
 REFRESH_SECONDS = 0.7
 _FINISH = {
@@ -40,14 +43,15 @@ def draw_run(run: Run, teacher: float | None) -> None:
 
 def _progress(run: Run) -> None:
     share, text = progress_of(run)
-    st.progress(share, text=f"{text}{pace_of(run)}")
+    wait = waiting_text(run.folder)
+    st.progress(share, text=f"Queued: {wait}" if wait else f"{text}{pace_of(run)}")
     with st.container(horizontal=True, gap="small"):
         for name, ask, tip in (
             ("Pause", request_pause, "Pauses the run after its current step. Continue resumes it."),
             ("Finish now", request_finish, _FINISH[run.spec.kind]),
             ("Stop", request_stop, "Stops the run after its current step, without a result. Continue resumes it."),
         ):
-            if run.id in session_runs():
+            if is_own(run):
                 pressed = st.button(name, key=f"ask_{name}", help=tip)
             else:
                 with st.popover(name, help=tip):
@@ -60,18 +64,17 @@ def _progress(run: Run) -> None:
 
 def started_by(run: Run) -> str:
     """Return who started a run, where and when, as far as it is known."""
+    at = (run.spec.created or "an unknown time").replace("T", " ").removesuffix("+00:00")
+    if in_class():
+        return f"started by you at {at} UTC"
     who = "by this session" if run.id in session_runs() else f"on {run.status.get('host', 'another machine')}"
-    return f"started {who} at {(run.spec.created or 'an unknown time').replace('T', ' ').removesuffix('+00:00')} UTC"
+    return f"started {who} at {at} UTC"
 
 
 def resume_run(folder: Path) -> None:
     """Launch a worker for a run that ended early; it starts from the last checkpoint."""
-    try:
-        resume(folder)
-    except (PDCError, OSError) as error:
-        st.error(str(error))
-        return
-    st.rerun()
+    if continue_run(folder):
+        st.rerun()
 
 
 def draw_curves(run: Run, teacher: float | None) -> None:
@@ -97,7 +100,7 @@ def draw_movement(run: Run, live: bool) -> None:
         with np.load(names, allow_pickle=False) as file:
             labels = {name: file[name].astype(np.int64) for name in file.files}
     except (PDCError, OSError, ValueError, EOFError) as error:
-        st.caption(f"The movement of the filters cannot be shown: {error}")
+        st.caption(public(f"The movement of the filters cannot be shown: {error}"))
         return
     groups = [n for n, p in found.points.items() if n in labels and labels[n].shape == p.shape[1:2]]
     if not groups:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,15 +14,16 @@ from typing import Any
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.runs.files import read_json, write
+from pdc_core.runs.launching import launch
 from pdc_core.runs.read import is_locked, read_run
-from pdc_core.runs.recorder import WeakTeacher, read_request
+from pdc_core.runs.recorder import WeakTeacher, new_status, read_request
 from pdc_core.runs.spec import create_run
 from pdc_core.runs.sweeps.plans import sweep_plans
 from pdc_core.runs.sweeps.processes import Processes
 from pdc_core.runs.sweeps.read import Sweep, read_sweep
 from pdc_core.runs.sweeps.spec import SweepSpec, read_sweep_spec
 from pdc_core.runs.turn import Turn
-from pdc_core.runs.worker import Say, clear_request, launch, run_worker
+from pdc_core.runs.worker import Say, clear_request, run_worker
 from pdc_core.train import Stopped
 from pdc_core.train.recorder import Request
 
@@ -100,13 +100,15 @@ def run_sweep(
         lock.release()
 
 
-def resume_sweep(folder: str | Path) -> int:
+def resume_sweep(folder: str | Path, home: str | Path | None = None) -> int:
     """Launch a worker that goes on with a sweep that is not done; return its process id.
 
     Parameters
     ----------
     folder : str or Path
         The sweep folder.
+    home : str or Path, optional
+        As `launch` takes it.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def resume_sweep(folder: str | Path) -> int:
         raise PDCError(f"The sweep {sweep.id} is done; there is nothing left to do.")
     if sweep.alive:
         raise PDCError(f"A worker is at work on the sweep {sweep.id} already.")
-    return launch(folder)
+    return launch(folder, home)
 
 
 class _Worker:
@@ -129,12 +131,7 @@ class _Worker:
         self.say: Say = say or (lambda _: None)
         self.names = [member.name for member in spec.members]
         self.ended: list[str] = []
-        self.status: dict[str, Any] = {
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "started": time.time(),
-            "jobs": jobs,
-        }
+        self.status: dict[str, Any] = {**new_status(folder), "jobs": jobs}
 
     def state(self, state: str, message: str) -> None:
         self.status.update(state=state, message=message, heartbeat=time.time())

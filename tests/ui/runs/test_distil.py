@@ -84,7 +84,7 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     assert not app.exception
     assert f"This run is {state}." in app.warning[0].value
     launched = []
-    monkeypatch.setattr("ui.runs.watch.resume", lambda path: launched.append(path))
+    monkeypatch.setattr("ui.runs.launching.resume", lambda path: launched.append(path))
     next(button for button in app.button if button.label == "Continue").click().run()
     assert launched == [folder]
 
@@ -131,7 +131,7 @@ def test_a_baseline_is_started_with_the_same_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open
 ) -> None:
     launched: list[Path] = []
-    monkeypatch.setattr("pdc_core.runs.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
     app = opened("distil", runs=tmp_path)
     app.selectbox(key="method").set_value("l1").run()
     next(button for button in app.button if button.label == "Start").click().run()
@@ -181,7 +181,7 @@ def test_a_budget_and_a_teacher_are_written_into_the_run(
 ) -> None:
     shutil.copytree(finished, tmp_path / finished.name)
     launched: list[Path] = []
-    monkeypatch.setattr("pdc_core.runs.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
     app = opened("distil", runs=tmp_path)
     app.number_input(key="epochs").set_value(5).run()
     app.selectbox(key="budget").set_value("2 min").run()

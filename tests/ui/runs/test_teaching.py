@@ -44,8 +44,7 @@ def images(tmp_path: Path) -> Path:
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Catch the folders whose workers the page would start."""
     found: list[Path] = []
-    monkeypatch.setattr("pdc_core.runs.launch", found.append)
-    monkeypatch.setattr("ui.runs.teaching.launch", found.append)
+    monkeypatch.setattr("ui.runs.launching.launch", found.append)
     return found
 
 
@@ -126,7 +125,7 @@ def test_a_training_that_ended_early_is_continued(
     app = opened("model", weights="random")
     assert app.warning[0].value == f"This training is {state}. The image a.png cannot be read."
     resumed: list[Path] = []
-    monkeypatch.setattr("ui.runs.watch.resume", resumed.append)
+    monkeypatch.setattr("ui.runs.launching.resume", resumed.append)
     press(app, "Continue")
     assert resumed == [folder]
 
