@@ -1,4 +1,4 @@
-# The app for a class, on a CPU: docker build -t pdc . && docker run -p 7860:7860 -v pdc-runs:/runs pdc
+# The app for a class, on a CPU: docker build -t pdc-app . && docker run -p 7860:7860 -v pdc-runs:/runs pdc-app
 # Where it runs elsewhere (a Hugging Face Space, a server behind a proxy): docs/how-to/hosting.md
 FROM python:3.12-slim
 
