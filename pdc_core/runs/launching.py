@@ -61,7 +61,7 @@ def start_command(
     home : str or Path, optional
         Where the process starts, and relative paths of run.yaml begin; its messages then name the folder relative to
         it. By default it starts where this process did.
-    **options
+    **options : Any
         Of `subprocess.Popen`.
     """
     environment = build_environment()  # what this process was started with, and no more
