@@ -14,7 +14,7 @@ from pdc_core.charts.palette import BLUE
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_SHOWN = 10
+_SHOWN, _NAMED = 10, 0.005  # classes, and the least probability that is written beside a bar
 _BEFORE = "rgba(138,138,138,0.75)"
 
 
@@ -46,8 +46,10 @@ def answer_bars(classes: Sequence[str], before: NDArray[Any], folded: NDArray[An
         figure.add_trace(
             go.Bar(
                 x=[100 * values[i] for i in order], y=[classes[i] for i in order], name=name, orientation="h",
-                marker_color=fill, text=[f"{100 * values[i]:.0f}" for i in order], textposition="outside",
-                constraintext="none", cliponaxis=False, hovertemplate="%{y}, " + name + ": %{x:.1f} %<extra></extra>",
+                marker_color=fill, textposition="outside",
+                text=[f"{100 * values[i]:.0f}" if values[i] >= _NAMED else "" for i in order],
+                constraintext="none", textfont={"size": 11}, cliponaxis=False,
+                hovertemplate="%{y}, " + name + ": %{x:.1f} %<extra></extra>",
             )
         )  # fmt: skip
     return figure

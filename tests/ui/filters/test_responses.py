@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core.analysis.activations import activation_maps
-from ui.filters import patches, selection
+from ui.filters import patches, responses, selection
+from ui.jobs import jobs
 
 Open = Callable[..., AppTest]
 LAYER = "layer1.0.conv1"
@@ -91,3 +92,14 @@ def test_no_silhouette_where_none_is_defined(opened: Open, k: int) -> None:
     app.select_slider(key=f"k_{LAYER}").set_value(k).run()
     assert not app.exception
     assert not any("Silhouette" in caption.value for caption in app.caption)
+
+
+def test_what_takes_long_is_measured_when_it_is_asked_for(
+    opened: Open, press: Callable[[AppTest, str], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.clear()
+    monkeypatch.setattr(responses, "_UNASKED_MACS", 1.0)
+    app = opened("filters", layer=LAYER)
+    assert not any("Silhouette" in caption.value for caption in app.caption)
+    press(app, "Measure responses")
+    assert any("Silhouette" in caption.value for caption in app.caption)
