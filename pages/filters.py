@@ -53,7 +53,7 @@ def take_count(name: str) -> None:
 
 
 few = lecture()  # larger letters, fewer controls
-widths = [2.3, 2.4, 2.6, 1.9] if few else [2.2, 2.2, 2.5, 1.8, 1.3, 1.5]
+widths = [3.2, 2.2, 2.7, 1.9] if few else [3.2, 1.8, 2.6, 1.9, 1.3, 1.5]
 controls = st.columns(widths, gap="small", vertical_alignment="bottom")
 name = choose_layer(network, current_plan(), controls[0])
 group, plan = network.graph.group(name), current_plan()
