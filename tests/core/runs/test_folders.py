@@ -19,7 +19,17 @@ import pytest
 import torch
 
 import pdc_core as pdc
-from pdc_core.runs import RunSpec, newest_checkpoint, read_spec, recorder, repair_run, run_worker, training, worker
+from pdc_core.runs import (
+    RunSpec,
+    launching,
+    newest_checkpoint,
+    read_spec,
+    recorder,
+    repair_run,
+    run_worker,
+    training,
+    worker,
+)
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.training import train_run
 from pdc_core.train import Recorder, Stopped, Training
@@ -220,7 +230,7 @@ def test_a_launched_worker_is_asked_nothing_that_was_asked_before(
 
     folder = pdc.create_run(spec(), root=tmp_path)
     pdc.request_stop(folder)
-    monkeypatch.setattr(worker.subprocess, "Popen", Started)
+    monkeypatch.setattr(launching.subprocess, "Popen", Started)
     assert pdc.launch(folder) == 1
     assert started == [[sys.executable, "-m", "pdc_core", "run", "--queue", str(folder)]]
     assert pdc.read_run(folder).status["message"] == "the worker is starting"
