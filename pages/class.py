@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pdc_core.classroom import SHORTEST_PIN
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.runs import request_stop
@@ -66,7 +67,10 @@ if st.button("Remove my uploads", help="Runs that were trained on them can then 
 
 st.subheader("Lecturer")
 if not has_pin():
-    st.markdown("This server was started without a PIN, so nobody can stop the runs of others.")
+    st.markdown(
+        "This server was started without a PIN, so nobody can stop the runs of others. Whoever starts it sets one: "
+        f"`pdc app --class`, or `PDC_CLASS_PIN` with {SHORTEST_PIN} characters or more; a shorter one is not taken."
+    )
 elif not is_lecturer():
     with st.form("pin", border=False):
         place, button = st.columns([2, 5], vertical_alignment="bottom")
