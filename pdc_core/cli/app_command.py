@@ -21,7 +21,7 @@ _APP = Path(__file__).resolve().parents[2] / "app.py"
 @app.command(
     "app",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Examples: pdc app --port 8502 --build mynets:make; for a class: pdc app --class --address 0.0.0.0",
+    epilog="Example: pdc app --port 8502 --build mynets:make; for a class: pdc app --class --address 0.0.0.0",
 )
 def app_(
     context: typer.Context,

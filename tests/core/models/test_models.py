@@ -442,7 +442,7 @@ def test_mobilenet_v2_has_the_macs_counted_by_hand():
 
 
 def test_weights_that_come_with_pdc_were_taught_on_images_normalised_as_they_are_now() -> None:
-    assert shipped_data("resnet20") == ("clothing", "digits", "fashion_mnist")
+    assert shipped_data("resnet20") == ("cifar10", "cifar100", "clothing", "digits", "fashion_mnist")
     for data in shipped_data("resnet20"):
         card, info = header(WEIGHTS / f"resnet20-{data}.safetensors")["card"], describe_data(data)
         assert (card["data"], tuple(card["shape"]), tuple(card["classes"])) == (data, info.shape, info.classes)
