@@ -107,6 +107,8 @@ def take(network: Network, key: str) -> None:
     _take_counts(network, act)
     if act["do"] == "open" and act["group"] in current_plan().counts:
         st.session_state[LAYER] = act["group"]
+        if LAYER in st.query_params:
+            st.query_params[LAYER] = act["group"]
         st.session_state[_OPENED] = True
     elif act["do"] == "fold":
         drawn = charts.network_picture(network.graph, folded=_folded(network))

@@ -14,10 +14,10 @@ LAYER = "layer"  # in the address, and the widget
 
 
 def choose_layer(network: Network, plan: Plan, place: DeltaGenerator) -> str:
-    """Draw the choice and return the name of the layer: the one that the address names, else the first."""
+    """Draw the choice and return the layer: the one in the address, else the one opened elsewhere, else the first."""
     names = [group.name for group in network.graph.clusterable]
-    linked = st.query_params.get(LAYER)
-    st.session_state[LAYER] = linked if linked in names else names[0]
+    wanted = (st.query_params.get(LAYER), st.session_state.get(LAYER))
+    st.session_state[LAYER] = next((name for name in wanted if name in names), names[0])
     labels = layer_labels(network, plan)
     chosen: str = place.selectbox(
         "Layer", names, format_func=labels.__getitem__, key=LAYER,
