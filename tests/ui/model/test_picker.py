@@ -173,7 +173,7 @@ def test_lecture_mode_is_in_the_address_and_hides_the_chooser(opened: Open) -> N
 def test_uploads_are_named_by_their_content_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = store_upload(b"one", "pt"), store_upload(b"two", "pt")
     assert first == store_upload(b"one", "pt") != second
-    assert first.read_bytes() == b"one"
+    assert Path(first).read_bytes() == b"one"
     monkeypatch.setattr("ui.uploads.MOST_BYTES", 7)
     with pytest.raises(pdc.PDCError, match="Uploads on this server"):
         store_upload(b"three", "pt")

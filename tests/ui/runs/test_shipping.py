@@ -51,7 +51,7 @@ def test_what_the_command_reports_is_progress_and_its_error_is_shown(
     command.write_text(f"#!/bin/sh\necho '3 of 6  folded.onnx: writing' >&2\necho '{says}' >&2\nexit 1\n")
     command.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(command))
-    job: Job = Job(("export",), "page", lambda job: shipping._export(run, job))
+    job: Job = Job(("export",), "page", lambda job: shipping._export(run, None, job))
     job.run()
     assert job.share == 0.5
     assert isinstance(job.error, PDCError)

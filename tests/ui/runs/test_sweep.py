@@ -92,6 +92,6 @@ def test_a_sweep_that_ended_early_is_continued(finished_sweep: Path, tmp_path: P
     app = opened("distil", runs=tmp_path, data="digits")
     assert any(text.value == "This sweep is paused, with 0 of 2 runs done. why" for text in app.warning)
     resumed: list[Path] = []
-    monkeypatch.setattr("pdc_core.runs.sweeps.worker.launch", lambda path: resumed.append(path) or 1)
+    monkeypatch.setattr("pdc_core.runs.sweeps.worker.launch", lambda path, home=None: resumed.append(path) or 1)
     button(app, "Continue sweep").click().run()
     assert resumed == [folder]

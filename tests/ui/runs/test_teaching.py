@@ -86,7 +86,7 @@ def test_a_network_with_random_weights_is_trained_and_opened_and_can_be_distille
     app.run()
     assert not app.exception
     assert app.session_state["choice"].weights == str(folder.resolve() / "folded.safetensors")
-    assert "the run " + folder.name in app.caption[0].value
+    assert f"the run “{folder.name}”" in app.caption[0].value
     assert list(app.session_state["plan"].counts.values()) == list(range(1, 10))  # the plan goes with the network
     assert f"test accuracy **{100 * report['taught']['test_accuracy']:.1f} %**" in app.success[0].value
     assert metrics(app)["Test accuracy"] == f"{100 * report['taught']['test_accuracy']:.1f} %"
