@@ -14,21 +14,14 @@ import json
 import os
 import platform
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from serving import served
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"
 REPEATS, COLD = 5, 2
 FLAGS = [
@@ -64,32 +57,6 @@ WATCH = """() => {
     look();
   });
 }"""
-
-
-@contextmanager
-def server() -> Iterator[str]:
-    """Run a separate app and yield its address."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as runs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless=true"],
-            cwd=ROOT, env={**os.environ, "PDC_RUNS": runs}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        address = f"http://localhost:{port}"
-        try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
 
 
 @contextmanager
@@ -146,11 +113,13 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         cold = []
         for _ in range(COLD):
-            with server() as address:
+            with served() as app:
+                address = app.address
                 cold.append(first_paint(browser, address, "Model"))
         rows.append(f"| Model, first screen, cold server | {statistics.median(cold):.2f} s | 6 s |")
         print(rows[-1], flush=True)
-        with server() as address:
+        with served() as app:
+            address = app.address
             warm_up(browser, address)
             for title in USEFUL:
                 first_paint(browser, address, title)

@@ -16,14 +16,10 @@ import datetime
 import os
 import platform
 import random
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import websockets
+from serving import ROOT, served
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"
 EVERY = 3.0  # seconds between two acts of a visitor
 PAGES = ("model", "filters", "plan", "distil", "compare", "learn", "class")
@@ -229,32 +225,6 @@ class Visitor:
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, int, Path]]:
-    """Serve a class; yield its address, the process id of the server and the folder of its runs."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as runs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless=true"],
-            cwd=ROOT, env={**os.environ, "PDC_RUNS": runs, "PDC_CLASS": "1"}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        address = f"http://localhost:{port}"
-        try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address, process.pid, Path(runs)
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
-
-
-@contextmanager
 def training(runs: Path) -> Iterator[None]:
     """Train beside the visitors, as a run of one of them that is longer than the measurement."""
     folder = runs / "class" / ("0" * 16) / "20260101-000000-distil-0000"
@@ -316,7 +286,8 @@ def main() -> None:
     parser.add_argument("--out", default=str(RESULTS / "classroom.md"), help="a file, or - for none")
     asked = parser.parse_args()
     measured = Measured()
-    with server() as (address, process, runs):
+    with served(PDC_CLASS="1") as app:
+        address, process, runs = app.address, app.pid, app.runs
         if asked.training:
             with training(runs):
                 asyncio.run(crowd(address, asked.visitors, asked.seconds, measured))

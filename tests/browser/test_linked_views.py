@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from pdc_core import charts
+from tests.browser.mounting import MOUNT
 from ui.components import source
 from ui.filters.group_view import GroupView, pca_of
 from ui.filters.linked_views import linked_data
@@ -27,15 +28,6 @@ N = 24
 CLUSTERS = 5
 PLACES = ((0, -17), (1, 0), (-1, 0), (0, 17), (13, -13), (-13, -13), (13, 13), (-13, 13))  # of a number, in order
 ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowDown": (0, 1), "ArrowUp": (0, -1)}
-# What streamlit gives a component of version 2: the data, the element around its HTML, and a way to report.
-MOUNT = """async ({script, data}) => {
-  const address = URL.createObjectURL(new Blob([script], {type: "text/javascript"}));
-  const draw = (await import(address)).default;
-  window.heard = [];
-  const setTriggerValue = (name, value) => window.heard.push([name, value]);
-  window.show = data => draw({data, parentElement: document.getElementById("root"), setTriggerValue});
-  window.show(data);
-}"""
 # Press each key on each filter: [[filter, key], the filter that has the focus then].
 PRESS = """([selector, filters, keys]) => filters.flatMap(i => keys.map(key => {
   const node = document.querySelector(`${selector}[data-filter='${i}']`);

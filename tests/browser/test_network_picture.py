@@ -9,19 +9,11 @@ import streamlit as st
 from playwright.sync_api import Browser, Locator, Page
 
 from pdc_core import Plan, charts
+from tests.browser.mounting import MOUNT
 from ui.components import source
 from ui.network import load_network
 from ui.network_picture import picture_data
 
-# What streamlit gives a component of version 2: the data, the element around its HTML, and a way to report.
-MOUNT = """async ({script, data}) => {
-  const address = URL.createObjectURL(new Blob([script], {type: "text/javascript"}));
-  const draw = (await import(address)).default;
-  window.heard = [];
-  const setTriggerValue = (name, value) => window.heard.push([name, value]);
-  window.show = data => draw({data, parentElement: document.getElementById("root"), setTriggerValue});
-  window.show(data);
-}"""
 PAUSE = 600  # milliseconds after which counts have been sent
 
 

@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from tests.browser.mounting import MOUNT
 from ui.components import source
-
-MOUNT = """async ({script, data}) => {
-  const address = URL.createObjectURL(new Blob([script], {type: "text/javascript"}));
-  const draw = (await import(address)).default;
-  window.heard = [];
-  const report = (name, value) => window.heard.push([name, value]);
-  const parentElement = document.getElementById("root");
-  draw({data, parentElement, setTriggerValue: report, setStateValue: report});
-}"""
 
 
 @pytest.fixture(scope="module")
