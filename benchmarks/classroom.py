@@ -40,7 +40,7 @@ PAGES = ("model", "filters", "plan", "distil", "compare", "learn", "class")
 CONTROLS = {
     "model": ("Cost",),
     "filters": ("Layer", "Clusters kept", "Details"),
-    "plan": ("Keep ratio of all layers [%]", "Chart"),
+    "plan": ("Keep ratio of all layers [%]", "Colour and chart"),
     "distil": ("Epochs", "Learning rate"),
     "compare": ("Cost", "Accuracy"),
     "learn": ("Step",),

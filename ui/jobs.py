@@ -8,6 +8,7 @@ another or a page.
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -271,4 +272,11 @@ def request(key: Key, work: Callable[[Job[T]], T], *, lane: str = PAGE, wait: bo
 
 def prepare_clustering() -> None:
     """Import what the pages after the first one need: scikit-learn takes seconds, which a person spends reading."""
-    request(("import", "sklearn.cluster"), lambda job: import_module("sklearn.cluster"))
+    request(("import", "sklearn.cluster"), lambda job: _import("sklearn.cluster"))
+
+
+def _import(name: str) -> None:
+    """Import a module and take all that is loaded now out of later garbage collections, which hold up every session."""
+    import_module(name)
+    gc.collect()
+    gc.freeze()
