@@ -8,6 +8,7 @@ import streamlit as st
 from pdc_core import charts
 from pdc_core.errors import PDCError
 from pdc_core.runs import run_name
+from ui.choice import lecture
 from ui.drawing import cut, figure, percent, short
 from ui.job_view import in_words
 from ui.own_networks import register_line
@@ -25,7 +26,7 @@ network = begin(
     "What did it cost? Accuracy against cost of all runs, one run in detail, and files to export.",
 )
 runs = compared_runs()
-if not runs:
+if not runs and not lecture():
     st.info(
         "No finished run yet, so this chart shows what comes with PDC. Start your own on the page Distil: two epochs "
         "are enough to see what it costs."

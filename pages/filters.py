@@ -90,8 +90,9 @@ tied = f", shared by {len(group.producers)} layers" if len(group.producers) > 1 
 if not few:
     with st.expander("Choose the layer in a picture of the network"):
         draw_layer_chooser(network, plan, "filters_picture", name)
-summary, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
+summary = st.container()
 if not few:
+    summary, steps = st.columns([6, 1.75], gap="small", vertical_alignment="center")
     with steps:
         draw_undo_buttons(network, "filters")
 summary.markdown(

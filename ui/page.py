@@ -19,7 +19,11 @@ from ui.visitors import keep_visitor
 MACS = "MACs: what the pruning literature calls FLOPs, counted for one image"
 # Streamlit's margins leave too little room for a chart and a table side by side on a projector 1280 pixels wide.
 _WIDE = ".stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem }"
-_LARGE = "html { font-size: 21px } .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem }"
+_LARGE = (
+    "html { font-size: 21px } .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem } "
+    ".stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 } "
+    ".stMainBlockContainer [data-testid=stVerticalBlock] { gap: .6rem }"
+)
 # In the first session of a new server the sidebar is drawn before its width is known, and would keep its own.
 _SIDEBAR = (
     f"[data-testid=stSidebar][data-collapsed=false] {{ width: {SIDEBAR_PIXELS}px !important; "
@@ -42,8 +46,9 @@ def open_page(title: str, sentence: str) -> None:
     update_address()
     st.set_page_config(page_title=f"{title} · PDC")
     st.html(f"<style>{_LARGE if lecture() else _WIDE} {_SIDEBAR} {_WORKING}</style>")
-    st.title(title)
-    st.markdown(sentence)
+    with st.container(horizontal=True, vertical_alignment="bottom") if lecture() else st.container():
+        st.title(title, width="content" if lecture() else "stretch")
+        st.markdown(sentence)
     for sentence in register_own():
         st.error(public(sentence))
     if in_class():

@@ -28,6 +28,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _INERT: list[Any] = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
 _STATE = 'saved["state_dict"] if isinstance(saved, dict) else saved.state_dict()'
 _SHOWN = 3
+_SMALL = 2**20  # bytes up to which the values of a tensor may repeat, as `expand` makes them
 _allowing = threading.Lock()
 
 
@@ -103,7 +104,9 @@ def inspect_checkpoint(path: str | Path) -> Checkpoint:
         raise PDCError(f"{path} could not be read: {error}") from error
     found = _find_tensors(content, path)
     for name, tensor in found.tensors.items():
-        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+        narrow = tensor.is_floating_point() and tensor.itemsize == 1  # float8 has no isfinite
+        known = tensor.float() if narrow else tensor
+        if (known.is_floating_point() or known.is_complex()) and not bool(torch.isfinite(known).all()):
             raise PDCError(f"{name} in {path} holds values that are not finite (NaN or infinity)")
     return found
 
@@ -244,8 +247,14 @@ def _find_tensors(content: object, path: Path) -> Checkpoint:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise PDCError(f"{path}: {name!r} is {type(value).__name__}, not a tensor; save model.state_dict() alone")
-        if value.layout != torch.strided or value.is_quantized or value.is_meta:
-            raise PDCError(f"{path}: {name} is a sparse, quantised or empty tensor; save dense weights")
+        if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
+            raise PDCError(f"{path}: {name} is a sparse, nested, quantised or empty tensor; save dense weights")
+        if value.numel() * value.itemsize > max(value.untyped_storage().nbytes(), _SMALL):
+            raise PDCError(
+                f"{path}: {name} has {value.numel():,} values, of which the file holds "
+                f"{value.untyped_storage().nbytes() // value.itemsize:,} and says that they repeat; save it with "
+                ".contiguous(), if it is a weight of your network"
+            )
     dropped = _shared_prefix(content)
     return Checkpoint({name.removeprefix(dropped): value for name, value in content.items()}, dropped)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from ui.address import RENAMED
+from ui.jobs import _import
 from ui.runs.compare import BEFORE, COSTS
 from ui.runs.sections import SECTIONS
 
@@ -99,3 +102,14 @@ def test_an_earlier_address_opens_the_section_the_cost_and_the_baseline_that_it_
     assert app.selectbox(key="cost_axis").value == "Latency, 64 images"
     assert app.selectbox(key="pinned").value == "original network"
     assert app.selectbox(key="run_choice").value == finished.name
+
+
+def test_no_click_waits_for_a_garbage_collection_of_everything_that_is_loaded() -> None:
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert settings["runner"]["postScriptGC"] is False
+    before = gc.get_freeze_count()
+    try:
+        _import("sklearn.cluster")
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()

@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pdc_core import charts
 from pdc_core.analysis.literature import literature_networks
 from pdc_core.runs import Run
+from ui.choice import lecture
 from ui.network import Network
 from ui.runs.compare import COSTS, Cost, label_of
 from ui.runs.others import published_points
@@ -51,19 +52,25 @@ class View:
 
 
 def choose_view(table: pd.DataFrame, measured: pd.DataFrame, network: Network, runs: dict[str, Run]) -> View:
-    """Draw the controls and return what they leave of the runs and of the sweep that PDC comes with."""
-    row = st.columns([5, 4, 3, 3, 4], gap="small")
+    """Draw the controls and return what they leave of the runs and of the sweep that PDC comes with.
+
+    In a lecture there are those of the network and the axes alone, so that the chart is seen without scrolling.
+    """
+    few = lecture()
+    row = st.columns([5, 3, 4] if few else [5, 3, 4, 4, 3], gap="small")
     label = _choose_network(row[0], table, measured, network, runs)
     own, others = table[table["label"] == label], measured[measured["label"] == label]
     of_network = frozenset(own["run"])
-    own = _choose_time(row[2], _choose_sweep(row[1], own))
-    axis = COSTS[row[3].selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")]
-    change = row[4].selectbox(
+    axis = COSTS[row[1].selectbox("Cost", list(COSTS), key="cost_axis", bind="query-params")]
+    change = row[2].selectbox(
         "Accuracy", [ACCURACY, CHANGE], key="accuracy_axis", bind="query-params",
         help="The change compares results better that start from different networks, as those of papers do.",
     ) == CHANGE  # fmt: skip
-    left, right = st.columns([4, 5], gap="small")
-    own, others = _choose_methods(left, own, others)
+    right = st.container()
+    if not few:
+        own = _choose_time(row[4], _choose_sweep(row[3], own))
+        left, right = st.columns([4, 5], gap="small")
+        own, others = _choose_methods(left, own, others)
     own, others = (charts.priced(table, axis.column, axis.scale) for table in (own, others))
     published = published_points(label, axis, change)
     layers = _choose_layers(right, own, others, published)

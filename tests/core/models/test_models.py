@@ -303,6 +303,10 @@ WRONG_STATES: dict[str, tuple[Callable[[dict], object], str]] = {
     "complex": (lambda s: broken(s, bn1__bias=torch.zeros(16, dtype=torch.complex64)), "bn1.bias has type"),
     "number": (lambda s: broken(s, bn1__bias=3), "'bn1.bias' is int, not a tensor"),
     "sparse": (lambda s: broken(s, bn1__bias=torch.zeros(16).to_sparse()), "bn1.bias is a sparse"),
+    "nested": (lambda s: broken(s, bn1__bias=torch.nested.nested_tensor([torch.ones(2)])), "bn1.bias is a sparse"),
+    # 160 GB of memory from a file of 2 kB
+    "repeated": (lambda s: broken(s, bn1__bias=torch.zeros(1).expand(200_000, 200_000)), "40,000,000,000 values"),
+    "tiny NaN": (lambda s: broken(s, bn1__bias=torch.full((16,), torch.nan).to(torch.float8_e5m2)), "bn1.bias in"),
     "list": (lambda s: list(s.values()), "holds list, not the named tensors"),
     "tensor": (lambda s: torch.zeros(3), "holds Tensor, not the named tensors"),
     "empty": (lambda s: {}, "not the named tensors"),
