@@ -121,7 +121,7 @@ else:
                 )
         allowed = may_teach()
         text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
-        budget = time_budget(limit)
+        budget = time_budget(limit, network)
         weak = bool(st.session_state.get("allow_weak_teacher"))
         spec, together = described(chosen, budget, weak), described(chosen, None, weak)  # a budget is for one run
         wait = f", after {len(live)} other run{'s' if len(live) > 1 else ''}" if live else ahead_text()

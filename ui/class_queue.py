@@ -18,9 +18,8 @@ import streamlit as st
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.files import write_whole
-from pdc_core.runs.files import read_json
-from pdc_core.runs.read import is_locked, state_of
-from pdc_core.runs.turn import queued_since
+from pdc_core.runs.read import state_of
+from pdc_core.runs.waiting import is_locked, queued_since, read_json
 from ui.classroom import in_class
 from ui.visitors import class_root, visitor
 

@@ -25,7 +25,7 @@ from pdc_core.files import write_whole
 from pdc_core.models import MODELS
 from pdc_core.models.load import NAMED
 from pdc_core.runs import RunSpec, runs_root
-from pdc_core.runs.turn import COMMON_QUEUE
+from pdc_core.runs.waiting import COMMON_QUEUE
 from ui.visitors import class_root, visitor
 
 UPLOADS = ".uploads"

@@ -12,7 +12,7 @@ import streamlit as st
 
 from pdc_core.data.load import NPZ
 from pdc_core.files import write_whole
-from pdc_core.runs.files import read_json
+from pdc_core.runs.waiting import read_json
 from ui.choice import forget_choice
 from ui.classroom import share
 from ui.current_plan import adopt_address

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pdc_core.errors import PDCError
-from pdc_core.train.settings import Training, merges_for
+from pdc_core.train.settings import Training
 
 # Those of `Training` that hold for a loop of one's own: how filters are tied, and how the teacher guides.
 SETTINGS = (
@@ -34,7 +34,7 @@ def pruner_settings(given: dict[str, Any], steps: int | None = None) -> Training
     if unknown := [name for name in given if name not in SETTINGS]:
         raise PDCError(f"Pruner has no setting {unknown[0]!r}; choose among {', '.join(SETTINGS)}.")
     try:
-        return Training(**{"merges": merges_for(steps), **given})
+        return Training(**{"merges": None, **given}).for_steps(steps)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -59,6 +59,11 @@ class StepwiseTying(Tying):
         images: Tensor,
     ) -> None:
         super().__init__(model, graph, labels, settings)
+        if settings.merges is None:
+            raise PDCError(
+                "merges is None, which follows the length of a run: give a number, or settings.for_steps(steps)."
+            )
+        self.merges = settings.merges
         self.images = images
         self.final = {name: a for name, a in check_labels(graph, labels).items() if a.max() + 1 < len(a)}
         self.now: Labels = {name: np.arange(len(a)) for name, a in self.final.items()}
@@ -91,7 +96,7 @@ class StepwiseTying(Tying):
 
     def settle_(self) -> None:
         if not self.settled:  # ended before the last merge: do it now, since averaging alone would lose far more
-            self.merged = self.settings.merges
+            self.merged = self.merges
             self._merge_(1.0)
         super().settle_()
 
@@ -117,7 +122,7 @@ class StepwiseTying(Tying):
 
     def _merge_until(self, progress: float) -> None:
         """Do the merges that are due: merge j of m at (j-1)/(m-1) of `tied_after`, the first before the first step."""
-        m = self.settings.merges
+        m = self.merges
         due = min(m, 1 + int(progress / self.settings.tied_after * (m - 1) + 1e-9))
         if due > self.merged:
             self.merged = due

@@ -32,15 +32,6 @@ def append(path: Path, line: str) -> None:
         raise cannot_write(path, error, ADVICE) from error
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, or None where there is no whole one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def read_events(path: Path) -> list[dict[str, Any]]:
     """Return the whole lines of a history; one that is torn, or not JSON, is left out."""
     try:

@@ -14,8 +14,10 @@ from typing import Any
 
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
-from pdc_core.runs.files import read_json, write
-from pdc_core.runs.read import is_locked, read_run
+from pdc_core.runs import waiting
+from pdc_core.runs.files import write
+from pdc_core.runs.read import read_run
+from pdc_core.runs.waiting import is_locked, read_json
 from pdc_core.runs.worker import clear_request
 
 
@@ -39,11 +41,13 @@ def launch(folder: str | Path, home: str | Path | None = None) -> int:
         before["queued_at"] = time.time()
         write(folder / "status.json", json.dumps(before))
     with (folder / "worker.log").open("ab") as log:
-        worker = start_command(["run", "--queue"], folder, home, stdout=log, stderr=log, start_new_session=True)
+        command, where, environment = _command(["run", "--queue"], folder, home)
+        command = [sys.executable, "-P", waiting.__file__, where, *command]
+        worker = _start(command, environment, home, stdout=log, stderr=log, start_new_session=True)
     threading.Thread(target=worker.wait, daemon=True).start()  # or a dead worker would stay in the process table
-    waiting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
+    starting = {"state": "queued", "message": "the worker is starting", "heartbeat": time.time()}
     if not is_locked(folder / "worker.lock"):  # it may have been quick
-        write(folder / "status.json", json.dumps({**before, **waiting, "pid": worker.pid, "host": platform.node()}))
+        write(folder / "status.json", json.dumps({**before, **starting, "pid": worker.pid, "host": platform.node()}))
     return worker.pid
 
 
@@ -64,6 +68,12 @@ def start_command(
     **options : Any
         Of `subprocess.Popen`.
     """
+    command, _, environment = _command(words, folder, home)
+    return _start(command, environment, home, **options)
+
+
+def _command(words: list[str], folder: str | Path, home: str | Path | None) -> tuple[list[str], str, dict[str, str]]:
+    """Return a command of PDC on a folder, how it names the folder, and the environment that it needs."""
     environment = build_environment()  # what this process was started with, and no more
     python, where = [sys.executable, "-m", "pdc_core"], str(Path(folder).resolve())
     if home is not None:
@@ -75,7 +85,13 @@ def start_command(
         )
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).resolve()) for path in dict.fromkeys(paths) if path)
         python, where = [sys.executable, "-P", "-m", "pdc_core"], os.path.relpath(where, Path(home).resolve())
-    return subprocess.Popen([*python, *words, where], stdin=subprocess.DEVNULL, env=environment, cwd=home, **options)
+    return [*python, *words, where], where, environment
+
+
+def _start(
+    command: list[str], environment: dict[str, str], home: str | Path | None, **options: Any
+) -> subprocess.Popen[Any]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, cwd=home, **options)
 
 
 def resume(folder: str | Path, home: str | Path | None = None) -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import SWEEP_FILE, read_events, read_json
+from pdc_core.runs.files import SWEEP_FILE, read_events
 from pdc_core.runs.results import Report
 from pdc_core.runs.spec import RunSpec, read_spec, runs_root
+from pdc_core.runs.waiting import is_locked, is_starting, read_json
 
 STATES = ("queued", "running", "paused", "done", "stopped", "failed", "interrupted")
 
@@ -111,7 +109,7 @@ def state_of(status: dict[str, Any], alive: bool, otherwise: str) -> str:
     state = str(status.get("state", otherwise))
     if state not in STATES:
         state = "failed"
-    if state in ("queued", "running") and not alive and not (state == "queued" and _starting(status)):
+    if state in ("queued", "running") and not alive and not (state == "queued" and is_starting(status)):
         state = "interrupted"
     return state
 
@@ -157,33 +155,3 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
         return content if content is not None and Report.of(content) else None
     except PDCError:
         return None
-
-
-def _starting(status: dict[str, Any]) -> bool:
-    """Return whether a worker is still on its way to a queued run: it takes seconds to import torch."""
-    if status.get("pid") is None:  # nobody was launched yet
-        return abs(time.time() - float(status.get("heartbeat", 0))) < 60  # the clock may have been set meanwhile
-    if status.get("host") != platform.node():
-        return False
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def is_locked(lock: Path) -> bool:
-    """Return whether a living process holds the lock; a killed one cannot leave it behind."""
-    from filelock import FileLock, Timeout
-
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a read-only copy of somebody's run has no worker here
-        return False

@@ -14,7 +14,8 @@ from pdc_core.analysis.trajectories import Track
 from pdc_core.clustering import FloatArray, Labels
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint, write_checkpoint
-from pdc_core.runs.files import SWEEP_FILE, append, read_json, table, write, write_events, write_labels
+from pdc_core.runs.files import SWEEP_FILE, append, table, write, write_events, write_labels
+from pdc_core.runs.waiting import read_json
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import read_json
+from pdc_core.runs.waiting import read_json
 
 NETWORKS = ("before", "reconstructed", "folded", "taught")
 

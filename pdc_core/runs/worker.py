@@ -14,12 +14,13 @@ import numpy as np
 
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint
-from pdc_core.runs.files import SWEEP_FILE, read_events, read_json, write, write_history, write_labels
-from pdc_core.runs.read import is_locked, read_run
+from pdc_core.runs.files import SWEEP_FILE, read_events, write, write_history, write_labels
+from pdc_core.runs.read import read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec, write_spec
 from pdc_core.runs.training import Say, train_run
 from pdc_core.runs.turn import Turn
+from pdc_core.runs.waiting import is_locked, read_json
 from pdc_core.train import Recorder, Result, Stopped
 from pdc_core.train.recorder import Request
 

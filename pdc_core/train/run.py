@@ -17,6 +17,7 @@ from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import model_info
 from pdc_core.norms import recalibrate_
 from pdc_core.plan import Plan, check_mergeable
+from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.evaluation import Evaluation, chance_level, evaluate
 from pdc_core.train.loop import Loop
 from pdc_core.train.recorder import Recorder
@@ -108,6 +109,7 @@ def distil(
     vectors, schedule, ties of the norms and loss weights are our choice.
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
+    settings = settings.for_steps(settings.epochs * steps_per_epoch(len(data.train), settings.batch_size))
     start = copy.deepcopy(model).eval()
     graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)

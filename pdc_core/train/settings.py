@@ -143,8 +143,9 @@ class Training(_FeatureWeights):
         How filters become identical, a name in `train.SCHEDULES`.
     recluster_until : float, default 0.5
         Share of the run after which "recluster" keeps its clusters, 0 to 1.
-    merges : int, default 6
-        Merge steps of "merge", 1 or more: the first before the first training step, the last at `tied_after`.
+    merges : int, optional, default 6
+        Merge steps of "merge", 1 or more: the first before the first training step, the last at `tied_after`. None
+        follows the length of the run (`merges_for`).
     merge_decay : float, default 1.0
         p of "merge", above 0: k_j = n (k/n)^((j/merges)^p) after step j. Below 1 more filters merge early,
         above 1 late.
@@ -203,7 +204,7 @@ class Training(_FeatureWeights):
     feature_decay: float = Field(0.0, ge=0)
     schedule: Annotated[str, name_in(SCHEDULES)] = "merge"
     recluster_until: float = Field(0.5, ge=0, le=1)
-    merges: int = Field(6, ge=1)
+    merges: int | None = Field(6, ge=1)
     merge_decay: float = Field(1.0, gt=0)
     n_images: int = Field(512, ge=2)
     tied_gradients: Literal["averaged", "summed"] = "summed"
@@ -250,7 +251,7 @@ class Training(_FeatureWeights):
         **changes : Any
             Settings by name that replace the defaults.
         """
-        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": 1}
+        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": None}
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
     @classmethod
@@ -273,6 +274,22 @@ class Training(_FeatureWeights):
         """
         pace = {"epochs": 30, "lr": 0.1} if start == "random" else {"epochs": 10, "lr": 0.01}
         return cls(**{**pace, "batch_size": 64, "augment": 1.0, **changes})
+
+    def for_steps(self, steps: int | None) -> Training:
+        """Return these settings with a number where one was to follow the length of the run.
+
+        Parameters
+        ----------
+        steps : int or None
+            Steps of the optimiser in the whole run; None, where nobody knows, counts as short.
+
+        Examples
+        --------
+        >>> settings = Training.for_data("cifar10")
+        >>> settings.merges, settings.for_steps(800).merges, settings.for_steps(10_560).merges
+        (None, 1, 6)
+        """
+        return self if self.merges is not None else self.model_copy(update={"merges": merges_for(steps)})
 
     def for_images(self, images: int) -> Training:
         """Return these settings with smaller batches where there are few images: an epoch should have some steps.

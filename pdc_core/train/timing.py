@@ -141,6 +141,8 @@ def forecast(
         The plan does not fit, the data cannot be trained on, or the device is not here.
     """
     example = data.example
+    steps = settings.epochs * steps_per_epoch(len(data.train), settings.batch_size, settings.devices)
+    settings = settings.for_steps(steps)
     before = after = cost(model, example)
     per_process = max(2, settings.batch_size // settings.devices)  # images of each of several processes
     timed_settings = settings.model_copy(update={"batch_size": per_process})
@@ -165,7 +167,6 @@ def forecast(
         measured += (val + test) * full * cost(teacher, example).macs / max(1, before.macs)
     epoch = full * val + timed.again
     fixed = timed.setup + timed.finish + measured + timing
-    steps = settings.epochs * steps_per_epoch(len(data.train), settings.batch_size, settings.devices)
     return Forecast(
         epochs=settings.epochs,
         steps=steps,
@@ -286,7 +287,7 @@ def _time_distilling(
         late = trial.of(PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher), fold_when_tied=True)
         tied_for = 1.0 if small else 1 - settings.tied_after
         mean = tied_for * min(late.step, timed.step) + (1 - tied_for) * timed.step
-    merges = settings.merges if settings.schedule == "merge" and clustered else 1
+    merges = (settings.merges or 1) if settings.schedule == "merge" and clustered else 1
     again = settings.recluster_until * making.free if settings.schedule == "recluster" and clustered else 0.0
     setup = making.free + merges * timed.setup
     return replace(timed, mean=mean, setup=setup, finish=finishing.free, again=again, small=folded)

@@ -372,7 +372,8 @@ def test_whoever_asked_first_is_first_and_one_run_each_is_in_the_queue(as_visito
 
 
 def test_a_worker_waits_for_those_of_other_visitors_that_were_queued_before(root: Path) -> None:
-    from pdc_core.runs.turn import COMMON_QUEUE, Turn, _waiting_before
+    from pdc_core.runs.turn import Turn
+    from pdc_core.runs.waiting import COMMON_QUEUE, waiting_before
 
     (root / "class").mkdir()
     (root / "class" / COMMON_QUEUE).touch()
@@ -382,13 +383,13 @@ def test_a_worker_waits_for_those_of_other_visitors_that_were_queued_before(root
         root / "class" / who / name
         for who, name in ((ANN, "20260101-000000-distil-0002"), (BEN, "20260109-000000-distil-0001"))
     )
-    assert _waiting_before(late) == 1
-    assert _waiting_before(early) == 0
+    assert waiting_before(late) == 1
+    assert waiting_before(early) == 0
     with Turn(early, lambda: None, lambda _: None):
         assert (root / "class" / ".queue.lock").exists()
     first.release()
     second.release()
-    assert _waiting_before(late) == 0
+    assert waiting_before(late) == 0
 
 
 def test_a_run_that_would_take_too_long_is_refused_and_one_that_does_is_asked_to_finish(

@@ -17,6 +17,7 @@ from pdc_core.models.published import FILES
 from pdc_core.registry import explained
 from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
+from pdc_core.train.budget import LEAST_EPOCHS
 from pdc_core.train.timing import free_share
 from ui.choice import lecture
 from ui.classroom import in_class
@@ -25,6 +26,7 @@ from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 # A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
 _PASSES = 4
 _TEACHING_PASSES = 3  # without a teacher
+_REPORTED = 3  # networks that are measured on the test images: before, reconstructed, folded
 _TIMED_IMAGES = 16  # of files, to tell how long reading them takes
 # What was chosen lasts for the session; where the key holds the default, among networks that have the same one.
 _KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -85,10 +87,17 @@ def _chosen_budget() -> float | None:
     return BUDGETS.get(st.session_state.get("budget", ""))
 
 
-def time_budget(place: DeltaGenerator) -> float | None:
-    """Draw the choice of a time budget and return its seconds, None for no limit."""
+def time_budget(place: DeltaGenerator, network: Network) -> float | None:
+    """Draw the choice of a time budget and return its seconds, None for no limit.
+
+    Where measuring alone takes longer than a budget, it is not offered.
+    """
+    shortest = _measuring(network)
+    offered = [name for name, seconds in BUDGETS.items() if seconds is None or seconds > shortest]
+    if st.session_state.get("budget") not in (None, *offered):  # chosen for a smaller network
+        del st.session_state["budget"]
     name = place.selectbox(
-        "Time", list(BUDGETS), key="budget",
+        "Time", offered, key="budget",
         help="Within a budget, PDC times some steps when the run begins and chooses training images and epochs: most "
         "images first, at least 2 epochs.", **_KEEP,
     )  # fmt: skip
@@ -172,6 +181,12 @@ def _similar(run: Run, network: Network, chosen: Chosen) -> bool:
 
 def _seconds_of_epochs(run: Run) -> list[float]:
     return [float(e["seconds"]) for e in run.events if e.get("kind") == "evaluation" and "seconds" in e][-3:]
+
+
+def _measuring(network: Network) -> float:
+    """Return the seconds that measuring takes in the shortest run: two epochs, and three networks at the end."""
+    measured = LEAST_EPOCHS * len(network.data.val) + _REPORTED * len(network.data.test)
+    return measured * _forward_of_image(network, network.digest)
 
 
 @st.cache_data(show_spinner="Timing one step", max_entries=64)

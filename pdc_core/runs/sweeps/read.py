@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import SWEEP_FILE, read_json
-from pdc_core.runs.read import Run, is_locked, read_run, state_of
+from pdc_core.runs.files import SWEEP_FILE
+from pdc_core.runs.read import Run, read_run, state_of
 from pdc_core.runs.spec import runs_root
 from pdc_core.runs.sweeps.spec import Member, SweepSpec, read_sweep_spec
+from pdc_core.runs.waiting import is_locked, read_json
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from pdc_core.durations import duration
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import read_json, write
+from pdc_core.runs.files import write
 from pdc_core.runs.launching import launch
-from pdc_core.runs.read import is_locked, read_run
+from pdc_core.runs.read import read_run
 from pdc_core.runs.recorder import WeakTeacher, new_status, read_request
 from pdc_core.runs.spec import create_run
 from pdc_core.runs.sweeps.plans import sweep_plans
@@ -23,6 +23,7 @@ from pdc_core.runs.sweeps.processes import Processes
 from pdc_core.runs.sweeps.read import Sweep, read_sweep
 from pdc_core.runs.sweeps.spec import SweepSpec, read_sweep_spec
 from pdc_core.runs.turn import Turn
+from pdc_core.runs.waiting import is_locked, read_json
 from pdc_core.runs.worker import Say, clear_request, run_worker
 from pdc_core.train import Stopped
 from pdc_core.train.recorder import Request

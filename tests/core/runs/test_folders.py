@@ -28,6 +28,7 @@ from pdc_core.runs import (
     repair_run,
     run_worker,
     training,
+    waiting,
     worker,
 )
 from pdc_core.runs.recorder import FolderRecorder
@@ -232,7 +233,8 @@ def test_a_launched_worker_is_asked_nothing_that_was_asked_before(
     pdc.request_stop(folder)
     monkeypatch.setattr(launching.subprocess, "Popen", Started)
     assert pdc.launch(folder) == 1
-    assert started == [[sys.executable, "-m", "pdc_core", "run", "--queue", str(folder)]]
+    worker = [sys.executable, "-m", "pdc_core", "run", "--queue", str(folder)]
+    assert started == [[sys.executable, "-P", waiting.__file__, str(folder), *worker]]
     assert pdc.read_run(folder).status["message"] == "the worker is starting"
 
 

@@ -17,7 +17,7 @@ from pdc_core.train import SCHEDULES, DistillationLoss, PDCTask, Recorder, Train
 from pdc_core.train.recorder import Request
 
 DIGITS = pdc.load_data("digits")
-FEW = replace(DIGITS, train=Split(DIGITS.train.images[:130], DIGITS.train.labels[:130]))  # an epoch is four steps
+FEW = replace(DIGITS, train=Split(DIGITS.train.images[:130], DIGITS.train.labels[:130]))  # an epoch is five steps
 MODEL = pdc.load_model("resnet20")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
 PLAN = pdc.Plan.uniform(GRAPH, 0.25)
@@ -153,3 +153,20 @@ def test_a_sum_whose_producers_merge_alone_is_trained_and_folded_exactly(schedul
     assert result.report["same_predictions"]
     assert result.report["folded"]["macs"] == pdc.plan_cost(graph, plan).macs
     assert {name: a.max() + 1 for name, a in result.labels.items()} == plan.counts
+
+
+@pytest.mark.parametrize(("long", "merges"), [(6, 1), (5, 6)])
+def test_a_run_of_the_data_sets_defaults_merges_as_often_as_its_length_asks(
+    long: int, merges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdc_core.train.settings.LONG", long)  # the run has five steps
+    by_length, by_hand = (Training(epochs=1, n_images=64, merges=m, tied_after=1.0) for m in (None, merges))
+    automatic, chosen = (pdc.distil(MODEL, PLAN, FEW, settings=each) for each in (by_length, by_hand))
+    for name, tensor in chosen.folded.state_dict().items():
+        assert torch.equal(automatic.folded.state_dict()[name], tensor), name
+
+
+def test_merging_by_length_needs_a_length() -> None:
+    labels = pdc.assign(MODEL, GRAPH, PLAN)
+    with pytest.raises(pdc.PDCError, match=r"settings\.for_steps"):
+        PDCTask(MODEL, GRAPH, labels, Training(merges=None), torch.zeros(2, 1, 8, 8))
