@@ -19,7 +19,7 @@ from typing import Any
 
 COMMON_QUEUE = ".common-queue"  # a file in a folder whose folders of runs share one queue
 REQUESTS = {"pause": "paused", "stop": "stopped", "finish": "stopped", "keep": "stopped"}  # and what a run is then
-LOOK_EVERY, SAY_EVERY, STARTING = 0.5, 5.0, 60.0  # seconds
+LOOK_EVERY, LOOK_RARELY, SAY_EVERY, STARTING = 0.5, 5.0, 5.0, 60.0  # seconds
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -55,7 +55,7 @@ def is_starting(status: dict[str, Any]) -> bool:
         The content of status.json.
     """
     if status.get("pid") is None:  # nobody was launched yet
-        return abs(time.time() - float(status.get("heartbeat", 0))) < STARTING  # the clock may have been set meanwhile
+        return _is_recent(status)
     if status.get("host") != platform.node():
         return False
     try:
@@ -65,6 +65,18 @@ def is_starting(status: dict[str, Any]) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_recent(status: dict[str, Any]) -> bool:
+    return abs(time.time() - _seconds(status, "heartbeat")) < STARTING  # the clock may have been set meanwhile
+
+
+def _seconds(status: dict[str, Any], name: str) -> float:
+    """Return a time in a status.json, in seconds since 1970; 0 where there is none."""
+    try:
+        return float(status.get(name, 0.0))
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def queue_folder(folder: Path) -> Path:
@@ -98,11 +110,7 @@ def queued_since(folder: Path) -> tuple[float, str]:
     folder : Path
         The run folder or sweep folder. Those of earlier versions do not say when; they come first, by name.
     """
-    try:
-        since = float((read_json(folder / "status.json") or {}).get("queued_at", 0.0))
-    except (TypeError, ValueError):
-        since = 0.0
-    return since, folder.name
+    return _seconds(read_json(folder / "status.json") or {}, "queued_at"), folder.name
 
 
 def runs_in_queue(folder: Path) -> list[Path]:
@@ -129,7 +137,8 @@ def waiting_before(folder: Path) -> int:
     for other in runs_in_queue(queue_folder(folder)):
         status = read_json(other / "status.json") or {}
         if status.get("state") == "queued" and queued_since(other) < own:
-            count += is_locked(other / "worker.lock") or is_starting(status)
+            # On its way to torch a worker holds no lock; the number of one that was killed may be another process's.
+            count += is_locked(other / "worker.lock") or (_is_recent(status) and is_starting(status))
     return count
 
 
@@ -180,7 +189,7 @@ def wait(folder: Path) -> bool:
                 if message != said[0] or time.monotonic() - said[1] >= SAY_EVERY:
                     _say(folder, "queued", message)
                     said = message, time.monotonic()
-                time.sleep(LOOK_EVERY)
+                time.sleep(min(LOOK_RARELY, LOOK_EVERY * (1 + ahead)))  # thirty that wait need not look all the time
     except Timeout:
         return True  # another worker has it: the one that starts now says so
 

@@ -17,7 +17,7 @@ from ui.drawing import figure
 from ui.runs.launching import continue_run
 from ui.runs.progress import evaluations, is_live, is_own, pace_of, progress_of, session_runs, training_points
 
-REFRESH_SECONDS = 0.7
+REFRESH_SECONDS, WAITING_SECONDS = 0.7, 2.0
 _FINISH = {
     "distil": "Ends training now, then ties and folds the filters and writes the report.",
     "teach": "Ends training now, then measures the network and writes the report.",
@@ -26,15 +26,18 @@ _FINISH = {
 
 def draw_run(run: Run, teacher: float | None) -> None:
     """Draw a run; while it is alive redraw it regularly, and run the page once more when it ends."""
-    live = is_live(run)
+    live, waits = is_live(run), run.state == "queued"
+    every = WAITING_SECONDS if waits else REFRESH_SECONDS
 
-    @st.fragment(run_every=REFRESH_SECONDS if live else None)
+    @st.fragment(run_every=every if live else None)
     def look(folder: Path) -> None:
         now = read_run(folder)
-        if live and (not is_live(now) or now.spec.budget != run.spec.budget):  # it ended, or its length was chosen
+        if live and (now.state != run.state or now.spec.budget != run.spec.budget):  # or its length was chosen
             st.rerun()
         if live:
             _progress(now)
+        if waits and not now.events:  # nothing to draw yet, for all who wait
+            return
         draw_curves(now, teacher)
         draw_movement(now, live)
 

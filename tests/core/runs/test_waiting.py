@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -80,6 +81,9 @@ def test_of_two_that_wait_the_one_that_was_queued_first_goes_first_while_it_star
     (early / "worker.lock").touch()
     (early / "status.json").write_text(json.dumps({"state": "queued", "queued_at": 0.5, "heartbeat": time.time()}))
     assert waiting.waiting_before(folder) == 1, "nobody holds its lock: it is on its way"
+    long_ago = {"state": "queued", "queued_at": 0.5, "heartbeat": time.time() - 2 * waiting.STARTING}
+    (early / "status.json").write_text(json.dumps({**long_ago, "pid": os.getpid(), "host": platform.node()}))
+    assert waiting.waiting_before(folder) == 0, "it was killed, and its number is another process's now"
     (early / "status.json").write_text(json.dumps({"state": "running", "queued_at": 0.5}))
     assert waiting.waiting_before(folder) == 0
 
