@@ -103,11 +103,11 @@ class Loop:
         self._set_up(None)
         if state is not None:
             self._restore(state)
+        if self.done == 0:
+            self.recorder.frame(0, task.vectors)  # before the first merge
         task.place(self.device)
         self._share_task()
         self.recorder.labels(task.labels)
-        if self.done == 0:
-            self.recorder.frame(0, task.vectors)
         with self._own_randomness():
             for epoch in range(self.done // self.batches.per_epoch, self.settings.epochs):
                 if not self._epoch(epoch):

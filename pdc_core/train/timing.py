@@ -285,7 +285,7 @@ def _time_distilling(
     if (settings.fold_when_tied or small) and settings.optimizer == "sgd":
         folding = wide.model_copy(update={"fold_when_tied": True, **tied})
         late = trial.of(PDCTask(start, graph, deal_out(graph, plan), folding, guide=teacher), fold_when_tied=True)
-        tied_for = 1.0 if small else 1 - settings.tied_after
+        tied_for = 1.0 if small else 1 - settings.wide_share
         mean = tied_for * min(late.step, timed.step) + (1 - tied_for) * timed.step
     merges = (settings.merges or 1) if settings.schedule == "merge" and clustered else 1
     again = settings.recluster_until * making.free if settings.schedule == "recluster" and clustered else 0.0

@@ -17,15 +17,14 @@ from pdc_core.models.published import FILES
 from pdc_core.registry import explained
 from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
+from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.budget import LEAST_EPOCHS
 from pdc_core.train.timing import free_share
 from ui.choice import lecture
 from ui.classroom import in_class
 from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 
-# A step is the teacher's forward pass and the student's forward and backward passes, a backward one costing about two.
-_PASSES = 4
-_TEACHING_PASSES = 3  # without a teacher
+_TEACHING_PASSES = 3  # of a step: forward, and backward, which costs about two
 _REPORTED = 3  # networks that are measured on the test images: before, reconstructed, folded
 _TIMED_IMAGES = 16  # of files, to tell how long reading them takes
 # What was chosen lasts for the session; where the key holds the default, among networks that have the same one.
@@ -139,14 +138,24 @@ def _more(defaults: Training) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def estimate(network: Network, chosen: Chosen, runs: list[Run]) -> float:
-    """Estimate the seconds a run takes on a free machine: from the fastest similar run, else from one step."""
+def estimate(network: Network, chosen: Chosen, runs: list[Run], kept: float) -> float:
+    """Estimate the seconds a run takes on a free machine: from the fastest similar run, else from one step.
+
+    `kept` is the share of the MACs that the folded network has, 0 to 1.
+    """
     training = chosen.training
     known = [mean(s) for run in runs if _similar(run, network, chosen) and (s := _seconds_of_epochs(run))]
     if known:
         return training.epochs * min(known)
-    steps = max(1, len(network.data.train) // training.batch_size)
-    return training.epochs * steps * _PASSES * _forward(network, network.digest, training.batch_size)
+    steps = steps_of(network, training)
+    wide = training.for_steps(steps).wide_share
+    passes = 1 + _TEACHING_PASSES * (wide + (1 - wide) * kept)
+    return steps * passes * _forward(network, network.digest, training.batch_size)
+
+
+def steps_of(network: Network, training: Training) -> int:
+    """Return the steps of a run on all training images."""
+    return training.epochs * steps_per_epoch(len(network.data.train), training.batch_size)
 
 
 def estimate_teaching(network: Network, training: Training, runs: list[Run]) -> float:
@@ -173,9 +182,11 @@ def estimate_teaching(network: Network, training: Training, runs: list[Run]) -> 
 
 
 def _similar(run: Run, network: Network, chosen: Chosen) -> bool:
-    spec = run.spec
-    return (spec.model, spec.data, spec.images, spec.teacher, spec.training.batch_size, spec.kind, spec.method) == (
-        network.model, network.data_name, None, chosen.teacher, chosen.training.batch_size, "distil", chosen.method
+    spec, ours, theirs = run.spec, chosen.training, run.spec.training
+    return (
+        (spec.model, spec.data, spec.images, spec.teacher, spec.kind, spec.method)
+        == (network.model, network.data_name, None, chosen.teacher, "distil", chosen.method)
+        and (theirs.batch_size, theirs.fold_when_tied) == (ours.batch_size, ours.fold_when_tied)
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from ui.network import Network, network_cost
 from ui.runs.compare import COSTS
 from ui.runs.launching import continue_run, start_sweep
 from ui.runs.progress import has_ended, is_live, is_of, message_of, progress_of, session_runs
-from ui.runs.settings import METHODS, Chosen, estimate
+from ui.runs.settings import METHODS, Chosen, estimate, steps_of
 from ui.runs.view import SWEEP
 
 REFRESH_SECONDS = 1.5  # it reads every run of the sweep
@@ -120,10 +120,12 @@ def _spec(base: RunSpec, keeps: str, methods: list[str], seeds: str, rule: str) 
 
 def _seconds(network: Network, spec: SweepSpec, runs: list[Run]) -> float:
     """Estimate the seconds of all runs, from that of one at full width."""
-    training, whole = spec.base.training, network_cost(network, network.digest).macs
+    whole = network_cost(network, network.digest).macs
+    training = spec.base.training.for_steps(steps_of(network, spec.base.training))
+    wide = training.model_copy(update={"fold_when_tied": False})
     left = {keep: plan_cost(network.graph, Plan.uniform(network.graph, keep)).macs / whole for keep in spec.keeps}
     shares = [relative_seconds(member, left.get(member.keep or 1.0, 1.0), training) for member in spec.members]
-    return estimate(network, Chosen(training, 0, "pdc", spec.base.teacher), runs) * sum(shares)
+    return estimate(network, Chosen(wide, 0, "pdc", spec.base.teacher), runs, 1.0) * sum(shares)
 
 
 def _start(spec: SweepSpec) -> None:

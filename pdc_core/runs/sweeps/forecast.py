@@ -59,13 +59,15 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     data = load_data(base.data)
     if base.images is not None:
         data = subset(data, base.images, base.seed)
-    found = forecast(model, data, base.training, smallest, base.seed)
+    wide = base.training.model_copy(update={"fold_when_tied": False})
+    found = forecast(model, data, wide, smallest, base.seed)
+    training = base.training.for_steps(found.steps)
     began = time.perf_counter()
     latency(model, data.example)
     ends = _MEASURED * (time.perf_counter() - began)
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
     seconds = {
-        member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], base.training)
+        member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], training)
         for member in spec.members
     }
     return SweepForecast(found, seconds, {member.name: macs[member.keep] for member in spec.members})
@@ -84,7 +86,7 @@ def relative_seconds(member: Member, macs_left: float, training: Training) -> fl
     macs_left : float
         MACs of its folded network as a share of the network's, above 0 to 1.
     training : Training
-        Its settings.
+        Its settings, with a number of merges (`Training.for_steps`).
 
     Examples
     --------
@@ -98,5 +100,4 @@ def relative_seconds(member: Member, macs_left: float, training: Training) -> fl
         return 1.0
     if member.method != "pdc":
         return small
-    wide = training.tied_after if training.fold_when_tied else 1.0
-    return wide + (1 - wide) * small
+    return training.wide_share + (1 - training.wide_share) * small

@@ -121,9 +121,10 @@ class PDCTask(TrainingTask):
         return {"strength": self.tying.strength, "deviation": away}
 
     def vectors(self) -> dict[str, FloatArray]:
-        if self.wide is not None:  # folded: no filters are left that could move apart
-            return {}
-        return {name: filter_vectors(self.student, self.graph.group(name)) for name in self.labels}
+        wide = self.student
+        if self.wide is not None:  # folded: the filters of a cluster move as the one that stands for them
+            wide = unfold(self.student, self.wide, self.graph, self.labels)
+        return {name: filter_vectors(wide, self.graph.group(name)) for name in self.labels}
 
     def state_dict(self) -> dict[str, Any]:
         return {**self.tying.state_dict(), "folded": self.wide is not None}

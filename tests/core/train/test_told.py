@@ -1,4 +1,4 @@
-"""What a recorder is told, in order: labels, frames, every step's progress, every epoch's evaluation, checkpoints."""
+"""What a recorder is told, in order: frames, labels, every step's progress, every epoch's evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
     result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, settings=Training(epochs=EPOCHS), recorder=told)
     shapes = {g.name: pdc.filter_vectors(net, g).shape for g in graph.clusterable}
     expected: list[tuple[Any, ...]] = [
-        ("labels", {n: a.tolist() for n, a in result.labels.items()}),
         ("frame", 0, shapes),
+        ("labels", {n: a.tolist() for n, a in result.labels.items()}),
     ]
     for step in range(1, EPOCHS * PER_EPOCH + 1):
         expected += [("train", step, step / PER_EPOCH), ("frame", step, shapes)]
@@ -56,6 +56,27 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
         if step % PER_EPOCH == 0:
             expected += [("evaluation", step, step // PER_EPOCH), ("checkpoint", step)]
     assert told.calls == expected
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_frames_show_filters_from_before_the_first_merge_to_the_end_also_once_they_are_folded(fold: bool) -> None:
+    frames: dict[int, dict[str, np.ndarray]] = {}
+
+    class Films(Recorder):
+        def frame(self, step: int, vectors: Callable[[], dict[str, np.ndarray]]) -> None:
+            frames[step] = vectors()
+
+    net = little()
+    graph = pdc.trace(net, torch.zeros(1, 1, 8, 8))
+    settings = Training(epochs=EPOCHS, merges=1, fold_when_tied=fold)
+    result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, settings=settings, recorder=Films())
+    for name, a in result.labels.items():
+        np.testing.assert_array_equal(frames[0][name], pdc.filter_vectors(net, graph.group(name)))
+        for step in range(1, EPOCHS * PER_EPOCH + 1):
+            now = frames[step][name]
+            np.testing.assert_allclose(now, now[np.unique(a, return_index=True)[1][a]], atol=1e-6)
+            assert not np.allclose(now, frames[step - 1][name])
+        np.testing.assert_allclose(now, pdc.filter_vectors(result.reconstructed, graph.group(name)), atol=1e-6)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
