@@ -12,8 +12,8 @@ from pdc_core.costs import plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.plan import check_mergeable
 from pdc_core.runs import Run, RunSpec, Sweep, list_runs, list_sweeps, run_name
-from pdc_core.train import Training
-from pdc_core.train.settings import LONG, chance_level
+from pdc_core.train import Training, chance_level
+from pdc_core.train.settings import LONG
 from pdc_core.train.timing import overfull
 from ui.class_queue import ahead_text, own_place
 from ui.classroom import in_class, own_root, public
@@ -185,8 +185,8 @@ with st.expander("Loss and schedule"):
         "$z_s$ and $z_t$ are the logits of student and teacher, $f_s^b$ and $f_t^b$ the outputs of their residual "
         "block $b$. By default, filters are merged: all at once before the first step of a run of less than "
         f"{LONG:,} steps, and a few at a time in a longer one and on digits. In each cluster, the filters that least "
-        "squares replaces best take over the weights of one that stays, and the layers that read them are refitted (our "
-        "choice). With the schedule *progressive*, every filter moves towards the centroid of its cluster after each "
-        "step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. At the end the filters "
+        "squares replaces best take over the weights of one that stays, and the layers that read them are refitted "
+        "(our choice). With the schedule *progressive*, every filter moves towards the centroid of its cluster after "
+        "each step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. At the end the filters "
         "of a cluster are identical, so folding changes nothing."
     )

@@ -89,7 +89,11 @@ def draw_curves(run: Run, teacher: float | None) -> None:
         figure(charts.loss_curves(points[["epoch", "loss"]] if alone else points, length), key="loss_curves")
     with accuracy:
         figure(charts.accuracy_curve(evaluations(run), length, teacher, alone), key="accuracy_curve")
-    if not alone and run.spec.method == "pdc":
+    if alone or run.spec.method != "pdc":
+        return
+    if len(points) and bool((points["strength"] >= 1).all()):
+        st.caption("All filters were merged before the first step. Those of a cluster have been identical since then.")
+    else:
         figure(charts.tying_curves(points, length), key="tying_curves")
 
 
