@@ -26,6 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("schedule", "keep", "epochs", "steps", "seed", "val_accuracy")
 SCHEDULES: dict[str, dict[str, object]] = {
     "one merge at once": {"merges": 1},
+    "6 merges over 0.1 of the run": {"merges": 6, "tied_after": 0.1},
     "6 merges over 0.3 of the run": {"merges": 6, "tied_after": 0.3},
     "progressive over 0.5 of the run": {"schedule": "progressive", "tied_after": 0.5},
 }
