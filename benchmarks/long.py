@@ -1,0 +1,162 @@
+"""Long runs on all of CIFAR-10: PDC, its schedules and its rivals at equal epochs. Writes benchmarks/results/long.*.
+
+    python benchmarks/long.py --data DATA --checkpoints CHECKPOINTS                  # all: days on two cores
+    python benchmarks/long.py --data DATA --checkpoints CHECKPOINTS --first 1        # the next row that is missing
+    python benchmarks/long.py --table                                                # only write the Markdown table
+
+DATA and CHECKPOINTS are those of quality.py; torch_pruning_group needs the package torch-pruning. Every run starts from
+a published network, trains on all 50,000 images and is measured on all 10,000 test images after its last epoch: nothing
+is chosen on them. A run that is interrupted goes on from its last checkpoint in runs/long, and no row is run twice.
+
+pdc is the default of `distil` at this length; one_shot merges all filters before the first step; progressive is PDC's
+other schedule; whole trains as long and prunes nothing. Inner layers keep the same share everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import quality
+import torch
+
+import pdc_core as pdc
+from pdc_core.baselines import train_baseline, train_small
+from pdc_core.data import Split
+from pdc_core.runs import FolderRecorder
+
+RESULTS, RUNS = Path(__file__).parent / "results", Path(__file__).parents[1] / "runs" / "long"
+COLUMNS = ("network", "keep", "epochs", "method", "seed", "test_accuracy", "before", "macs_cut", "seconds")
+FILES = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
+VARIANTS: dict[str, dict[str, object]] = {
+    "pdc": {},
+    "progressive": {"schedule": "progressive", "tied_after": 0.5},
+    "one_shot": {"merges": 1},
+}
+BASELINES = ("l1", "fpgm", "torch_pruning_group", "whole")
+WATCHED = 1000  # training images on which the curve of a run is drawn; nothing is chosen on it
+
+
+class Row(NamedTuple):
+    """What a row of the table is of."""
+
+    network: str
+    keep: float
+    epochs: int
+    method: str
+    seed: int
+
+
+def rows() -> Iterator[Row]:
+    """Yield every row of the table, the most telling first."""
+    pruned = ("pdc", "l1", "one_shot", "progressive", "fpgm", "torch_pruning_group")
+    for seed in (0, 1, 2):
+        for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
+            yield Row("resnet20", keep, 30, method, seed)
+    for keep, method in ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole")):
+        yield Row("resnet56", keep, 60, method, 0)
+    for seed in (0, 1, 2):
+        for keep, method in (*itertools.product((0.2, 0.39), ("pdc", "l1")), (1.0, "whole")):
+            yield Row("resnet20", keep, 60, method, seed)
+
+
+def images(folder: Path) -> pdc.Data:
+    """Return all training images, some of them to watch a run by, and all test images."""
+    data = quality.cifar10_images(folder, 50_000)
+    test = Split(torch.cat([data.val.images, data.test.images]), torch.cat([data.val.labels, data.test.labels]))
+    watched = torch.from_numpy(np.random.RandomState(1).permutation(50_000)[:WATCHED])
+    return replace(data, val=Split(data.train.images[watched], data.train.labels[watched]), test=test)
+
+
+def trained(row: Row, data: pdc.Data, checkpoints: Path) -> dict[str, object]:
+    """Run a row, or go on with it, and return its values."""
+    model = pdc.load_model(row.network, "cifar10", weights=checkpoints / FILES[row.network])
+    graph = pdc.trace(model, data.example)
+    plan = pdc.Plan.uniform(graph, row.keep)
+    settings = pdc.Training.for_data(
+        "cifar10", **{**quality.FAST, "epochs": row.epochs, **VARIANTS.get(row.method, {})}
+    )
+    folder = RUNS / "-".join(str(value) for value in row)
+    folder.mkdir(parents=True, exist_ok=True)
+    recorder = FolderRecorder(folder)
+    if row.method in VARIANTS:
+        done = pdc.distil(model, plan, data, seed=row.seed, settings=settings, recorder=recorder)
+    elif row.method in quality.OUTSIDE:
+        small = quality.pruned_by_torch_pruning(row.method, model, graph, plan)
+        done = train_small(small, model, plan, data, seed=row.seed, settings=settings, recorder=recorder)
+    else:
+        done = train_baseline(row.method, model, plan, data, seed=row.seed, settings=settings, recorder=recorder)
+    before, folded = done.report["before"], done.report["folded"]
+    return {
+        **row._asdict(),
+        "test_accuracy": round(folded["test_accuracy"], 4),
+        "before": round(before["test_accuracy"], 4),
+        "macs_cut": round(1 - folded["macs"] / before["macs"], 4),
+        "seconds": round(sum(event["seconds"] for event in done.history if "seconds" in event)),
+    }
+
+
+def table(found: pd.DataFrame) -> str:
+    """Return the Markdown tables: test accuracy in percent, mean and standard deviation over seeds."""
+    lines = [
+        "# Long runs on CIFAR-10",
+        "",
+        f"Written by `python benchmarks/long.py` on {datetime.date.today()}, torch {torch.__version__}; what every row "
+        "is given stands at the head of that file. Test accuracy in percent after the last epoch, all 10,000 test "
+        "images, mean ± standard deviation over seeds (n of them). Bold: the highest mean among those that prune.",
+    ]
+    every = pd.DataFrame(rows())
+    for (network, epochs), planned in every.groupby(["network", "epochs"], sort=False):
+        own = found[(found.network == network) & (found.epochs == epochs)]
+        keeps = sorted(set(planned.keep) - {1.0})
+        lines += ["", f"## {network}, {epochs} epochs", ""]
+        lines += ["| method | " + " | ".join(f"keep {keep:g}" for keep in keeps) + " |", "|---|" + "--:|" * len(keeps)]
+        pruned = own[own.method != "whole"].groupby(["keep", "method"]).test_accuracy.mean()
+        for method in dict.fromkeys(planned.method):
+            cells = []
+            for keep in keeps:
+                kept = 1.0 if method == "whole" else keep
+                values = 100 * own[(own.method == method) & (own.keep == kept)].test_accuracy
+                if values.empty:
+                    cells.append("not run")
+                    continue
+                spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
+                text = f"{values.mean():.2f}{spread} ({len(values)})"
+                best = method != "whole" and pruned[keep].idxmax() == method
+                cells.append(f"**{text}**" if best else text)
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is missing, one row at a time."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of npz files")
+    parser.add_argument("--checkpoints", type=Path, help="folder of published checkpoints")
+    parser.add_argument("--first", type=int, help="how many of the missing rows to run")
+    parser.add_argument("--methods", nargs="*", choices=[*VARIANTS, *BASELINES])
+    parser.add_argument("--table", action="store_true", help="write the Markdown table and stop")
+    parser.add_argument("--out", type=Path, default=RESULTS / "long.csv")
+    given = parser.parse_args()
+    if not given.table and (given.data is None or given.checkpoints is None):
+        parser.error("give --data and --checkpoints, or --table")
+    known = quality.finished(given.out, COLUMNS)
+    done = set(known[list(Row._fields)].itertuples(index=False, name=None))
+    missing = [row for row in rows() if row not in done and (given.methods is None or row.method in given.methods)]
+    data = None if given.table else images(given.data)
+    for row in missing[: given.first] if data is not None else ():
+        quality.append(given.out, trained(row, data, given.checkpoints))
+        print(quality.finished(given.out).tail(1).to_string(header=False), flush=True)
+        given.out.with_suffix(".md").write_text(table(quality.finished(given.out, COLUMNS)), encoding="utf-8")
+    given.out.with_suffix(".md").write_text(table(quality.finished(given.out, COLUMNS)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The table of long runs: every row is run once, goes on where it was interrupted, and shows in its column."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+import torch
+
+import pdc_core as pdc
+from pdc_core.data import Split
+from pdc_core.runs import FolderRecorder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def long() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module("long")
+    finally:
+        sys.path.pop(0)
+
+
+def test_no_row_is_planned_twice_and_whole_keeps_everything(long: ModuleType) -> None:
+    planned = list(long.rows())
+    assert len(set(planned)) == len(planned)
+    assert {row.keep for row in planned if row.method == "whole"} == {1.0}
+    assert {row.method for row in planned} == {*long.VARIANTS, *long.BASELINES}
+
+
+def test_rows_are_run_once_and_stand_in_the_table(
+    long: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = pdc.describe_data("cifar10")
+    split = Split(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(8))
+    data = pdc.Data("cifar10", split, split, split, info.classes, info.shape, info.mean, info.std)
+    model = pdc.load_model("resnet20", "cifar10", weights="random")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "resnet20.pt")
+    planned = [long.Row("resnet20", 0.2, 1, "pdc", 0), long.Row("resnet20", 1.0, 1, "whole", 0)]
+    monkeypatch.setattr(long, "rows", lambda: planned)
+    monkeypatch.setattr(long, "images", lambda folder: replace(data))
+    monkeypatch.setattr(long, "FILES", {"resnet20": "resnet20.pt"})
+    monkeypatch.setattr(long, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(long, "FolderRecorder", partial(FolderRecorder, allow_weak_teacher=True))
+    out = tmp_path / "long.csv"
+    command = ["long.py", "--data", str(tmp_path), "--checkpoints", str(tmp_path), "--out", str(out), "--first", "1"]
+    for done in (1, 2, 2):
+        monkeypatch.setattr(sys, "argv", command)
+        long.main()
+        assert len(pd.read_csv(out)) == done
+    found = pd.read_csv(out)
+    assert found.method.tolist() == ["pdc", "whole"]
+    assert found.macs_cut[0] > 0.5
+    assert found.macs_cut[1] == 0
+    text = out.with_suffix(".md").read_text()
+    assert f"| pdc | **{100 * found.test_accuracy[0]:.2f} (1)** |" in text
+    assert f"| whole | {100 * found.test_accuracy[1]:.2f} (1) |" in text
