@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from pydantic import ValidationError
 from torch import nn
@@ -13,6 +14,7 @@ from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.runs.spec import RunSpec
 from pdc_core.train import Forecast, Training, fit_length, forecast
+from pdc_core.train.batches import steps_per_epoch
 
 _PATIENCE = 0.1  # of a budget, for the steps that are timed
 BUSY = "Other work fills this machine now: the time is that of a free one, and longer while the other work lasts."
@@ -59,6 +61,15 @@ def forecast_of(
     )
 
 
+def _of_length(found: Forecast, training: Training, steps: int) -> Forecast:
+    """Return a forecast for another length, where filters may be tied, and folded, later or earlier in the run."""
+    was, now = training.for_steps(found.steps).wide_share, training.for_steps(steps).wide_share
+    if was == now:
+        return found
+    small = (found.mean_seconds - was * found.step_seconds) / (1 - was)
+    return replace(found, mean_seconds=now * found.step_seconds + (1 - now) * small)
+
+
 def within_budget(
     spec: RunSpec, model: nn.Module, data: Data, teacher: nn.Module | None, began: float
 ) -> tuple[RunSpec, str]:
@@ -82,7 +93,10 @@ def within_budget(
     most = min(len(data.train), spec.images or len(data.train))
     found = forecast_of(spec, model, data, teacher, clustered=True, patience=_PATIENCE * spec.budget)
     spent = found.share * (time.perf_counter() - began)
-    length = fit_length(found, spec.budget, spent, most, spec.training.batch_size, len(data.classes))
+    size, classes = spec.training.batch_size, len(data.classes)
+    length = fit_length(found, spec.budget, spent, most, size, classes)
+    found = _of_length(found, spec.training, length.epochs * steps_per_epoch(length.images, size))
+    length = fit_length(found, spec.budget, spent, most, size, classes)
     try:
         training = Training.model_validate({**spec.training.model_dump(), "epochs": length.epochs})
     except ValidationError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pdc_core.errors import PDCError
+from pdc_core.runs.budget import _of_length
 from pdc_core.train import Forecast, Training, fit_length, forecast, timing
 from tests.training import FEW, GRAPH, MODEL, PLAN, little
 
@@ -85,3 +87,12 @@ def test_all_parts_of_a_run_count() -> None:
     assert seen.mean_seconds <= seen.step_seconds
     assert dealt.macs_after == seen.macs_after
     assert GRAPH.clusterable
+
+
+def test_a_forecast_for_another_length_counts_the_steps_at_full_width_that_this_one_has() -> None:
+    by_length = Training(merges=None, fold_when_tied=True, tied_after=0.3)
+    short = replace(found(0.5), step_seconds=1.0, steps=100)
+    longer = _of_length(short, by_length, 5000)
+    assert longer.mean_seconds == pytest.approx(0.3 * 1.0 + 0.7 * 0.5)
+    assert _of_length(replace(longer, steps=5000), by_length, 100).mean_seconds == pytest.approx(0.5)
+    assert _of_length(short, Training(merges=6, fold_when_tied=True), 5000) is short
