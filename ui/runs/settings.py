@@ -132,7 +132,7 @@ def _more(defaults: Training) -> dict[str, Any]:
             **_KEEP,
         ),
         "fold_when_tied": st.toggle(
-            "Fold as soon as filters are tied", defaults.fold_when_tied, key="fold_when_tied",
+            "Fold as soon as filters are tied", defaults.fold_when_tied, key=f"fold_{defaults.fold_when_tied}",
             help="The rest of the run trains the small network, which is faster.", **_KEEP,
         ),
     }  # fmt: skip
