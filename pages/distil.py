@@ -183,10 +183,10 @@ with st.expander("Loss and schedule"):
     )
     st.markdown(
         "$z_s$ and $z_t$ are the logits of student and teacher, $f_s^b$ and $f_t^b$ the outputs of their residual "
-        "block $b$. By default, filters are merged: all at once before the first step of a run of less than "
-        f"{LONG:,} steps, and a few at a time in a longer one and on digits. In each cluster, the filters that least "
-        "squares replaces best take over the weights of one that stays, and the layers that read them are refitted "
-        "(our choice). With the schedule *progressive*, every filter moves towards the centroid of its cluster after "
-        "each step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. At the end the "
-        "filters of a cluster are identical, so folding changes nothing."
+        "block $b$. By default, filters are merged a few at a time over the first 0.3 of the run; in a run of less "
+        f"than {LONG} steps, on data other than digits, all at once before the first step. In each cluster, the "
+        "filters that least squares replaces best take over the weights of one that stays, and the layers that read "
+        "them are refitted (our choice). With the schedule *progressive*, every filter moves towards the centroid of "
+        "its cluster after each step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. At the "
+        "end the filters of a cluster are identical, so folding changes nothing."
     )

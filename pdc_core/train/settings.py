@@ -73,7 +73,7 @@ _FeatureWeights: Any = create_model(
 )
 
 
-LONG = 1000  # steps from which on merging step by step is taken to be worth its time; measured at 276 and 1,875 alone
+LONG = 300  # steps from which on merging step by step is worth its time: benchmarks/README.md, «By the length of a run»
 
 
 def merges_for(steps: int | None) -> int:
@@ -291,7 +291,7 @@ class Training(_FeatureWeights):
         Examples
         --------
         >>> settings = Training.for_data("cifar10")
-        >>> settings.merges, settings.for_steps(800).merges, settings.for_steps(10_560).merges
+        >>> settings.merges, settings.for_steps(156).merges, settings.for_steps(10_560).merges
         (None, 1, 6)
         """
         return self if self.merges is not None else self.model_copy(update={"merges": merges_for(steps)})
