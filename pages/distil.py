@@ -187,6 +187,6 @@ with st.expander("Loss and schedule"):
         f"than {LONG} steps, on data other than digits, all at once before the first step. In each cluster, the "
         "filters that least squares replaces best take over the weights of one that stays, and the layers that read "
         "them are refitted (our choice). With the schedule *progressive*, every filter moves towards the centroid of "
-        "its cluster after each step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. At "
-        "the end the filters of a cluster are identical, so folding changes nothing."
+        "its cluster after each step, $t \\leftarrow (1-s)\\,t + s\\,P t$, with a strength $s$ that grows cubically. "
+        "At the end the filters of a cluster are identical, so folding changes nothing."
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import pdc_core as pdc
+from pdc_core.baselines import train_baseline
 from pdc_core.data import Split
 from pdc_core.runs import read_spec
 from tests.networks import counted_macs
@@ -68,3 +69,15 @@ def test_teach_recipes_run(name: str) -> None:
     assert result.history[-1]["step"] == 2
     assert not torch.equal(result.folded.linear.weight, before)
     assert torch.equal(network.linear.weight, before)
+
+
+@pytest.mark.parametrize("name", ["cifar10_resnet20_whole", "cifar10_resnet20_whole_again"])
+def test_recipes_that_prune_nothing_run_under_their_teacher(name: str) -> None:
+    spec = read_spec(RECIPES / f"{name}.yaml")
+    assert (spec.method, spec.teacher) == ("whole", "resnet56:published")
+    network, guide = (pdc.load_model(each, spec.data, weights=False) for each in ("resnet20", "resnet56"))
+    plan = pdc.Plan.uniform(pdc.trace(network, torch.zeros(1, 3, 32, 32)), 1.0)
+    training = on_this_machine(spec.training)
+    done = train_baseline(spec.method, network, plan, generated(spec.data, 8), teacher=guide, settings=training)
+    assert done.history[-1]["step"] == 2
+    assert pdc.cost(done.folded, torch.zeros(1, 3, 32, 32)).macs == done.report["before"]["macs"]
