@@ -34,7 +34,7 @@ def draw_cluster_count(shown: GroupView) -> None:
     """Draw the curve beside the tree."""
     found = curve_of(shown.network, shown.key, shown.name, shown.vectors)
     suggestion = suggest(found)
-    text, button = st.columns([5, 1.3], vertical_alignment="center")
+    text, cut, button = st.columns([5, 2.4, 1.3], gap="medium", vertical_alignment="center")
     text.markdown(f"**Suggested: {suggestion.k} clusters.** {suggestion.reason}")
     button.button(
         f"Use {suggestion.k}",
@@ -43,6 +43,13 @@ def draw_cluster_count(shown: GroupView) -> None:
         args=(shown.network, shown.name, suggestion.k),
         width="stretch",
     )
+    allowed, key = current_plan().allowed(shown.network.graph.group(shown.name)), f"cut_{shown.name}"
+    if len(allowed) > 1:  # what a click on the charts does, for the keyboard
+        st.session_state[key] = shown.k
+        cut.select_slider(
+            "Cut of curve and tree", allowed, key=key,
+            on_change=lambda: set_count(shown.network, shown.name, st.session_state[key]),
+        )  # fmt: skip
     left, right = st.columns(2, gap="large")
     rated = pd.DataFrame({"k": found.k, "lost": found.lost, "silhouette": found.silhouette})
     with left:
@@ -56,7 +63,7 @@ def draw_cluster_count(shown: GroupView) -> None:
         "From one Ward linkage of the compared vectors, weighted by the filters' squared norms. Spread lost: share of "
         "the filters' total squared distance to their mean that the centroids do not explain (0 % if every filter is "
         "kept). Silhouette: −100 to 100; above 25 the clusters are clear. Click a point of the curve or a joint of the "
-        "tree to set that count."
+        "tree to set that count, or move the cut with the arrow keys."
     )
 
 

@@ -142,3 +142,14 @@ def test_vectors_and_algorithm_are_options_of_the_plan(opened: Open) -> None:
     plan = app.session_state["plan"]
     assert (plan.vectors, plan.algorithm) == ("scaled", "ward")
     assert _clusters(app) == pdc.assign(MODEL, GRAPH, plan)[LAYER].tolist()
+
+
+def test_the_cut_of_curve_and_tree_is_moved_by_a_slider_too(opened: Open) -> None:
+    app = opened("filters", view="Cluster count")
+    cut, kept = (app.select_slider(key=f"{which}_layer1.0.conv1") for which in ("cut", "k"))
+    assert cut.value == kept.value == 4
+    assert cut.options == kept.options
+    cut.set_value(6).run()
+    assert not app.exception
+    assert app.select_slider(key="k_layer1.0.conv1").value == 6
+    assert app.select_slider(key="cut_layer1.0.conv1").value == 6
