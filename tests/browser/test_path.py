@@ -11,13 +11,8 @@ import os
 import pickle
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -30,58 +25,22 @@ from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 import pdc_core as pdc
 from pdc_core.runs import Run, RunSpec, create_run, run_worker
 from pdc_core.train import Training
+from tests.browser.serving import ROOT, Server, serving
 from ui.drawing import percent, png, short
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENS = ROOT / "build" / "screens"
 FIVE = "5-4-4-8-8-8-16-16-16"  # a plan with five clusters in the first layer
 SLOW = 120_000  # milliseconds; a limit against hanging, not a measurement
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running app and the folder where its runs are."""
-
-    address: str
-    runs: Path
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     runs = tmp_path_factory.mktemp("runs")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    log = (tmp_path_factory.mktemp("server") / "log").open("w+")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            "app.py",
-            "--server.port",
-            str(port),
-            "--server.headless=true",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PDC_RUNS": str(runs)},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    address = f"http://localhost:{port}"
-    try:
-        _wait_for(address)
-        yield Server(address, runs)
-    finally:
-        _end_workers(runs)
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
-        log.seek(0)
-        output = log.read()
-        log.close()
-    assert "Traceback" not in output, output
+    with serving(runs, tmp_path_factory.mktemp("server") / "log") as server:
+        try:
+            yield server
+        finally:
+            _end_workers(runs)
 
 
 def _end_workers(runs: Path) -> None:
@@ -89,16 +48,6 @@ def _end_workers(runs: Path) -> None:
     for run in pdc.list_runs(runs):
         if run.alive:
             os.kill(int(run.status["pid"]), signal.SIGKILL)
-
-
-def _wait_for(address: str) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("The server did not start within 40 seconds.")
 
 
 @pytest.fixture
