@@ -67,7 +67,7 @@ class Pruner(AttachedTying):
     settings : any
         Those of `Training` that concern tying (schedule, tied_after, recluster_until, merges, merge_decay,
         tied_gradients, centroid) and guidance (alpha, temperature, matching, attention, feature_decay,
-        teacher_precision), with the same defaults but for `merges`: 1 in a loop of less than 300 steps or without
+        teacher_precision), with the same defaults but for `merges`: 1 in a loop of less than 350 steps or without
         `steps`, else 6.
 
     Raises

@@ -73,7 +73,7 @@ _FeatureWeights: Any = create_model(
 )
 
 
-LONG = 300  # steps from which on merging step by step is worth its time: benchmarks/README.md, «By the length of a run»
+LONG = 350  # steps from which on merging step by step is worth its time: benchmarks/README.md, «By the length of a run»
 
 
 def merges_for(steps: int | None) -> int:

@@ -62,8 +62,8 @@ def draw_cluster_count(shown: GroupView) -> None:
     st.caption(
         "From one Ward linkage of the compared vectors, weighted by the filters' squared norms. Spread lost: share of "
         "the filters' total squared distance to their mean that the centroids do not explain (0 % if every filter is "
-        "kept). Silhouette: −100 to 100; above 25 the clusters are clear. Click a point of the curve or a joint of the "
-        "tree to set that count, or move the cut with the arrow keys."
+        "kept). Silhouette: −100 to 100; 25 or less is no substantial structure (Kaufman and Rousseeuw 1990). Click a "
+        "point of the curve or a joint of the tree to set that count, or move the cut with the arrow keys."
     )
 
 

@@ -46,7 +46,8 @@ def in_a_sentence(shown: GroupView, plan: Plan) -> str | None:
     else:
         better, worse = ("responses", "raw weights") if responses > weights else ("raw weights", "responses")
         verdict = f"**{better}** separate this layer's filters better than {worse}"
-    clear = "" if max(weights, responses) > STRUCTURE else f"; neither exceeds {STRUCTURE}, where clusters become clear"
+    sparse = f"; neither exceeds {STRUCTURE}: no substantial structure (Kaufman and Rousseeuw 1990)"
+    clear = "" if max(weights, responses) > STRUCTURE else sparse
     return (
         f"Silhouette of {shown.k} clusters (−1 to 1), each found and measured by its own vectors: **{weights:.2f}** by "
         f"{VECTORS['raw']}, **{responses:.2f}** by responses to {training_images(shown.network):,} training images. So "

@@ -57,7 +57,7 @@ def _draw(found: Preview) -> None:
         border=True,
         height="stretch",
         help="Where training starts: filters merged, the layers that read them refitted. Below it, the same with "
-        "batch-norm statistics re-estimated, as the first steps of training do. Distilling recovers most of the loss. "
+        "batch-norm statistics re-estimated, as the first steps of training do. Distil shows what training recovers. "
         f"On {found.images:,} validation images (before: {percent(found.before)}), in {found.seconds:.1f} s.",
     )
 

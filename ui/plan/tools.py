@@ -43,7 +43,7 @@ def draw_constraints(network: Network) -> None:
         help="What happens to channels that are summed. All three are exact; each has its own plan.",
     )
     for field, label, tip in (
-        ("round_to", "Round counts to multiples of", "8 suits most hardware; 1 allows any count."),
+        ("round_to", "Round counts to multiples of", "8 suits tensor cores, says NVIDIA's guide; 1 allows any count."),
         ("min", "Minimum clusters per layer", "Smaller layers keep all their filters."),
     ):
         key = f"constraint_{field}"
