@@ -124,13 +124,8 @@ def table(found: pd.DataFrame) -> str:
             for keep in keeps:
                 kept = 1.0 if method == "whole" else keep
                 values = 100 * own[(own.method == method) & (own.keep == kept)].test_accuracy
-                if values.empty:
-                    cells.append("not run")
-                    continue
-                spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
-                text = f"{values.mean():.2f}{spread} ({len(values)})"
-                best = method != "whole" and pruned[keep].idxmax() == method
-                cells.append(f"**{text}**" if best else text)
+                best = method != "whole" and len(values) > 0 and pruned[keep].idxmax() == method
+                cells.append(quality.cell(values, best))
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

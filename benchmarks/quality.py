@@ -206,6 +206,15 @@ def append(path: Path, values: dict[str, object]) -> None:
         writer.writerow(values)
 
 
+def cell(percents: pd.Series, best: bool) -> str:
+    """Return a cell of a table: mean ± standard deviation (how many), bold where it is the best of its column."""
+    if percents.empty:
+        return "not run"
+    deviation = f" ± {percents.std():.2f}" if len(percents) > 1 else ""
+    text = f"{percents.mean():.2f}{deviation} ({len(percents)})"
+    return f"**{text}**" if best else text
+
+
 def table(path: Path) -> str:
     """Return the Markdown table: mean and standard deviation over seeds, in percent."""
     rows = finished(path)
@@ -234,12 +243,7 @@ def table(path: Path) -> str:
             cells = []
             for keep in keeps:
                 values = 100 * of_task[(of_task.method == method) & (of_task.keep == keep)].test_accuracy
-                if values.empty:
-                    cells.append("not run")
-                    continue
-                deviation = f" ± {values.std():.2f}" if len(values) > 1 else ""
-                text = f"{values.mean():.2f}{deviation} ({len(values)})"
-                cells.append(f"**{text}**" if means[keep].idxmax() == method else text)
+                cells.append(cell(values, len(values) > 0 and means[keep].idxmax() == method))
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
