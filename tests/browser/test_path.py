@@ -513,3 +513,10 @@ def test_a_picture_drawn_by_hand_is_saved(page: Page, server: Server, tmp_path: 
     with Image.open(tmp_path / name) as image:
         shades = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(shades, axis=0)) > 20, "paper, ink and more than one colour"
+
+
+def test_what_a_filter_looks_for_is_cut_out_of_validation_images(page: Page, server: Server) -> None:
+    _open(page, server, "filters?view=What+it+looks+for")
+    expect(page.get_by_text("In the whole layer:")).to_be_visible()
+    assert page.locator('img[src^="data:image/png"]').count() > 7
+    _done(page, "looks_for")
