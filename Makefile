@@ -11,7 +11,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 OFTEN_IMPORTED = torch numpy scipy sklearn pandas streamlit lightning_fabric pydantic typer rich sympy networkx
 SETUP = requirements.txt pyproject.toml
 
-.PHONY: app test mutants notebooks lessons-html docs
+.PHONY: app test search mutants notebooks lessons-html docs
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -21,6 +21,10 @@ app: .venv/app.stamp
 # browser first.
 test: .venv/test.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Draws new examples for every property test, where `make test` takes the same ones each time.
+search: .venv/test.stamp
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --hypothesis-profile=search -m hypothesis
 
 # Plants small faults one at a time and looks whether tests notice: hours on two cores. Resumes where it was ended.
 mutants: .venv/mutants.stamp

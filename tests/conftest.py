@@ -10,8 +10,11 @@ from hypothesis import settings
 
 from pdc_core import cli
 
-settings.register_profile("no deadline", deadline=None)  # no test is timed: machines are slower when they are shared
-settings.load_profile("no deadline")
+# No test is timed: machines are slower when they are shared. Everywhere a change is judged by the same examples; new ones
+# are drawn with --hypothesis-profile=search.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 Command = Callable[..., tuple[int, str, str]]
 

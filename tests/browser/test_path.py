@@ -98,6 +98,17 @@ def _until(asked: Callable[[], Any], seconds: float = 120) -> Any:
     return found
 
 
+def _resting(page: Page, place: Callable[[], Any]) -> Any:
+    """Return a place that has been the same for half a second: charts are drawn late, and each moves what is below."""
+
+    def same() -> Any:
+        found = place()
+        page.wait_for_timeout(500)
+        return found if place() == found else None
+
+    return _until(same)
+
+
 def _done(page: Page, name: str) -> None:
     """Wait until the page has settled; it shows no traceback; leave a screenshot."""
     _settled(page)
@@ -296,7 +307,8 @@ def test_compare_and_download_the_folded_network(page: Page, server: Server, fin
 
 CELL = """() => {
   const drawn = [...document.querySelectorAll(".js-plotly-plot")];
-  const grid = drawn.find(plot => plot.data.some(trace => trace.type === "heatmap"));
+  const grid = drawn.find(plot => plot._fullLayout && plot.data.some(trace => trace.type === "heatmap"));
+  if (!grid) return null;
   grid.scrollIntoView({block: "center"});
   const box = grid.getBoundingClientRect(), cells = grid.data[1], { xaxis, yaxis } = grid._fullLayout;
   const place = (axis, value) => axis._offset + axis.c2p(axis.d2c(value));
@@ -308,7 +320,7 @@ def test_a_confusion_leads_to_its_images_and_these_to_both_answers(page: Page, s
     _open(page, server, f"compare?run={finished.id}&section=Classes")
     expect(page.get_by_text("The two networks disagree on")).to_be_visible()
     _settled(page)
-    x, y, true, named = page.evaluate(CELL)
+    x, y, true, named = _resting(page, lambda: page.evaluate(CELL))
     page.mouse.move(x - 2, y - 2)
     page.mouse.click(x, y)
     expect(page.get_by_text(f"{true} called {named}: ")).to_be_visible()

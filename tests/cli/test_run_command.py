@@ -73,6 +73,8 @@ def specs(draw: st.DrawFn) -> RunSpec:
         given_settings.setdefault("epochs", 10)
     if given_settings.get("fold_when_tied"):
         given_settings["optimizer"] = "sgd"
+    elif given_settings.get("optimizer") == "adamw":
+        given_settings["fold_when_tied"] = False
     if given_settings.get("centroid") == "medoid":
         given_settings["tied_gradients"] = "summed"
     data = draw(st.sampled_from(["digits", "npz:/a b/c.npz"] if kind == "teach" else ["digits", "fashion_mnist"]))
