@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from pdc_core import cli
 
-# No test is timed: machines are slower when they are shared. Everywhere a change is judged by the same examples; new ones
+# No test is timed: machines are slower when they are shared. A change is judged by the same examples everywhere; new ones
 # are drawn with --hypothesis-profile=search.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, print_blob=True)
