@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from pdc_core import cli
 
-# No test is timed: machines are slower when they are shared. A change is judged by the same examples everywhere; new ones
-# are drawn with --hypothesis-profile=search.
+# No test is timed: machines are slower when they are shared. A change is judged by the same examples everywhere; with
+# --hypothesis-profile=search new ones are drawn.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("same")

@@ -27,7 +27,8 @@ def literature_results(network: str, data: str) -> pd.DataFrame:
         Columns `network`, `data`, `method`, `paper`, `year`, `source` (arXiv id or DOI), `base_accuracy` and
         `pruned_accuracy` (0 to 1), `change` (their difference), `macs_cut` (0 to 1; what papers call FLOPs), `epochs`
         (of training after or while pruning), `distilled` and `fine_tuned` ("yes" or "no"), `repeats` ("one" run or the
-        mean of "several") and `note`. Without rows for other networks.
+        mean of "several"), `also_in` (where the same number was found a second time, if anywhere) and `note`. Without
+        rows for other networks.
 
     Examples
     --------
@@ -62,6 +63,6 @@ def _table() -> pd.DataFrame:
     for column in ("base_accuracy", "pruned_accuracy", "change", "macs_cut"):
         table[column] = (table[column] / 100).round(6)
     table["change"] = table["change"].fillna((table["pruned_accuracy"] - table["base_accuracy"]).round(6))
-    texts = ["distilled", "fine_tuned", "repeats", "note"]
+    texts = ["distilled", "fine_tuned", "repeats", "also_in", "note"]
     table[texts] = table[texts].fillna("")
     return table
