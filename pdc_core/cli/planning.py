@@ -32,10 +32,13 @@ from pdc_core.data import Data, load_data
 from pdc_core.errors import PDCError
 from pdc_core.estimates import (
     DEFAULT_RULE,
+    JOINT,
     MEASURED,
     QUANTITIES,
     RULES,
+    RulePlan,
     Sensitivity,
+    compare_rules,
     plan_from_rule,
     preview,
 )
@@ -132,9 +135,15 @@ def plan(
     for name in lock or []:
         k = chosen.counts.get(name, graph.group(name).size)
         chosen = chosen.constrain(graph, bounds={**chosen.bounds, name: (k, k)})
+    rules: tuple[RulePlan, ...] = ()
     if cut is not None:
-        found = _measured(network, graph, loaded, KEEPS, images or SENSITIVITY_IMAGES, seed) if by in MEASURED else None
-        chosen = plan_from_rule(network, graph, chosen, cut, of, by, sensitivity=found)
+        shown = images or SENSITIVITY_IMAGES
+        found = _measured(network, graph, loaded, KEEPS, shown, seed) if by in MEASURED else None
+        if by == JOINT:
+            rules = compare_rules(
+                network, graph, chosen, cut, of, data=loaded, sensitivity=found, images=shown, seed=seed
+            )
+        chosen = rules[0].plan if rules else plan_from_rule(network, graph, chosen, cut, of, by, sensitivity=found)
     before, after = plan_cost(graph, {}), plan_cost(graph, chosen)
     seen = preview(network, graph, chosen, loaded, images=images or PREVIEW_IMAGES, seed=seed) if show else None
     changes = difference(Plan.load(against), chosen) if against is not None else ()
@@ -149,6 +158,7 @@ def plan(
             "params": after.params,
             "macs_cut": 1 - after.macs / before.macs,
             "params_cut": 1 - after.params / before.params,
+            "rules": [{"rule": each.rule, "damage": each.damage} for each in rules],
             "preview": vars(seen) if seen else None,
             "difference": [vars(change) for change in changes],
         }
@@ -164,6 +174,12 @@ def plan(
         f"MACs {before.macs:,} -> {after.macs:,} (cut {1 - after.macs / before.macs:.1%}), parameters "
         f"{before.params:,} -> {after.params:,} (cut {1 - after.params / before.params:.1%}). {FLOPS}"
     )
+    if rules:
+        others = ", ".join(f"{each.rule} {each.damage:.3f}" for each in rules[1:])
+        console.print(
+            f"Shared out by the rule {rules[0].rule}: merged whole and not trained, its plan changes the network's "
+            f"answers least, by {rules[0].damage:.3f} nats (the others: {others})."
+        )
     if seen:
         console.print(
             f"Merged and folded without training: {seen.accuracy:.2%} on {seen.images} validation images, "

@@ -12,18 +12,31 @@ from pdc_core.estimates.budget import (
     plan_latency,
     uniform_damage,
 )
-from pdc_core.estimates.rules import DEFAULT_RULE, MEASURED, QUANTITIES, RULES, plan_from_rule
+from pdc_core.estimates.rules import (
+    DEFAULT_RULE,
+    JOINT,
+    MEASURED,
+    QUANTITIES,
+    RULES,
+    RulePlan,
+    compare_rules,
+    plan_from_rule,
+)
 from pdc_core.estimates.sensitivities import Point, Sensitivity, sensitivity, sensitivity_key
-from pdc_core.estimates.untrained import Preview, preview
+from pdc_core.estimates.untrained import Preview, WholeMerges, preview
 
 __all__ = [
     "DEFAULT_RULE",
+    "JOINT",
     "MEASURED",
     "QUANTITIES",
     "RULES",
     "Point",
     "Preview",
+    "RulePlan",
     "Sensitivity",
+    "WholeMerges",
+    "compare_rules",
     "inertia_damage",
     "measured_damage",
     "mixed_damage",

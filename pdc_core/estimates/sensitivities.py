@@ -211,16 +211,15 @@ def sensitivity(
     wanted = [(group, k) for group in graph.clusterable for k in _counts(Plan(), group, keeps)]
     points = {(p.group, p.k): p for p in (known.points if known else ())}
     merges, tail = _Merges(model, graph, merge_x, seed), Tail(model, graph, x)
-    log_p = _log_softmax(tail.outputs())
+    log_p = log_softmax(tail.outputs())
     accuracy = float((log_p.argmax(dim=1) == y).float().mean())
     for group, k in wanted:
         if (group.name, k) not in points:
             if stop is not None and stop():
                 break
-            log_q = _log_softmax(tail.outputs(merges.merged(group, k)))
+            log_q = log_softmax(tail.outputs(merges.merged(group, k)))
             right = float((log_q.argmax(dim=1) == y).float().mean())
-            far = float((log_p.exp() * (log_p - log_q)).sum(dim=1).mean())
-            points[group.name, k] = Point(group.name, group.size, k, right, max(0.0, far))
+            points[group.name, k] = Point(group.name, group.size, k, right, divergence(log_p, log_q))
         if progress is not None:
             progress(len(points), len(wanted), Sensitivity(accuracy, len(y), tuple(points.values()), False))
     result = Sensitivity(accuracy, len(y), tuple(points.values()), len(points) == len(wanted))
@@ -260,8 +259,14 @@ def _counts(plan: Plan, group: ChannelGroup, keeps: Sequence[float]) -> list[int
     return sorted(tried - {group.size}, reverse=True)
 
 
-def _log_softmax(logits: Iterable[Tensor]) -> Tensor:
+def log_softmax(logits: Iterable[Tensor]) -> Tensor:
+    """Return log probabilities (n, classes) in float32 from the logits of batches."""
     return F.log_softmax(torch.cat([part.float() for part in logits]), dim=1)
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> float:
+    """Return the mean of KL(p || q) over n answers, in nats, at least 0; both are log probabilities (n, classes)."""
+    return max(0.0, float((log_p.exp() * (log_p - log_q)).sum(dim=1).mean()))
 
 
 def sensitivity_key(

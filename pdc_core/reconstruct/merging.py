@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.clustering import IntArray, Labels, channel_covariances, check_labels
+from pdc_core.clustering import IntArray, Labels, ReaderCovariances, channel_covariances, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.reconstruct.projection import deviation
@@ -138,7 +138,13 @@ class StepwiseTying(Tying):
 
 @torch.no_grad()
 def merge_(
-    model: nn.Module, graph: ChannelGraph, final: Labels, now: Labels, images: Tensor, share: float = 1.0
+    model: nn.Module,
+    graph: ChannelGraph,
+    final: Labels,
+    now: Labels,
+    images: Tensor,
+    share: float = 1.0,
+    measured: Mapping[str, ReaderCovariances] | None = None,
 ) -> Labels:
     """Merge every group down to n (k/n)^share filters, and refit the layers that read them. In place.
 
@@ -154,6 +160,8 @@ def merge_(
         Prepared images on which channels are measured.
     share : float, 0 to 1, default 1.0
         Of the way to the clusters of the end.
+    measured : mapping of str to ReaderCovariances, optional
+        What `channel_covariances` gives for these groups, with these images, if it is known.
 
     Returns
     -------
@@ -167,8 +175,9 @@ def merge_(
     """
     groups, merged = [graph.group(name) for name in final], dict(now)
     images = images.to(next(model.parameters()).dtype)  # the network may have been cast since
-    with evaluating(model):
-        measured = channel_covariances(model, [group for group in groups if group.readers], images)
+    if measured is None:
+        with evaluating(model):
+            measured = channel_covariances(model, [group for group in groups if group.readers], images)
     if lost := [name for name, each in measured.items() if not all(c.isfinite().all() for c in each.covariances)]:
         raise PDCError(
             f"The network's activations in group {lost[0]!r} are not finite on the images, so filters cannot be "

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from pdc_core.costs import plan_cost
 from pdc_core.data import describe_data, load_data
-from pdc_core.estimates import Sensitivity, plan_from_rule, sensitivity
+from pdc_core.estimates import MEASURED, plan_from_rule, sensitivity
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.models import load_model
 from pdc_core.models.load import RANDOM
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.runs.sweeps.spec import SweepSpec
 from pdc_core.train import Stopped
-
-UNMEASURED = ("uniform", "inertia")  # rules that need no images
 
 
 def uniform_plans(spec: SweepSpec) -> tuple[ChannelGraph, dict[float | None, Plan]]:
@@ -80,23 +78,36 @@ def sweep_plans(
         return plans
     base = spec.base
     model = load_model(base.model, data=base.data, weights=base.weights)
-    found: Sensitivity | None = None
-    if spec.rule not in UNMEASURED:
+    data, found = None, None
+    if spec.rule in MEASURED:
+        data = load_data(base.data)
         found = sensitivity(
             model,
             graph,
-            load_data(base.data),
+            data,
             stop=stop,
             cache=cache,
             progress=lambda done, in_all, _: progress(done, in_all) if progress else None,
         )
         if not found.complete:
             raise Stopped("Stopped while the sensitivity was measured; what was measured is kept.", "stopped")
+
+    def ask(done: int, in_all: int) -> None:
+        if stop is not None and stop():
+            raise Stopped("Stopped while plans were measured; the sensitivity is kept.", "stopped")
+
     whole, start = plans[None], plans[None]
     macs = plan_cost(graph, whole).macs
     return {
         keep: plan_from_rule(
-            model, graph, start, 1 - plan_cost(graph, plan).macs / macs, by=spec.rule, sensitivity=found
+            model,
+            graph,
+            start,
+            1 - plan_cost(graph, plan).macs / macs,
+            by=spec.rule,
+            data=data,
+            sensitivity=found,
+            progress=ask,
         )
         if keep is not None
         else whole

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pdc_core as pdc
 from pdc_core.clustering import deal_out
-from pdc_core.estimates import QUANTITIES, RULES, Sensitivity, plan_from_rule, preview, sensitivity, uniform_damage
+from pdc_core.estimates import (
+    QUANTITIES,
+    RULES,
+    Sensitivity,
+    WholeMerges,
+    compare_rules,
+    plan_from_rule,
+    preview,
+    sensitivity,
+    uniform_damage,
+)
+from pdc_core.norms import reestimate_norms_
+from pdc_core.reconstruct import merge_
 
 MODEL = pdc.load_model("resnet20")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
+DATA = pdc.load_data("digits")
 WHOLE = pdc.Plan.uniform(GRAPH, 1.0, model="resnet20")
 
 
@@ -27,7 +43,7 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> Sensitivity:
-    return sensitivity(MODEL, GRAPH, pdc.load_data("digits"))
+    return sensitivity(MODEL, GRAPH, DATA)
 
 
 def stepwise(model: nn.Module, example: Tensor, batches: Sequence[int], repeats: int) -> dict[int, float]:
@@ -38,7 +54,14 @@ def stepwise(model: nn.Module, example: Tensor, batches: Sequence[int], repeats:
 
 @pytest.mark.parametrize(
     ("of", "by"),
-    [("macs", "mixed"), ("macs", "sensitivity"), ("params", "inertia"), ("macs", "uniform"), ("latency", "inertia")],
+    [
+        ("macs", "joint"),
+        ("macs", "mixed"),
+        ("macs", "sensitivity"),
+        ("params", "inertia"),
+        ("macs", "uniform"),
+        ("latency", "inertia"),
+    ],
 )
 def test_the_command_line_makes_the_plan_of_the_library(
     of: str, by: str, measured: Sensitivity, monkeypatch: pytest.MonkeyPatch, pdc_command
@@ -47,21 +70,70 @@ def test_the_command_line_makes_the_plan_of_the_library(
     code, out, _ = pdc_command("plan", "--cut", 0.3, "--of", of, "--by", by, "--json")
     assert code == 0
     counts = json.loads(out)["plan"]["counts"]
-    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.3, of, by, sensitivity=measured).counts == counts
+    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.3, of, by, data=DATA, sensitivity=measured).counts == counts
     assert counts != WHOLE.counts
     if of == "latency":
         small = stepwise(pdc.fold(*folded(counts)), torch.zeros(1), [64], 1)[64]
         assert 1 - small / stepwise(MODEL, torch.zeros(1), [64], 1)[64] >= 0.3
 
 
-def test_a_budget_goes_by_the_mixed_rule_where_none_is_named(measured: Sensitivity, pdc_command) -> None:
+def test_a_budget_goes_by_the_least_damage_of_all_layers_together_where_no_rule_is_named(
+    measured: Sensitivity, pdc_command
+) -> None:
     code, out, _ = pdc_command("plan", "--cut", 0.8, "--json")
     assert code == 0
-    mixed = plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, sensitivity=measured)
-    assert json.loads(out)["plan"]["counts"] == mixed.counts
-    assert mixed == plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, by="mixed", sensitivity=measured)
-    others = [plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, by=by, sensitivity=measured) for by in RULES if by != "mixed"]
-    assert mixed not in others
+    said = json.loads(out)
+    compared = compare_rules(MODEL, GRAPH, WHOLE, 0.8, data=DATA, sensitivity=measured)
+    assert said["plan"]["counts"] == compared[0].plan.counts
+    assert said["rules"] == [{"rule": each.rule, "damage": each.damage} for each in compared]
+    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.8, data=DATA, sensitivity=measured) == compared[0].plan
+    code, out, _ = pdc_command("plan", "--cut", 0.8)
+    assert f"Shared out by the rule {compared[0].rule}" in " ".join(out.split())
+
+
+def test_rules_are_compared_by_what_their_plans_do_merged_whole(measured: Sensitivity) -> None:
+    asked: list[tuple[int, int]] = []
+    compared = compare_rules(
+        MODEL, GRAPH, WHOLE, 0.7, data=DATA, sensitivity=measured, progress=lambda *done: asked.append(done)
+    )
+    assert asked == [(i, 12) for i in range(12)]
+    assert sorted(each.rule for each in compared) == sorted(set(RULES) - {"joint"})
+    damages = [each.damage for each in compared]
+    assert damages == sorted(damages)
+    for each in compared:
+        assert each.plan == plan_from_rule(MODEL, GRAPH, WHOLE, 0.7, by=each.rule, sensitivity=measured)
+        alone = [WholeMerges(MODEL, GRAPH, DATA).damage(each.plan, seed) for seed in range(3)]
+        assert each.damage == pytest.approx(np.mean(alone))
+        assert 1 - pdc.plan_cost(GRAPH, each.plan).macs / pdc.plan_cost(GRAPH, WHOLE).macs >= 0.7
+
+
+def test_the_damage_of_a_whole_plan_is_the_divergence_of_the_folded_network() -> None:
+    assert WholeMerges(MODEL, GRAPH, DATA).damage(WHOLE) < 0.02  # norms are re-estimated, nothing else changes
+    plan, shown = pdc.Plan.uniform(GRAPH, 0.4), 300
+    x = DATA.prepare(DATA.train.images[:512])
+    labels = pdc.assign(MODEL, GRAPH, plan, 0, images=x)
+    student = pdc.load_model("resnet20")
+    merge_(student, GRAPH, labels, {name: np.arange(len(a)) for name, a in labels.items()}, x)
+    with torch.no_grad():
+        p, q = (
+            m(DATA.prepare(DATA.val.images[:shown])).log_softmax(1)
+            for m in (MODEL, reestimate_norms_(pdc.fold(student, GRAPH, labels), x))
+        )
+    expected = F.kl_div(q, p, log_target=True, reduction="batchmean").item()
+    assert WholeMerges(MODEL, GRAPH, DATA, images=shown).damage(plan) == pytest.approx(expected, rel=1e-4)
+
+
+def test_plans_that_are_equal_are_merged_once(measured: Sensitivity, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged: list[pdc.Plan] = []
+
+    def damage(merges: WholeMerges, plan: pdc.Plan, seed: int) -> float:
+        merged.append(plan)
+        return 0.5
+
+    monkeypatch.setattr(WholeMerges, "damage", damage)
+    compared = compare_rules(MODEL, GRAPH, WHOLE, 0.0, data=DATA, sensitivity=measured)
+    assert merged == [WHOLE] * 3
+    assert [each.damage for each in compared] == [pytest.approx(0.5)] * 4
 
 
 def folded(counts: dict[str, int]) -> tuple[nn.Module, pdc.ChannelGraph, dict]:
@@ -81,12 +153,19 @@ def test_a_preview_on_the_command_line_is_that_of_the_library(pdc_command) -> No
 
 
 def test_a_sensitivity_is_measured_where_none_is_given(measured: Sensitivity) -> None:
-    data = pdc.load_data("digits")
-    assert plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, data=data) == plan_from_rule(
-        MODEL, GRAPH, WHOLE, 0.4, sensitivity=measured
-    )
+    for by in ("joint", "mixed"):
+        found = plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, by=by, data=DATA)
+        assert found == plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, by=by, data=DATA, sensitivity=measured)
     with pytest.raises(pdc.PDCError, match="needs a measured sensitivity, or data"):
-        plan_from_rule(MODEL, GRAPH, WHOLE, 0.4)
+        plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, by="mixed")
+    with pytest.raises(pdc.PDCError, match="The rule joint needs data"):
+        plan_from_rule(MODEL, GRAPH, WHOLE, 0.4, sensitivity=measured)
+
+
+def test_a_set_without_validation_images_is_refused() -> None:
+    empty = dataclasses.replace(DATA, val=pdc.data.Split(DATA.val.images[:0], DATA.val.labels[:0]))
+    with pytest.raises(pdc.PDCError, match="no validation images to measure a plan on"):
+        WholeMerges(MODEL, GRAPH, empty)
 
 
 def test_damage_that_is_known_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
