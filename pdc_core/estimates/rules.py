@@ -107,6 +107,8 @@ def plan_from_rule(
         if given not in known:
             raise PDCError(f"{name}={given!r}: choose {choices(known)}.")
     if by == JOINT:
+        if data is None:
+            raise PDCError(f"The rule {JOINT} needs data: it merges whole plans and measures each on images.")
         tried = compare_rules(
             model, graph, plan, cut, of, data=data, sensitivity=sensitivity, images=images, seed=seed, progress=progress
         )
@@ -146,7 +148,7 @@ def compare_rules(
     cut: float,
     of: str = "macs",
     *,
-    data: Data | None = None,
+    data: Data,
     sensitivity: Sensitivity | None = None,
     images: int = SENSITIVITY_IMAGES,
     seed: int = 0,
@@ -159,22 +161,32 @@ def compare_rules(
 
     Parameters
     ----------
-    model, graph, plan, cut, of, images, progress
-        As for `plan_from_rule`.
-    seed : int, default 0
-        Seed of the measurement and of the first of three clusterings.
+    model : Module
+        The network, in eval mode; not changed.
+    graph : ChannelGraph
+        Its trace.
+    plan : Plan
+        Its constraints hold; locked groups and clusters made by hand stay as they are.
+    cut : float
+        Share to save of the cost of the whole network, 0 to below 1.
+    of : {"macs", "params", "latency"}
+        What to save.
     data : Data
         Validation images to measure on, training images for the merge.
     sensitivity : Sensitivity, optional
         A measurement of this network; left out, it is measured.
+    images : int, default 500
+        Validation images to measure on.
+    seed : int, default 0
+        Seed of a measurement and of the first of three clusterings, 0 or more.
+    progress : callable, optional
+        Called before each merge with (done, in all).
 
     Raises
     ------
     PDCError
         As for `plan_from_rule`.
     """
-    if data is None:
-        raise PDCError(f"The rule {JOINT} needs data: it merges whole plans and measures each on images.")
     if sensitivity is None:
         sensitivity = measure(model, graph, data, images=images, seed=seed)
     rules = [rule for rule in RULES if rule != JOINT]

@@ -58,7 +58,7 @@ def test_sensitivity_is_measured_once_and_read_the_second_time(pdc_command, tmp_
     [
         (("--cut", 0.999), "at most"),
         (("--cut", 1.5), "share to save"),
-        (("--cut", 0.5, "--by", "magic"), "choose mixed, sensitivity, inertia or uniform"),
+        (("--cut", 0.5, "--by", "magic"), "choose joint, mixed, sensitivity, inertia or uniform"),
         (("--lock", "nowhere"), "no channel group 'nowhere'"),
         (("--set", "layer1.0.conv1=99"), "allowed are 1 to 16"),
     ],
