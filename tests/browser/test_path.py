@@ -227,6 +227,16 @@ def test_plan_follows_an_edit_in_the_table_and_undo_takes_it_back(page: Page, se
     _done(page, "plan")
 
 
+def test_one_click_halves_the_macs_and_the_budget_says_what_each_rule_would_do(page: Page, server: Server) -> None:
+    _open(page, server, "plan")
+    page.get_by_role("button", name="Halve the MACs").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled(timeout=120_000)
+    _settled(page)
+    page.get_by_role("button", name="Budget").click()
+    expect(page.get_by_text("Merged and not trained, plans that save 50% of MACs")).to_contain_text("(taken)")
+    _done(page, "plan_budget")
+
+
 def test_the_picture_of_the_network_changes_the_plan_and_opens_a_layer(page: Page, server: Server) -> None:
     _open(page, server, "plan")
     bar = page.locator(".node[data-node='layer3_0_conv1']")
