@@ -179,7 +179,10 @@ def _comparison(network: Network, start: Plan, cut: float, of: str) -> Job[tuple
             progress=job.progress,
         )
 
-    key = ("rules", network_key(network), network.data_name, start.model_dump_json(), f"{cut}", of)
+    # A budget replaces all counts but these, so that visitors who ask for the same one share the work.
+    fixed = {name: start.counts.get(name) for name in sorted({*start.hand, *start.frozen})}
+    constraints = start.model_dump_json(exclude={"counts"})
+    key = ("rules", network_key(network), network.data_name, constraints, f"{fixed}", f"{cut}", of)
     return request(key, compare, lane=LANE)
 
 

@@ -66,6 +66,18 @@ def test_the_app_makes_the_plan_of_the_library(by: str, found: Sensitivity, monk
     assert by in (rule, "joint")
 
 
+def test_a_comparison_of_rules_is_shared_whatever_the_counts_were_before(
+    found: Sensitivity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "measured", lambda network: found)
+    monkeypatch.setattr(budget, "compare_rules", lambda *_, **__: ())
+    network, half = load_network("resnet20", "digits"), pdc.Plan.uniform(GRAPH, 0.5, model="resnet20")
+    job = budget._comparison(network, WHOLE, 0.3, "macs")
+    assert budget._comparison(network, half, 0.3, "macs") is job
+    other_asked = [(half, 0.4, "macs"), (half, 0.3, "params"), (locked(half, LAYER, True), 0.3, "macs")]
+    assert all(budget._comparison(network, *asked) is not job for asked in other_asked)
+
+
 def test_one_click_measures_and_then_halves_the_macs_by_the_default_rule(
     opened: Open, press: Press, found: Sensitivity
 ) -> None:
