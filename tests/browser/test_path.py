@@ -332,9 +332,15 @@ def test_a_confusion_leads_to_its_images_and_these_to_both_answers(page: Page, s
     _settled(page)
     x, y, true, named = _resting(page, lambda: page.evaluate(CELL))
     page.mouse.move(x - 2, y - 2)
+    page.mouse.move(x, y)
+    label = page.locator(".hoverlayer").filter(has_text=f"{true} called {named}: ")
+    expect(label).to_be_visible()  # a chart takes no click before it has seen the pointer
     page.mouse.click(x, y)
-    expect(page.get_by_text(f"{true} called {named}: ")).to_be_visible()
-    page.locator(".thumbnails button").first.click()
+    images = page.get_by_test_id("stSelectbox").filter(has_text="Images").locator("input")
+    expect(images).to_have_value(re.compile(rf"{true} called {named}: "))
+    first = page.locator(".thumbnails button").first
+    expect(first).to_contain_text(f"true: {true}")
+    first.click()
     expect(page.get_by_text(f"True class: {true}.")).to_be_visible()
     expect(page.get_by_text("filters of the folded network fire")).to_be_visible()
     _done(page, "try_test_image")
