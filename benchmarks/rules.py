@@ -68,10 +68,8 @@ class Bench:
     def joint(self, cut: float) -> str:
         """Return the rule whose plan the rule joint takes."""
         if cut not in self._joint:
-            whole = pdc.Plan.uniform(self.graph, 1.0)
-            best = compare_rules(self.task.model, self.graph, whole, cut, data=self.task.data, sensitivity=self.found)[
-                0
-            ]
+            model, data, whole = self.task.model, self.task.data, pdc.Plan.uniform(self.graph, 1.0)
+            best, *_ = compare_rules(model, self.graph, whole, cut, data=data, sensitivity=self.found)
             self._joint[cut] = f"mixed {SHARE:g}" if best.rule == "mixed" else best.rule
         return self._joint[cut]
 

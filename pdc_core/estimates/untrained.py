@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,7 +172,8 @@ class WholeMerges:
         """
         labels = check_labels(self.graph, assign(self.model, self.graph, plan, seed, images=self.x))
         small = _folded(self.model, self.graph, labels, self.x, self._channels)
-        return divergence(self._answers, self._of(reestimate_norms_(small, self.x)))
+        answers = self._of(reestimate_norms_(small, self.x))
+        return divergence(self._answers, answers) if answers.isfinite().all() else math.inf
 
     @cached_property
     def _channels(self) -> dict[str, ReaderCovariances]:

@@ -100,7 +100,7 @@ def draw_waiting(network: Network) -> None:
         job, text = _comparison(network, current_plan(), cut, of), "Merging the plan of each rule"
     if job.cancelled or job.left_by(this_session()):
         del st.session_state[_WAITING]
-    elif job.known is not None or isinstance(job.error, PDCError):
+    elif job.known is not None or (job is not found and isinstance(job.error, PDCError)):  # the budget cannot be met
         del st.session_state[_WAITING]
         _apply(network, cut, of, by)
         st.rerun()

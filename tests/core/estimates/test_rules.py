@@ -130,6 +130,15 @@ def test_the_damage_of_a_whole_plan_is_the_divergence_of_the_folded_network() ->
     assert WholeMerges(MODEL, GRAPH, DATA, images=shown).damage(plan) == pytest.approx(expected, rel=1e-4)
 
 
+def test_answers_that_are_not_finite_are_no_small_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(small: nn.Module, images: Tensor) -> nn.Module:
+        nn.init.constant_(small.linear.weight, math.nan)
+        return small
+
+    monkeypatch.setattr("pdc_core.estimates.untrained.reestimate_norms_", broken)
+    assert WholeMerges(MODEL, GRAPH, DATA).damage(pdc.Plan.uniform(GRAPH, 0.5)) == math.inf
+
+
 def test_plans_that_are_equal_are_merged_once(measured: Sensitivity, monkeypatch: pytest.MonkeyPatch) -> None:
     merged: list[pdc.Plan] = []
 

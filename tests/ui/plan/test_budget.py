@@ -110,6 +110,27 @@ def test_a_budget_makes_the_plan_of_the_library_and_a_locked_layer_stays(
     assert metrics(app)["MACs"] == short(pdc.plan_cost(GRAPH, expected).macs)
 
 
+def test_a_measurement_that_fails_and_a_budget_that_cannot_be_met_each_say_why(
+    opened: Open, press: Press, found: Sensitivity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise pdc.PDCError("the images are gone")
+
+    def said(app: AppTest) -> str:
+        return " ".join(element.value for element in [*app.error, *app.warning])
+
+    monkeypatch.setattr("ui.plan.sensitivity.sensitivity", fails)
+    app = opened("plan")
+    start = counts(app)
+    press(app, "Halve the MACs")
+    until(app, lambda: "the images are gone" in said(app))
+    monkeypatch.setattr("ui.plan.sensitivity.sensitivity", lambda *_, **__: found)
+    monkeypatch.setattr(budget, "compare_rules", fails)
+    press(app, "Halve the MACs")
+    until(app, lambda: "The plan was not changed. the images are gone" in said(app))
+    assert counts(app) == start
+
+
 def test_a_measurement_that_is_cancelled_changes_no_plan_and_may_be_asked_for_again(
     opened: Open, press: Press, found: Sensitivity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
