@@ -156,7 +156,8 @@ class WholeMerges:
         """Return mean KL(p || q) in nats, at least 0: p the network's answers, q those with all groups merged.
 
         Merged and folded as in `preview`, with norm statistics re-estimated: without that, these outweigh all else. A
-        sensitivity measures each group alone, and the sum of that says little about what groups do together.
+        sensitivity measures each group alone, and the sum of that says little about what groups do together. Infinite
+        where an answer is not finite.
 
         Parameters
         ----------
