@@ -114,7 +114,9 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     1.0
     """
     target = teacher.detach()
-    return (student - target).square().sum() / target.square().sum().clamp(min=torch.finfo(target.dtype).tiny)
+    exact = torch.promote_types(student.dtype, torch.float32)  # sums need it, where autocast gives bfloat16
+    size = torch.linalg.vector_norm(target, dtype=exact).clamp(min=torch.finfo(exact).tiny ** 0.5)
+    return (torch.linalg.vector_norm(student - target, dtype=exact) / size).square()
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
@@ -140,7 +142,9 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     >>> float(attention_transfer(f, 5 * f)) < 1e-12
     True
     """
-    q_s, q_t = (F.normalize(f.square().sum(dim=1).flatten(1), dim=1) for f in (student, teacher.detach()))
+    exact = torch.promote_types(student.dtype, torch.float32)
+    maps = (f.to(exact).square().sum(dim=1).flatten(1) for f in (student, teacher.detach()))
+    q_s, q_t = (F.normalize(q, dim=1) for q in maps)
     return (q_s - q_t).square().sum(dim=1).mean()
 
 

@@ -172,7 +172,7 @@ class Guidance:
                     "once after every forward pass, or set matching=0 and attention=0."
                 )
             recorded = zip(self.ours.outputs(), self.theirs.outputs(), strict=True)
-            pairs = [(_wide(a), _wide(b.clone()).to(_wide(a))) for a, b in recorded]
+            pairs = [(a, b.clone().to(a.device)) for a, b in recorded]
             fade = (1 - progress) ** s.feature_decay
             for name, weight in self.weights.items():
                 terms.append(fade * weight * torch.stack([FEATURES[name](a, b) for a, b in pairs]).mean())

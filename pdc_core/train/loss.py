@@ -67,9 +67,7 @@ class DistillationLoss:
         total, ce, kd = one_stage_loss(network(x), z_t, y, s.temperature, s.alpha, s.kd_form, s.label_smoothing)
         parts = {"loss": total, "ce": ce, "kd": kd}
         if self.blocks:
-            pairs = [
-                (a.float(), b.clone().float()) for a, b in zip(self.ours.outputs(), self.theirs.outputs(), strict=True)
-            ]
+            pairs = [(a, b.clone()) for a, b in zip(self.ours.outputs(), self.theirs.outputs(), strict=True)]
             for name, weight in self.weights.items():
                 parts[name] = torch.stack([FEATURES[name](a, b) for a, b in pairs]).mean()
                 parts["loss"] = parts["loss"] + (1 - progress) ** s.feature_decay * weight * parts[name]
