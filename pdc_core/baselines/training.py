@@ -151,6 +151,6 @@ def train_small(
     if teacher is not None:
         check_teacher(teacher, data)
         pairs = matched_blocks(copy.deepcopy(small).eval(), teacher, blocks, example)
-    guiding = Teacher(teacher or start, example, settings.teacher_precision)
+    guiding = Teacher(teacher or start, example, settings.teacher_precision, settings.compile)
     task = PrunedTask(small, DistillationLoss(guiding, pairs, settings))
     return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)

@@ -25,7 +25,8 @@ class DistillationLoss:
         Names of the modules whose outputs are compared (`losses.comparable_blocks`); may be empty. For another network
         as teacher: the names of its modules by the student's (`losses.matched_blocks`).
     settings : Training
-        temperature, alpha, label_smoothing, kd_form, feature_decay and the weights of the losses on features are read.
+        temperature, alpha, label_smoothing, kd_form, feature_decay, compile and the weights of the losses on features
+        are read.
     """
 
     def __init__(self, teacher: nn.Module, blocks: tuple[str, ...] | Mapping[str, str], settings: Training) -> None:
@@ -35,6 +36,7 @@ class DistillationLoss:
         self.blocks = tuple(pairs)
         inner = getattr(teacher, "network", teacher)
         self.theirs, self.ours = Recording(inner, tuple(pairs.values())), Recording(inner, ())
+        self._distances = torch.compile(self._distance) if settings.compile else self._distance
 
     def watch(self, student: nn.Module) -> None:
         """Compare this student's blocks from now on.
@@ -69,6 +71,11 @@ class DistillationLoss:
         if self.blocks:
             pairs = [(a, b.clone()) for a, b in zip(self.ours.outputs(), self.theirs.outputs(), strict=True)]
             for name, weight in self.weights.items():
-                parts[name] = torch.stack([FEATURES[name](a, b) for a, b in pairs]).mean()
+                parts[name] = self._distances(name, pairs)
                 parts["loss"] = parts["loss"] + (1 - progress) ** s.feature_decay * weight * parts[name]
         return parts
+
+    @staticmethod
+    def _distance(name: str, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the mean over blocks of a loss on features, given the student's and the teacher's outputs."""
+        return torch.stack([FEATURES[name](a, b) for a, b in pairs]).mean()

@@ -129,6 +129,8 @@ class Teacher(nn.Module):
         Images for the comparison in `fuse_norms`; on the CPU.
     precision : {"same", "32", "bf16", "16"}
         "same" as the student's.
+    compiled : bool, default False
+        Whether torch.compile is used; speed only.
 
     Attributes
     ----------
@@ -138,13 +140,19 @@ class Teacher(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, example: Tensor, precision: Literal["same", "32", "bf16", "16"] = "same"
+        self,
+        model: nn.Module,
+        example: Tensor,
+        precision: Literal["same", "32", "bf16", "16"] = "same",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.precision = precision
         self.network = fuse_norms(model, example).eval().requires_grad_(False)
         if precision != "same":
             self.network = self.network.to(DTYPES[precision])
+        if compiled:
+            self.network.compile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return logits (b, classes): computed in inference mode, handed out as a tensor that training may use.

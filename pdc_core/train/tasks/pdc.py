@@ -58,7 +58,7 @@ class PDCTask(TrainingTask):
         super().__init__(copy.deepcopy(teacher).requires_grad_(True))
         self.graph, self.settings = graph, settings
         example = torch.ones(2, *graph.input_shape)
-        self.teacher = Teacher(guide or teacher, example, settings.teacher_precision)
+        self.teacher = Teacher(guide or teacher, example, settings.teacher_precision, settings.compile)
         cluster = labels if callable(labels) else lambda network: dict(labels)
         given = TyingInput(self.student, graph, settings, cluster, images)
         self.tying: Tying = SCHEDULES[settings.schedule](given)
