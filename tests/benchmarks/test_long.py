@@ -49,6 +49,7 @@ def test_rows_are_run_once_and_stand_in_the_table(
     monkeypatch.setattr(long, "images", lambda folder: replace(data))
     monkeypatch.setattr(long, "FILES", {"resnet20": "resnet20.pt"})
     monkeypatch.setattr(long, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(long, "FAST", {})
     monkeypatch.setattr(long, "FolderRecorder", partial(FolderRecorder, allow_weak_teacher=True))
     out = tmp_path / "long.csv"
     command = ["long.py", "--data", str(tmp_path), "--checkpoints", str(tmp_path), "--out", str(out), "--first", "1"]
@@ -63,3 +64,18 @@ def test_rows_are_run_once_and_stand_in_the_table(
     text = out.with_suffix(".md").read_text()
     assert f"| pdc | **{100 * found.test_accuracy[0]:.2f} (1)** |" in text
     assert f"| whole | {100 * found.test_accuracy[1]:.2f} (1) |" in text
+
+
+def test_the_table_says_what_choosing_would_add_and_what_others_published(long: ModuleType) -> None:
+    rows = [
+        ("resnet56", 0.39, 60, "pdc", 0, 0.9320, 0.9340, 0.9339, 0.61, 9),
+        ("resnet20", 0.2, 30, "pdc", 0, 0.870, 0.872, 0.9174, 0.79, 9),
+        ("resnet20", 0.2, 30, "pdc", 1, 0.874, 0.876, 0.9174, 0.79, 9),
+        ("resnet20", 0.2, 30, "l1", 0, 0.820, 0.823, 0.9174, 0.79, 9),
+    ]
+    text = long.table(pd.DataFrame(rows, columns=long.COLUMNS))
+    assert "keep 0.2, 79.0% of the MACs cut" in text
+    assert "above the last (n = 3), the best of 2 seeds 0.20 above their mean." in text
+    assert "The best epoch on the test images is 0.20 points above the last (n = 1)." in text
+    assert "| C-SGD-5/8 | 2019 | 93.39 | 93.44 | +0.05 | 60.8% |" in text
+    assert "FPGM" not in text  # 52.6% is too far from ours
