@@ -100,13 +100,19 @@ def cifar10_full(folder: Path | None, checkpoints: Path | None) -> Task:
     return replace(cifar10(folder, checkpoints, 50_000, 4), name="cifar10-full")
 
 
+def as_shipped(name: str, folder: Path) -> pdc.Data:
+    """A data set of torchvision's from a folder of npz files, split as for the network that comes with PDC."""
+    info = pdc.describe_data(name)  # `load_data` holds the same images back, wherever it reads them from
+    data = pdc.load_data(f"npz:{folder / name}.npz", mean=info.mean, std=info.std)
+    shift = 2 if name == "fashion_mnist" else 4
+    return replace(data, name=info.name, classes=info.classes, shift=shift, flip=True)
+
+
 def fashion_mnist(folder: Path | None, checkpoints: Path | None) -> Task:
     """The ResNet-20 for Fashion-MNIST that comes with PDC, 20,000 training images, two epochs."""
     if folder is None:
         raise SystemExit("Fashion-MNIST needs --data.")
-    info = pdc.describe_data("fashion_mnist")  # as the network was trained: `load_data` reads the same split
-    data = pdc.load_data(f"npz:{folder / 'fashion_mnist.npz'}", mean=info.mean, std=info.std)
-    data = replace(data, name=info.name, classes=info.classes, shift=2, flip=True)
+    data = as_shipped("fashion_mnist", folder)
     chosen = torch.from_numpy(np.sort(np.random.RandomState(0).permutation(len(data.train))[:20_000]))
     data = replace(data, train=Split(data.train.images[chosen], data.train.labels[chosen]))
     model = pdc.load_model("resnet20", "fashion_mnist")

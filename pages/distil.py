@@ -112,7 +112,7 @@ else:
         )
         defaults = Training.for_data(network.data_name).for_images(len(network.data.train))
         finished = [run for run in every if run.results is not None]
-        chosen = training_settings(defaults, offered_teachers(network, finished))
+        chosen = training_settings(defaults, offered_teachers(network, finished), len(network.data.train))
         if chosen.method == WHOLE:
             st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")
         with st.container():  # always there, so that what follows keeps its place when the job is done

@@ -38,7 +38,7 @@ from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices, explained
 from pdc_core.runs import RunSpec
 from pdc_core.train import SCHEDULES, Training
-from pdc_core.train.settings import EARLIER_NAMES
+from pdc_core.train.settings import EARLIER_NAMES, LONG
 
 Setting = Annotated[
     list[str] | None,
@@ -102,7 +102,10 @@ def distil(
     batch_size: Annotated[int | None, typer.Option(help="Images per step; left out: 32 for digits, else 128.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Highest learning rate; falls as a cosine. Left out: 0.05 for digits, else 0.02."),
+        typer.Option(
+            help="Highest learning rate; falls as a cosine. "
+            f"Left out: 0.05 for digits and from {LONG} steps on, else 0.02."
+        ),
     ] = None,
     augment: Annotated[
         float | None, typer.Option(help="Share of images that are augmented, 0 to 1; left out: 0 for digits, else 1.")

@@ -10,6 +10,7 @@ from pdc_core.data import Data
 from pdc_core.deployment.results import Exported, Variant
 from pdc_core.durations import duration
 from pdc_core.runs import Report, Run, run_command
+from pdc_core.train.batches import steps_per_epoch
 
 _NAMES = {"before": "original", "folded": "folded", "taught": "trained"}
 
@@ -153,9 +154,10 @@ def _use(run: Run, data: Data) -> list[str]:
 def _training(run: Run, report: Report) -> list[str]:
     spec, settings = run.spec, run.spec.training
     took = f", {duration(report.seconds)}" if report.seconds is not None else ""
+    steps = settings.epochs * steps_per_epoch(report.train_images or 0, settings.batch_size)
     lines = [
         f"- {settings.epochs} epoch{'s' if settings.epochs > 1 else ''}, batch size {settings.batch_size}, learning "
-        f"rate {settings.lr:g}, seed {spec.seed}{took}. First weights: {spec.weights}.",
+        f"rate {settings.highest_lr(steps):g}, seed {spec.seed}{took}. First weights: {spec.weights}.",
         f"- Again: `{run_command(spec)}`",
     ]
     if spec.plan is not None:

@@ -83,8 +83,10 @@ def run_command(spec: RunSpec, plan_file: str = "plan.json") -> str:
     for name in (*own, *(name for name in Training.model_fields if name not in own)):
         value = getattr(spec.training, name)
         if name == "epochs" or value != getattr(default, name):
-            option = [f"--{name.replace('_', '-')}"] if name in own else ["--setting"]
-            words += [*option, _text(value) if name in own else f"{name}={_text(value)}"]
+            if name in own and value is not None:
+                words += [f"--{name.replace('_', '-')}", _text(value)]
+            else:
+                words += ["--setting", f"{name}={_text(value)}"]
     return shlex.join([*words, "--seed", str(spec.seed)])
 
 

@@ -50,7 +50,7 @@ def open_fabric(settings: Training) -> Any:
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW.
+    """Return SGD with Nesterov momentum, or AdamW; its learning rate is what `rates.rate` says at every step.
 
     Parameters
     ----------
@@ -59,13 +59,14 @@ def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimize
     settings : Training
         optimizer, lr, momentum and weight_decay are read.
     """
+    lr = settings.highest_lr(None)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
+            model.parameters(), lr=lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
         )
     return torch.optim.SGD(
         model.parameters(),
-        lr=settings.lr,
+        lr=lr,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
         weight_decay=settings.weight_decay,

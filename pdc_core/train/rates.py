@@ -28,20 +28,21 @@ def rate(settings: Training, step: int, steps: int) -> float:
     >>> [round(rate(settings, step, 8), 3) for step in range(8)]
     [0.5, 1.0, 1.0, 0.933, 0.75, 0.5, 0.25, 0.067]
     """
+    highest = settings.highest_lr(steps)
     if settings.lr_schedule == "onecycle":
         top = RISE * steps
         if step < top:
-            return settings.lr * (START + (1 - START) * _half_cosine(1 - step / top))
-        return settings.lr * _half_cosine((step - top) / (steps - top))
+            return highest * (START + (1 - START) * _half_cosine(1 - step / top))
+        return highest * _half_cosine((step - top) / (steps - top))
     warm = round(settings.warmup * steps / settings.epochs)
     if step < warm:
-        return settings.lr * (step + 1) / warm
+        return highest * (step + 1) / warm
     progress = (step - warm) / (steps - warm)
     if settings.lr_schedule == "cosine":
-        return settings.lr * _half_cosine(progress)
+        return highest * _half_cosine(progress)
     if settings.lr_schedule == "step":
-        return settings.lr * settings.lr_gamma ** sum(step / steps >= share for share in settings.milestones)
-    return settings.lr
+        return highest * settings.lr_gamma ** sum(step / steps >= share for share in settings.milestones)
+    return highest
 
 
 def _half_cosine(progress: float) -> float:

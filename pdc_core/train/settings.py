@@ -73,7 +73,7 @@ _FeatureWeights: Any = create_model(
 )
 
 
-LONG = 350  # steps from which on merging step by step is worth its time: benchmarks/README.md, «By the length of a run»
+LONG = 350  # steps from which on a run is long: benchmarks/README.md, «By the length of a run»
 
 
 def merges_for(steps: int | None) -> int:
@@ -96,6 +96,26 @@ def merges_for(steps: int | None) -> int:
     return 6 if steps is not None and steps >= LONG else 1
 
 
+def lr_for(steps: int | None) -> float:
+    """Return the highest learning rate that a run of some length should have, in batches of 128: 0.02, or 0.05 if long.
+
+    A short run has no time to recover from large steps. A long one ends better for them.
+
+    Parameters
+    ----------
+    steps : int or None
+        Steps of the optimiser; None, where nobody knows, counts as short.
+
+    Examples
+    --------
+    >>> lr_for(156), lr_for(1875), lr_for(None)
+    (0.02, 0.05, 0.02)
+
+    Source: our measurements.
+    """
+    return 0.05 if steps is not None and steps >= LONG else 0.02
+
+
 class Training(_FeatureWeights):
     """The settings of a run. The defaults are those chosen for digits, on validation images and seeds 3 to 12.
 
@@ -112,8 +132,8 @@ class Training(_FeatureWeights):
         Images per step, of all processes together; 2 or more.
     optimizer : {"sgd", "adamw"}
         SGD (Nesterov where `momentum` is above 0), or AdamW (`momentum` is its beta 1).
-    lr : float, default 0.05
-        Highest learning rate that the schedule reaches, above 0.
+    lr : float, optional, default 0.05
+        Highest learning rate that the schedule reaches, above 0. None follows the length of the run (`lr_for`).
     momentum : float, default 0.9
         0 to below 1.
     weight_decay : float, default 5e-4
@@ -189,7 +209,7 @@ class Training(_FeatureWeights):
     epochs: int = Field(8, ge=1, le=100_000)
     batch_size: int = Field(32, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.05, gt=0)
+    lr: float | None = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     lr_schedule: Literal["cosine", "step", "onecycle", "constant"] = "cosine"
@@ -244,7 +264,7 @@ class Training(_FeatureWeights):
     def for_data(cls, data: str, **changes: Any) -> Training:
         """Return the defaults of `distil` for a data set: digits has its own, all others those of CIFAR-10.
 
-        For all others the number of merges follows the length of the run, and what is tied is folded, where the
+        For all others merges and learning rate follow the length of the run, and what is tied is folded, where the
         optimiser allows it: a run takes three fifths of the time and makes the same steps.
 
         Parameters
@@ -255,7 +275,7 @@ class Training(_FeatureWeights):
             Settings by name that replace the defaults.
         """
         early = changes.get("optimizer", "sgd") == "sgd"
-        cifar = {"lr": 0.02, "batch_size": 128, "augment": 1.0, "merges": None}
+        cifar = {"lr": None, "batch_size": 128, "augment": 1.0, "merges": None}
         cifar |= {"channels_last": True, "fold_when_tied": early}
         return cls(**{**({} if data == "digits" else cifar), **changes})
 
@@ -281,7 +301,7 @@ class Training(_FeatureWeights):
         return cls(**{**pace, "batch_size": 64, "augment": 1.0, **changes})
 
     def for_steps(self, steps: int | None) -> Training:
-        """Return these settings with a number where one was to follow the length of the run.
+        """Return these settings with numbers where they were to follow the length of the run.
 
         Parameters
         ----------
@@ -291,10 +311,26 @@ class Training(_FeatureWeights):
         Examples
         --------
         >>> settings = Training.for_data("cifar10")
-        >>> settings.merges, settings.for_steps(156).merges, settings.for_steps(10_560).merges
-        (None, 1, 6)
+        >>> [(each.merges, each.lr) for each in (settings, settings.for_steps(156), settings.for_steps(10_560))]
+        [(None, None), (1, 0.02), (6, 0.05)]
         """
-        return self if self.merges is not None else self.model_copy(update={"merges": merges_for(steps)})
+        merges = merges_for(steps) if self.merges is None else self.merges
+        return self.model_copy(update={"merges": merges, "lr": self.highest_lr(steps)})
+
+    def highest_lr(self, steps: int | None) -> float:
+        """Return the highest learning rate of a run of some length.
+
+        Parameters
+        ----------
+        steps : int or None
+            Steps of the optimiser in the whole run; None, where nobody knows, counts as short.
+
+        Examples
+        --------
+        >>> Training.for_data("cifar10").highest_lr(10_560), Training(lr=0.1).highest_lr(10_560)
+        (0.05, 0.1)
+        """
+        return lr_for(steps) if self.lr is None else self.lr
 
     @property
     def wide_share(self) -> float:
@@ -334,4 +370,5 @@ class Training(_FeatureWeights):
             size //= 2
         if size == self.batch_size:
             return self
-        return self.model_copy(update={"batch_size": size, "lr": self.lr * math.sqrt(size / self.batch_size)})
+        lr = self.highest_lr(self.epochs * (images // size))
+        return self.model_copy(update={"batch_size": size, "lr": lr * math.sqrt(size / self.batch_size)})

@@ -33,7 +33,7 @@ positive = st.floats(1e-9, 1e9)
 
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "epochs": st.integers(10, 100_000), "batch_size": st.integers(2, 10**6),
-    "optimizer": st.sampled_from(["sgd", "adamw"]), "lr": positive, "momentum": st.floats(0, 0.99),
+    "optimizer": st.sampled_from(["sgd", "adamw"]), "lr": st.none() | positive, "momentum": st.floats(0, 0.99),
     "weight_decay": positive,
     "lr_schedule": st.sampled_from(["cosine", "step", "onecycle", "constant"]),
     "milestones": st.lists(st.floats(0.01, 0.99), max_size=3).map(sorted).map(tuple), "lr_gamma": shares,

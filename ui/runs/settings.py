@@ -19,6 +19,7 @@ from pdc_core.runs import Run
 from pdc_core.train import SCHEDULES, Training
 from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.budget import LEAST_EPOCHS
+from pdc_core.train.settings import LONG, lr_for
 from pdc_core.train.timing import free_share
 from ui.choice import lecture
 from ui.classroom import in_class
@@ -45,8 +46,12 @@ class Chosen:
     teacher: str | None
 
 
-def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
-    """Draw the controls and return their values; `teachers` are offered, others can be typed."""
+def training_settings(defaults: Training, teachers: list[str], images: int) -> Chosen:
+    """Draw the controls and return their values; `teachers` are offered, others can be typed.
+
+    `images` is the number of training images. Where the learning rate follows the length of the run, that of the chosen
+    epochs is shown, and unless it is changed it goes on following.
+    """
     row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input(
@@ -58,10 +63,7 @@ def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
             disabled=_chosen_budget() is not None,
             help="Set by the time, if that is limited.",
             **_KEEP,
-        ),
-        "lr": row[1].number_input(
-            "Learning rate", 1e-4, 1.0, defaults.lr, format="%.4f", key=f"lr_{defaults.lr:g}", **_KEEP
-        ),
+        )
     }
     method, teacher = "pdc", None
     seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
@@ -78,6 +80,16 @@ def training_settings(defaults: Training, teachers: list[str]) -> Chosen:
                 "file, or a finished run. Block outputs are compared where their shapes agree.", **_KEEP,
             )  # fmt: skip
             chosen |= _more(defaults)
+    batch = chosen.get("batch_size", defaults.batch_size)
+    usual = defaults.highest_lr(chosen["epochs"] * steps_per_epoch(images, batch))
+    following = (
+        f"Follows the length of the run until it is changed: {lr_for(0):g}, from {LONG} steps on {lr_for(LONG):g}."
+    )
+    lr = row[1].number_input(
+        "Learning rate", 1e-4, 1.0, usual, format="%.4f", key=f"lr_{usual:g}",
+        help=following if defaults.lr is None else None, **_KEEP,
+    )  # fmt: skip
+    chosen["lr"] = None if defaults.lr is None and lr == usual else lr
     return Chosen(defaults.model_copy(update=chosen), int(seed), method, teacher or None)
 
 

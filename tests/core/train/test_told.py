@@ -115,7 +115,9 @@ def test_a_merge_leaves_a_count_that_the_groups_blocks_allow(blocks: int, share:
 def test_defaults_of_the_data_sets_are_those_that_the_results_were_made_with() -> None:
     digits, others, taught = Training.for_data("digits"), Training.for_data("cifar10"), Training.for_teaching()
     assert (digits.lr, digits.batch_size, digits.augment, digits.merges) == (0.05, 32, 0.0, 6)
-    assert (others.lr, others.batch_size, others.augment, others.merges) == (0.02, 128, 1.0, None)
+    assert (others.lr, others.batch_size, others.augment, others.merges) == (None, 128, 1.0, None)
+    assert [others.for_steps(steps).lr for steps in (None, 312, 349, 350, 10_560)] == [0.02, 0.02, 0.02, 0.05, 0.05]
+    assert (Training.for_data("cifar10", lr=0.3).for_steps(10_560).lr, digits.for_steps(60).lr) == (0.3, 0.05)
     assert (taught.epochs, taught.lr, taught.batch_size, taught.augment) == (30, 0.1, 64, 1.0)
     assert Training.for_data("cifar10", lr=0.3).lr == 0.3
     assert Training.for_teaching(epochs=2).epochs == 2

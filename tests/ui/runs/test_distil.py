@@ -124,7 +124,23 @@ def test_settings_of_one_network_are_not_those_of_another_that_needs_others(open
     assert app.number_input(key="lr_0.05").value == 0.05
     app.session_state["choice"] = replace(app.session_state["choice"], data="clothing")
     app.run()
-    assert (app.number_input(key="lr_0.02").value, app.number_input(key="batch_128").value) == (0.02, 128)
+    assert app.number_input(key="batch_128").value == 128
+
+
+def test_the_learning_rate_follows_the_length_of_the_run_until_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open, press: Press
+) -> None:
+    launched: list[Path] = []
+    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    app = opened("distil", runs=tmp_path, data="clothing")
+    assert app.number_input(key="lr_0.05").value == 0.05  # 8 epochs of 47 steps
+    app.number_input(key="epochs").set_value(2).run()
+    assert app.number_input(key="lr_0.02").value == 0.02
+    press(app, "Start")
+    app.number_input(key="lr_0.02").set_value(0.03).run()
+    press(app, "Queue")
+    assert not app.exception
+    assert [read_run(folder).spec.training.lr for folder in launched] == [None, 0.03]
 
 
 def test_a_baseline_is_started_with_the_same_settings(
