@@ -53,10 +53,8 @@ def rows() -> Iterator[Row]:
     for seed in (10, 11):
         for keep, schedule, lr in itertools.product((0.2, 0.39), (ONE, SIX), (0.02, 0.05)):
             yield Row(schedule, lr, keep, 10_000, 2, seed)
-        for schedule, lr in itertools.product((ONE, SIX), (0.02, 0.05)):
-            yield Row(schedule, lr, 0.2, 10_000, 6, seed)
-        for lr in (0.02, 0.05):
-            yield Row(SIX, lr, 0.2, 10_000, 12, seed)
+        for epochs, schedule, lr in itertools.product((6, 12), (ONE, SIX), (0.02, 0.05)):
+            yield Row(schedule, lr, 0.2, 10_000, epochs, seed)
     for lr in (0.02, 0.05, 0.1):
         yield Row(SIX, lr, 0.2, 45_000, 12, 10)
 

@@ -13,7 +13,9 @@ from pdc_core.errors import PDCError
 from pdc_core.seeds import generator
 
 
-def reestimate_norms_(model: nn.Module, images: Tensor, batch_size: int = 250) -> nn.Module:
+def reestimate_norms_(
+    model: nn.Module, images: Tensor, batch_size: int = 250, *, training_only: bool = False
+) -> nn.Module:
     """Set mu and var of every batch norm to their means over batches of images, in place.
 
     Each norm sees its input as it is while all norms use the statistics of the batch, as in training; all other
@@ -27,6 +29,8 @@ def reestimate_norms_(model: nn.Module, images: Tensor, batch_size: int = 250) -
         Prepared images on the network's device, at least 2. A last batch of one image is left out.
     batch_size : int, default 250
         Images per batch, at least 2.
+    training_only : bool, default False
+        Leave norms alone that are in eval mode, such as those that somebody froze.
 
     Returns
     -------
@@ -41,7 +45,7 @@ def reestimate_norms_(model: nn.Module, images: Tensor, batch_size: int = 250) -
     Source: BN re-estimation, REPAIR (Jordan et al., arXiv 2211.08403) and others.
     """
     _check(len(images))
-    return _reestimate_(model, images.split(batch_size))
+    return _reestimate_(model, images.split(batch_size), training_only)
 
 
 def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, batch_size: int = 128) -> nn.Module:
@@ -79,10 +83,11 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
 
 
 @torch.no_grad()
-def _reestimate_(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def _reestimate_(model: nn.Module, batches: Iterable[Tensor], training_only: bool = False) -> nn.Module:
     norms = [
         m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.running_mean is not None
     ]
+    norms = [norm for norm in norms if norm.training or not training_only]
     modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     before = [{name: t.clone() for name, t in norm.named_buffers(recurse=False)} for norm in norms]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pdc_core.clustering import IntArray, Labels, ReaderCovariances, channel_covariances, check_labels
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.norms import reestimate_norms_
 from pdc_core.reconstruct.projection import deviation
 from pdc_core.reconstruct.representatives import merge_group_
 from pdc_core.reconstruct.schedules import SCHEDULES
@@ -130,8 +131,16 @@ class StepwiseTying(Tying):
 
     @torch.no_grad()
     def _merge_(self, share: float) -> None:
-        """Merge every group down to n (k/n)^share filters."""
+        """Merge every group down to n (k/n)^share filters, and let norms that train see what they now read.
+
+        Training uses the statistics of its batches; the running ones, which evaluation uses, would lag 50 steps behind.
+        """
         self.now = merge_(self.model, self.graph, self.final, self.now, self.images, share)
+        modes = {module: module.training for module in self.model.modules()}
+        images = self.images.to(next(self.model.parameters()).dtype)
+        reestimate_norms_(self.model, images, training_only=True)
+        for module, training in modes.items():
+            module.training = training
         self.strength = share  # of the way to the plan's counts; what is merged is tied whole
         self.bind()
 

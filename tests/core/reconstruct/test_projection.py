@@ -317,6 +317,34 @@ def test_a_training_that_ends_early_makes_its_last_merge_with_readers_refitted()
     assert merging.deviation() < 1e-12, "what has come apart since is tied once more"
 
 
+def test_running_statistics_are_those_of_the_merged_network_and_frozen_ones_are_only_merged() -> None:
+    """Evaluated right after a merge, the network answers as with norms that have seen what they now read."""
+    net = lively_(chain()).train()
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    frozen = norms[-1].eval()
+    graph = pdc.trace(copy.deepcopy(net).eval(), EXAMPLE)
+    x = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    merging = StepwiseTying(net, graph, random_labels(graph, 0.5), pdc.Training(merges=2), x)
+    modes = [module.training for module in net.modules()]
+    naive = copy.deepcopy(net)
+    merge_(naive, graph, merging.final, merging.now, x, share=0.5)
+    merging.begin()
+    seen: dict[nn.Module, torch.Tensor] = {}
+    hooks = [n.register_forward_pre_hook(lambda module, args: seen.update({module: args[0]})) for n in norms[:-1]]
+    for norm in norms[:-1]:
+        norm.momentum = 0.0  # look, and leave the statistics as they are
+    net(x)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms[:-1]:
+        assert torch.allclose(norm.running_mean, seen[norm].mean((0, 2, 3)), atol=1e-10)
+        assert torch.allclose(norm.running_var, seen[norm].transpose(0, 1).flatten(1).var(dim=1), atol=1e-10)
+    alone = [module for module in naive.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert torch.equal(frozen.running_mean, alone[-1].running_mean)
+    assert not torch.allclose(norms[0].running_mean, alone[0].running_mean)
+    assert [module.training for module in net.modules()] == modes
+
+
 def test_momentum_that_the_first_step_makes_is_tied_by_that_step() -> None:
     net = lively_(chain())
     graph, a = pdc.trace(net, EXAMPLE), np.array([0, 0, 1, 1, 2, 2])
