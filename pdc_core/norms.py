@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -26,9 +27,9 @@ def reestimate_norms_(
     model : nn.Module
         The network, changed in place. Norms without running statistics are left alone.
     images : Tensor, shape (b, c, h, w)
-        Prepared images on the network's device, at least 2. A last batch of one image is left out.
+        Prepared images on the network's device, at least 2.
     batch_size : int, default 250
-        Images per batch, at least 2.
+        Most images per batch, at least 2. All batches are equally large, give or take one.
     training_only : bool, default False
         Leave norms alone that are in eval mode, such as those that somebody froze.
 
@@ -45,7 +46,7 @@ def reestimate_norms_(
     Source: BN re-estimation, REPAIR (Jordan et al., arXiv 2211.08403) and others.
     """
     _check(len(images))
-    return _reestimate_(model, images.split(batch_size), training_only)
+    return _reestimate_(model, _even(images, batch_size), training_only)
 
 
 def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, batch_size: int = 128) -> nn.Module:
@@ -62,7 +63,7 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
     seed : int, default 0
         Seed of the choice.
     batch_size : int, default 128
-        Images per batch, at least 2.
+        Most images per batch, at least 2. All batches are equally large, give or take one.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
     _check(len(order))
     device = next(model.parameters()).device
     return _reestimate_(
-        model, (data.prepare(data.train.images[chosen].to(device)) for chosen in order.split(batch_size))
+        model, (data.prepare(data.train.images[chosen].to(device)) for chosen in _even(order, batch_size))
     )
 
 
@@ -111,6 +112,11 @@ def _reestimate_(model: nn.Module, batches: Iterable[Tensor], training_only: boo
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     return model.eval()
+
+
+def _even(images: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Return images in as few batches as possible that are equally large, give or take one: all count equally."""
+    return images.tensor_split(math.ceil(len(images) / most))
 
 
 def _check(n_images: int) -> None:

@@ -49,9 +49,10 @@ def chosen(seed: int, images: int, size: int) -> list[Tensor]:
 
 
 WAYS: dict[str, tuple[Callable[[nn.Module], nn.Module], list[Tensor]]] = {
-    "images": (lambda net: reestimate_norms_(net, X, batch_size=4), [X[:4], X[4:8], X[8:]]),
-    "a last image alone": (lambda net: reestimate_norms_(net, X, batch_size=3), [X[:3], X[3:6], X[6:9]]),
-    "chosen": (lambda net: recalibrate_(net, DIGITS, 200, seed=5, batch_size=64), chosen(5, 200, 64)),
+    "images": (lambda net: reestimate_norms_(net, X, batch_size=4), [X[:4], X[4:7], X[7:]]),
+    "no small batch at the end": (lambda net: reestimate_norms_(net, X, batch_size=9), [X[:5], X[5:]]),
+    "a last image alone": (lambda net: reestimate_norms_(net, X[:3], batch_size=2), [X[:2]]),
+    "chosen": (lambda net: recalibrate_(net, DIGITS, 200, seed=5, batch_size=64), chosen(5, 200, 50)),
 }
 
 
