@@ -135,14 +135,17 @@ class StepwiseTying(Tying):
 
         Training uses the statistics of its batches; the running ones, which evaluation uses, would lag 50 steps behind.
         """
-        self.now = merge_(self.model, self.graph, self.final, self.now, self.images, share)
+        before = self.now
+        self.now = merge_(self.model, self.graph, self.final, before, self.images, share)
+        self.strength = share  # of the way to the plan's counts; what is merged is tied whole
+        self.bind()
+        if all(np.array_equal(self.now[name], a) for name, a in before.items()):
+            return
         modes = {module: module.training for module in self.model.modules()}
         images = self.images.to(next(self.model.parameters()).dtype)
         reestimate_norms_(self.model, images, training_only=True)
         for module, training in modes.items():
             module.training = training
-        self.strength = share  # of the way to the plan's counts; what is merged is tied whole
-        self.bind()
 
 
 @torch.no_grad()
