@@ -34,18 +34,6 @@ from pdc_core.data import Split
 from pdc_core.runs import FolderRecorder
 
 RESULTS, RUNS = Path(__file__).parent / "results", Path(__file__).parents[1] / "runs" / "long"
-COLUMNS = (
-    "network",
-    "keep",
-    "epochs",
-    "method",
-    "seed",
-    "test_accuracy",
-    "best_epoch",
-    "before",
-    "macs_cut",
-    "seconds",
-)
 FILES = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
 FAST = {**quality.FAST, "compile": True}
 VARIANTS: dict[str, dict[str, object]] = {
@@ -65,6 +53,9 @@ class Row(NamedTuple):
     epochs: int
     method: str
     seed: int
+
+
+COLUMNS = (*Row._fields, "test_accuracy", "best_epoch", "before", "macs_cut", "seconds")
 
 
 def rows() -> Iterator[Row]:

@@ -81,7 +81,7 @@ def test_matching_is_the_error_relative_to_the_teacher() -> None:
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_features_in_half_precision_are_summed_in_single(name: str) -> None:
-    """A sum of 100,000 squares in bfloat16 is off by a tenth and more; its inputs alone are rounded here."""
+    """What a block puts out may be rounded to bfloat16; the sum over it is not."""
     draw = torch.Generator().manual_seed(4)
     teacher = torch.rand(8, 16, 28, 28, generator=draw)
     student = teacher + 0.3 * torch.randn(teacher.shape, generator=draw)

@@ -34,7 +34,7 @@ def network() -> nn.Module:
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_ends_where_the_same_run_without_it_ends() -> None:
-    """Student, teacher and the distance of blocks, each once, since all batches have one size."""
+    """Student, teacher and the distance of blocks are compiled, each once, since all batches have one size."""
     model = network()
     plan = pdc.Plan.uniform(pdc.trace(model, DIGITS.example), 0.5)
     settings = Training(epochs=2, merges=1, lr=0.01, fold_when_tied=True)
