@@ -178,7 +178,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of npz files")
     parser.add_argument("--checkpoints", type=Path, help="folder of published checkpoints")
     parser.add_argument("--first", type=int, help="how many of the missing rows to run")
-    parser.add_argument("--methods", nargs="*", choices=[*VARIANTS, *BASELINES])
+    parser.add_argument("--methods", nargs="*", choices=[*VARIANTS, *BASELINES], default=[*VARIANTS, *BASELINES])
+    parser.add_argument("--networks", nargs="*", choices=list(FILES), default=list(FILES))
     parser.add_argument("--table", action="store_true", help="write the Markdown table and stop")
     parser.add_argument("--out", type=Path, default=RESULTS / "long.csv")
     given = parser.parse_args()
@@ -186,7 +187,8 @@ def main() -> None:
         parser.error("give --data and --checkpoints, or --table")
     known = quality.finished(given.out, COLUMNS)
     done = set(known[list(Row._fields)].itertuples(index=False, name=None))
-    missing = [row for row in rows() if row not in done and (given.methods is None or row.method in given.methods)]
+    wanted = [row for row in rows() if row.method in given.methods and row.network in given.networks]
+    missing = [row for row in wanted if row not in done]
     data = None if given.table else images(given.data)
     for row in missing[: given.first] if data is not None else ():
         quality.append(given.out, trained(row, data, given.checkpoints))
