@@ -64,8 +64,8 @@ def rows() -> Iterator[Row]:
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
             yield Row("resnet20", keep, 30, method, seed)
-    for keep, method in ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole")):
-        yield Row("resnet56", keep, 60, method, 0)
+    for epochs, (keep, method) in itertools.product((20, 60), ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"))):
+        yield Row("resnet56", keep, epochs, method, 0)
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), ("pdc", "l1")), (1.0, "whole")):
             yield Row("resnet20", keep, 60, method, seed)
