@@ -21,18 +21,17 @@ def duration(seconds: float) -> str:
     Returns
     -------
     str
-        In whole seconds, minutes and seconds, or hours and minutes; at least 1 s.
+        In whole seconds, minutes and seconds, or hours and minutes; at least 1 s. What is 0 is left out.
 
     Examples
     --------
-    >>> duration(0.2), duration(40), duration(200), duration(7_500)
-    ('1 s', '40 s', '3 min 20 s', '2 h 5 min')
+    >>> duration(0.2), duration(40), duration(180), duration(200), duration(7_500)
+    ('1 s', '40 s', '3 min', '3 min 20 s', '2 h 5 min')
     """
     whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else whole % 60, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
 def seconds_of(text: str | float) -> float:

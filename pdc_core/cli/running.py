@@ -117,16 +117,15 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         print_sweep_status(read_sweep(folder), as_json)
         return
     found = read_run(folder)
-    content = {"run": found.id, "state": found.state, "alive": found.alive} | {
-        key: found.status.get(key)
-        for key in ("message", "step", "steps", "epoch", "epochs", "eta_seconds", "pid", "host")
+    content = {"run": found.id, "state": found.state, "alive": found.alive, "message": found.message} | {
+        key: found.status.get(key) for key in ("step", "steps", "epoch", "epochs", "eta_seconds", "pid", "host")
     }
     if as_json:
         print_json(content)
         return
     at = f", step {content['step']} of {content['steps']}" if content["step"] else ""
     left = f", about {content['eta_seconds']:.0f} s left" if found.alive and content["eta_seconds"] else ""
-    message = f": {content['message']}" if content["message"] not in (None, found.state) else ""
+    message = f": {content['message']}" if content["message"] not in ("", found.state) else ""
     stdout().print(f"{found.id} is {found.state}{at}{left}{message}", markup=False)
 
 

@@ -213,7 +213,7 @@ def print_sweep_status(sweep: Sweep, as_json: bool) -> None:
         return
     failed = f", {content['failed']} failed" if content["failed"] else ""
     left = f", about {duration(content['eta_seconds'])} left" if sweep.alive and content["eta_seconds"] else ""
-    message = f": {content['message']}" if content["message"] not in (None, sweep.state) else ""
+    message = f": {content['message']}" if content["message"] not in ("", sweep.state) else ""
     at = f", {content['done']} of {content['runs']} runs done{failed}{left}"
     stdout().print(f"{sweep.id} is {sweep.state}{at}{message}", markup=False)
 
@@ -267,7 +267,7 @@ def _status(sweep: Sweep) -> dict[str, Any]:
         "sweep": sweep.id,
         "state": sweep.state,
         "alive": sweep.alive,
-        "message": sweep.status.get("message"),
+        "message": sweep.message,
         "done": at.done,
         "failed": at.failed,
         "runs": at.total,

@@ -43,6 +43,8 @@ class Run:
         The id of the sweep that it belongs to, or "".
     id : str
         What it is called among all runs of a root: SWEEP/NAME in a sweep, else the name of its folder.
+    message : str
+        What its worker said last, and of one that is gone, that it is.
     """
 
     folder: Path
@@ -69,6 +71,10 @@ class Run:
     def id(self) -> str:
         """The name of its folder, after that of its sweep where it is part of one: one name for one run of a root."""
         return f"{self.sweep}/{self.folder.name}" if self.sweep else self.folder.name
+
+    @property
+    def message(self) -> str:
+        return last_message(self.status, self.state)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -112,6 +118,24 @@ def state_of(status: dict[str, Any], alive: bool, otherwise: str) -> str:
     if state in ("queued", "running") and not alive and not (state == "queued" and is_starting(status)):
         state = "interrupted"
     return state
+
+
+def last_message(status: dict[str, Any], state: str) -> str:
+    """Return what the worker of a run or sweep said last, and of one that is gone, that it is.
+
+    Parameters
+    ----------
+    status : dict
+        The content of a status.json, or none.
+    state : str
+        The state, as `state_of` reads it.
+
+    Examples
+    --------
+    >>> last_message({"message": "training"}, "running"), last_message({"message": "training"}, "interrupted")
+    ('training', 'Its process is gone.')
+    """
+    return "Its process is gone." if state == "interrupted" else str(status.get("message", ""))
 
 
 def list_runs(root: str | Path | None = None) -> list[Run]:

@@ -179,7 +179,7 @@ def run_worker(
         _say(recorder, "failed", str(error))
         raise
     except KeyboardInterrupt:
-        _say(recorder, "stopped", "interrupted from the keyboard")
+        _say(recorder, "stopped", "Interrupted from the keyboard.")
         raise
     except BaseException as error:
         _say(recorder, "failed", f"{type(error).__name__}: {error}")

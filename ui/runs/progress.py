@@ -125,7 +125,7 @@ def has_ended(run: Run | Sweep) -> bool:
 
 def message_of(run: Run | Sweep) -> str:
     """Return what the worker of a run or sweep said last, as a visitor may read it."""
-    return public(str(run.status.get("message", "")))
+    return public(run.message)
 
 
 def progress_of(run: Run) -> tuple[float, str]:

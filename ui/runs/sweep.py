@@ -200,8 +200,7 @@ def _draw_end(sweep: Sweep) -> None:
     at = sweep.progress
     text, button = st.columns([5, 2], gap="medium", vertical_alignment="center")
     if has_ended(sweep):
-        said = "" if sweep.state == "interrupted" else message_of(sweep)  # of a worker that is gone
-        text.warning(f"This sweep is {sweep.state}, with {at.done} of {at.total} runs done. {said}")
+        text.warning(f"This sweep is {sweep.state}, with {at.done} of {at.total} runs done. {message_of(sweep)}")
         pressed = button.button("Continue sweep", width="stretch", key="sweep_continue")
         if pressed and continue_run(sweep.folder, sweep=True):
             st.rerun(scope="app")

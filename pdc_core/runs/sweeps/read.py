@@ -12,7 +12,7 @@ import yaml
 
 from pdc_core.errors import PDCError
 from pdc_core.runs.files import SWEEP_FILE
-from pdc_core.runs.read import Run, read_run, state_of
+from pdc_core.runs.read import Run, last_message, read_run, state_of
 from pdc_core.runs.spec import runs_root
 from pdc_core.runs.sweeps.spec import Member, SweepSpec, read_sweep_spec
 from pdc_core.runs.waiting import is_locked, read_json
@@ -64,6 +64,8 @@ class Sweep:
         Whether a worker holds the sweep right now.
     id : str
         The name of the folder.
+    message : str
+        What its worker said last, and of one that is gone, that it is.
     """
 
     folder: Path
@@ -76,6 +78,10 @@ class Sweep:
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def message(self) -> str:
+        return last_message(self.status, self.state)
 
     @cached_property
     def failures(self) -> dict[str, str]:

@@ -92,7 +92,7 @@ def run_sweep(
         worker.last_state("failed", str(error))
         raise
     except KeyboardInterrupt:
-        worker.last_state("stopped", "interrupted from the keyboard")
+        worker.last_state("stopped", "Interrupted from the keyboard.")
         raise
     except BaseException as error:
         worker.last_state("failed", f"{type(error).__name__}: {error}")

@@ -254,7 +254,7 @@ def test_a_run_here_forgets_earlier_requests_and_one_that_waits_for_its_turn_doe
 @pytest.mark.parametrize(
     ("raised", "state", "said"),
     [
-        (KeyboardInterrupt(), "stopped", "interrupted from the keyboard"),
+        (KeyboardInterrupt(), "stopped", "Interrupted from the keyboard."),
         (ValueError("odd"), "failed", "ValueError: odd"),
         (pdc.PDCError("no weights"), "failed", "no weights"),
         (Stopped("Paused.", "paused"), "paused", "Paused."),

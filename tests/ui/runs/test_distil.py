@@ -82,7 +82,8 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     _status(folder, state="running" if state == "interrupted" else state, message="why", pid=1, host="elsewhere")
     app = opened("distil", runs=tmp_path)
     assert not app.exception
-    assert f"This run is {state}." in app.warning[0].value
+    said = "Its process is gone." if state == "interrupted" else "why"
+    assert app.warning[0].value == f"This run is {state}. {said}"
     launched = []
     monkeypatch.setattr("ui.runs.launching.resume", lambda path: launched.append(path))
     next(button for button in app.button if button.label == "Continue").click().run()
@@ -203,7 +204,7 @@ def test_a_budget_and_a_teacher_are_written_into_the_run(
     app.selectbox(key="budget").set_value("2 min").run()
     assert app.number_input(key="epochs").disabled, "the time sets the epochs"
     assert app.number_input(key="epochs").value == 5
-    assert any(c.value.startswith("Takes about 2 min 0 s: images and epochs are chosen") for c in app.caption)
+    assert any(c.value.startswith("Takes about 2 min: images and epochs are chosen") for c in app.caption)
     assert app.selectbox(key="teacher").options == [finished.name]
     app.selectbox(key="teacher").set_value(finished.name).run()
     press(app, "Start")

@@ -20,7 +20,7 @@ Press = Callable[[AppTest, str], AppTest]
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min 0 s"), (200, "3 min 20 s"), (7260, "2 h 1 min")],
+    [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (7260, "2 h 1 min")],
 )
 def test_times_are_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
