@@ -1,4 +1,4 @@
-"""What the length of a run should change: merges and learning rate at several lengths. Writes results/length.*.
+"""What the length of a run should change: merges, learning rate and others at several lengths. Writes results/length.*.
 
     python benchmarks/length.py --data DATA             # all rows that are missing; no row is run twice
     python benchmarks/length.py --data DATA --first 1   # the next of them
@@ -32,6 +32,12 @@ SCHEDULES: dict[str, dict[str, object]] = {
     "6 merges over 0.3 of the run": {"merges": 6, "tied_after": 0.3},
 }
 ONE, SIX = SCHEDULES
+OTHERS: dict[str, dict[str, object]] = {
+    f"{SIX}, weight decay 1e-4": {"weight_decay": 1e-4},
+    f"{SIX}, alpha 0.9": {"alpha": 0.9},
+    f"{SIX}, feature decay 1": {"feature_decay": 1.0},
+}
+SCHEDULES |= {name: {**SCHEDULES[SIX], **changes} for name, changes in OTHERS.items()}
 
 
 class Row(NamedTuple):
@@ -55,8 +61,11 @@ def rows() -> Iterator[Row]:
             yield Row(schedule, lr, keep, 10_000, 2, seed)
         for epochs, schedule, lr in itertools.product((6, 12), (ONE, SIX), (0.02, 0.05)):
             yield Row(schedule, lr, 0.2, 10_000, epochs, seed)
-    for lr in (0.02, 0.05, 0.1):
-        yield Row(SIX, lr, 0.2, 45_000, 12, 10)
+    for images, schedule, lr in itertools.product((20_000, 45_000), (ONE, SIX), (0.02, 0.05)):
+        yield Row(schedule, lr, 0.2, images, 12, 10)
+    yield Row(SIX, 0.1, 0.2, 45_000, 12, 10)
+    for other in OTHERS:
+        yield Row(other, 0.05, 0.2, 20_000, 12, 10)
 
 
 def trained(row: Row, data: pdc.Data) -> dict[str, object]:

@@ -79,7 +79,8 @@ LONG = 350  # steps from which on a run is long: benchmarks/README.md, «By the 
 def merges_for(steps: int | None) -> int:
     """Return how many merges a run of some length should have under schedule "merge": 1 if it is short, else 6.
 
-    A short run needs all its steps after the merge. A long one loses less by merging a few filters at a time.
+    A short run needs all its steps after the merge. In a long one both end level, and six merges are the gradual change
+    that the paper describes.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def merges_for(steps: int | None) -> int:
 def lr_for(steps: int | None) -> float:
     """Return the highest learning rate that a run of some length should have, in batches of 128: 0.02, or 0.05 if long.
 
-    A short run has no time to recover from large steps. A long one ends better for them.
+    A short run has no time to recover from large steps. With six merges, a long one ends better for them.
 
     Parameters
     ----------
