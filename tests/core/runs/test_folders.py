@@ -92,7 +92,8 @@ def test_a_killed_worker_shows_as_interrupted_and_the_run_goes_on(tmp_path: Path
         assert time.monotonic() < end, (folder / "worker.log").read_text()
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
-    assert wait_for(folder, "interrupted").alive is False
+    killed = wait_for(folder, "interrupted")
+    assert (killed.alive, killed.message) == (False, "Its process is gone.")  # not what it said last
     found = newest_checkpoint(folder)
     assert found is not None
     pdc.resume(folder)
