@@ -1,4 +1,4 @@
-"""What pages show of a run: times in words, pace, progress."""
+"""What pages show of a run: pace, progress."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from pdc_core.runs import read_run
-from ui.runs.progress import duration, pace_of, progress_of
+from ui.runs.progress import pace_of, progress_of
 
 PAGES = Path(__file__).parents[3] / "pages"
 Open = Callable[..., AppTest]
 Texts = Callable[[AppTest], dict[str, str]]
 Press = Callable[[AppTest, str], AppTest]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (7260, "2 h 1 min")],
-)
-def test_times_are_written_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_the_pace_is_images_over_time_while_a_run_is_under_way(finished: Path) -> None:
