@@ -18,7 +18,7 @@ from pdc_core.durations import duration
         (3599, "59 min 59 s"),
         (3600, "1 h"),
         (7260, "2 h 1 min"),
-    ],  # fmt: skip
+    ],
 )
 def test_times_are_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
