@@ -144,7 +144,7 @@ if len(live) > 1:
 draw_sweeps(network, together, allowed, earlier, sweeps, len(live))
 
 if not runs:
-    st.info("No run yet. Start one: two epochs are enough to see clusters form.")
+    st.info("No run yet. Start one: the filters of each cluster become one, and the network is smaller.")
     st.stop()
 
 choice, naming = st.columns([1, 1], vertical_alignment="bottom")

@@ -1,4 +1,4 @@
-"""The Dockerfile, followed as far as that goes without an engine: what it copies serves, and is healthy."""
+"""The Dockerfile, followed as far as that goes without an engine: what it copies serves to people who may not write it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def image(tmp_path: Path) -> Path:
             else:
                 shutil.copy(ROOT / source, app / target)
     return app
+
+
+def powerless() -> list[str]:
+    """What a command begins with to run without the rights of root, which write where nobody may."""
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
 
 def test_it_ends_as_a_user_without_rights_and_knows_whether_it_is_healthy() -> None:
@@ -86,8 +91,16 @@ def test_its_command_serves_and_its_health_check_passes(image: Path, tmp_path: P
     given = dict(pair.split("=", 1) for line in of("ENV") for pair in shlex.split(line))
     given |= {"PORT": port, "PDC_RUNS": str(runs), "HOME": str(home), "PYTHONPATH": str(image)}
     environment = {**os.environ, **given, "PATH": f"{tools}:{os.environ['PATH']}"}
+    compiling = next(line for line in of("RUN") if "compileall" in line).split("&& ", 1)[1]
+    subprocess.run(["/bin/sh", "-c", compiling], cwd=image, env=environment, check=True)
+    assert list(image.glob("pages/__pycache__/*.pyc"))
+    for path in (image, *image.rglob("*")):  # the image belongs to root, and its user is not root
+        path.chmod(path.stat().st_mode & ~0o222)
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run([*powerless(), "touch", str(image / "written")], check=True, capture_output=True)
     check = of("HEALTHCHECK")[0].split("CMD ", 1)[1]
-    server = subprocess.Popen(["/bin/sh", "-c", of("CMD")[0]], cwd=image, env=environment, stderr=subprocess.PIPE)
+    command = [*powerless(), "/bin/sh", "-c", of("CMD")[0]]
+    server = subprocess.Popen(command, cwd=image, env=environment, stderr=subprocess.PIPE)
     try:
         assert subprocess.run(["/bin/sh", "-c", check], env=environment, capture_output=True).returncode == 1
         deadline, healthy = time.monotonic() + 90, False

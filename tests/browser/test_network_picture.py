@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from pdc_core import Plan, charts
 from tests.browser.mounting import MOUNT
@@ -178,6 +178,18 @@ def test_locked_layers_and_multiples_are_kept(blank: Page) -> None:
     assert picture.heard == [_said({"layer2.0.conv1": 12}, 1, "layer2.0.conv1")]
     assert picture.node("layer1_0_conv1").get_attribute("role") == "button"
     assert picture.node("layer2_0_conv1").get_attribute("role") == "slider"
+
+
+def test_a_picture_wider_than_the_page_fades_where_it_goes_on(browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 420, "height": 700})
+    Picture(page)
+    expect(page.locator(".scroll.after:not(.before)")).to_be_visible()
+    for left, sides in ((80, ".before.after"), (10_000, ".before:not(.after)"), (0, ".after:not(.before)")):
+        page.locator(".scroll").evaluate("(element, left) => { element.scrollLeft = left }", left)
+        expect(page.locator(f".scroll{sides}")).to_be_visible()
+    page.set_viewport_size({"width": 1100, "height": 700})
+    expect(page.locator(".scroll:not(.before, .after)")).to_be_visible()
+    page.close()
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])

@@ -373,6 +373,22 @@ def test_a_drawing_and_an_upload_are_answered_as_fed(page: Page, server: Server,
     expect(page.get_by_role("alert").filter(has_text="cannot be read as a picture")).to_be_visible()
 
 
+def test_a_photograph_is_answered_once_the_page_may_use_the_camera(page: Page, server: Server, finished: Run) -> None:
+    page.context.grant_permissions(["camera"], origin=server.address)
+    _open(page, server, f"compare?run={finished.id}&section=Try%20it")
+    page.get_by_text("Photo", exact=True).click()
+    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ")
+    for _ in range(2):  # the second one after "Clear photo"
+        take = page.get_by_role("button", name="Take Photo")
+        expect(take).to_be_enabled()
+        take.click()
+        expect(answer).to_contain_text("Folded: ")
+        expect(page.get_by_text("As fed: 8×8 pixels, grey")).to_be_visible()
+        _done(page, "try_photo")
+        page.get_by_role("button", name="Clear photo").click()
+        expect(answer).to_have_count(0)
+
+
 def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
     page: Page, server: Server, finished: Run
 ) -> None:

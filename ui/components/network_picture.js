@@ -38,7 +38,10 @@ class Picture {
     this.turn = this.waiting = 0;
     this.at = { node: null, block: null }; // where the keyboard is
     for (const button of root.querySelectorAll(".save")) button.addEventListener("click", () => this.save(button.dataset.format));
-    this.observer = new ResizeObserver(() => this.toSelected()); // a closed expander has no width
+    this.observer = new ResizeObserver(() => { // a closed expander has no width
+      this.toSelected();
+      this.fade();
+    });
     this.listen();
   }
 
@@ -73,6 +76,7 @@ class Picture {
     this.mark();
     if (focused) this[focused[0]].get(focused[1])?.focus({ preventScroll: true });
     this.toSelected();
+    this.fade();
     this.tell();
   }
 
@@ -131,6 +135,13 @@ class Picture {
     this.scrolledTo = chosen.dataset.node;
     const box = chosen.getBoundingClientRect(), frame = this.scroller.getBoundingClientRect();
     this.scroller.scrollLeft += box.left + box.width / 2 - frame.left - frame.width / 2;
+  }
+
+  /** Fade the picture out on a side where it goes on. */
+  fade() {
+    const { scrollLeft: left, scrollWidth, clientWidth } = this.scroller;
+    this.scroller.classList.toggle("before", left > 1);
+    this.scroller.classList.toggle("after", left + clientWidth < scrollWidth - 1);
   }
 
   // ---- counts
@@ -205,6 +216,7 @@ class Picture {
       if (ratio === null && this.nodes.has(key)) this.open(key);
     });
     this.scroller.addEventListener("pointercancel", () => (start = null));
+    this.scroller.addEventListener("scroll", () => this.fade(), { passive: true });
     this.scroller.addEventListener("pointerover", event => start || this.tell(keyOf(event)));
     this.scroller.addEventListener("pointerleave", () => start || this.tell());
     this.scroller.addEventListener("click", event => {
