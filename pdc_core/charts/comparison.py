@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CLASSES_DRAWN = 100
 Z95 = 1.959963984540054  # 95 % of a normal distribution lies within this many standard deviations
 _LEAST_SPAN = 2.0  # points of accuracy
+_LEVEL = 40  # characters of all names, two of space with each, that fit side by side under half a page
 
 
 def wilson_interval(accuracy: ArrayLike, n: int, z: float = Z95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -223,11 +224,13 @@ def confusion_change(classes: Sequence[str], before: NDArray[Any], after: NDArra
     np.fill_diagonal(change, 0)  # right answers are the chart of classes
     bound = max(1.0, float(np.abs(change).max()))
     more, less = int(change[change > 0].sum()), int(-change[change < 0].sum())
+    edges = [-0.5, len(classes) - 0.5]
+    long = sum(len(name) + 2 for name in classes) > _LEVEL
     figure = blank(
         f"Confusions: {more} more, {less} fewer than before", x="named class", y="true class",
         height=max(380, min(760, 120 + 24 * len(classes))),
-        yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
-        xaxis={"showgrid": False, "type": "category", "tickangle": -60 if len(classes) > 10 else 0},
+        yaxis={"range": edges[::-1], "showgrid": False, "type": "category"},
+        xaxis={"range": edges, "showgrid": False, "type": "category", "tickangle": -60 if long else 0},
         alt=f"A grid of {len(classes)} true by {len(classes)} named classes.",
     )  # fmt: skip
     figure.add_trace(

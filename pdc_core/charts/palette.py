@@ -100,12 +100,14 @@ def signed_colour(share: float) -> str:
 
 
 def signed_scale(steps: int = 21) -> list[tuple[float, str]]:
-    """Return the signed colours as a plotly colour scale, for a range that is symmetric about 0.
+    """Return the signed colours as a plotly colour scale that shows the page, light or dark, near 0.
+
+    The range of values has to be symmetric about 0. On nearly white, they look like those of `signed_rgb`.
 
     Parameters
     ----------
     steps : int, default 21
-        Number of colours, odd and at least 3, so that zero is one of them.
+        Number of colours, odd and at least 3, so that zero is one of them: a faint grey.
 
     Returns
     -------
@@ -115,9 +117,14 @@ def signed_scale(steps: int = 21) -> list[tuple[float, str]]:
     Examples
     --------
     >>> signed_scale(3)
-    [(0.0, '#005aa0'), (0.5, '#f6f6f6'), (1.0, '#d55e00')]
+    [(0.0, 'rgba(0, 90, 160, 1)'), (0.5, 'rgba(128, 128, 128, 0.08)'), (1.0, 'rgba(213, 94, 0, 1)')]
     """
-    return [(float(t), signed_colour(2 * t - 1)) for t in np.linspace(0, 1, steps)]
+    scale = []
+    for t in np.linspace(-1, 1, steps).tolist():
+        red, green, blue = (_NEGATIVE if t < 0 else _POSITIVE).astype(int).tolist()
+        ink = f"rgba({red}, {green}, {blue}, {abs(t) ** _GAMMA:.3g})" if t else "rgba(128, 128, 128, 0.08)"
+        scale.append(((1 + t) / 2, ink))
+    return scale
 
 
 def short(value: float) -> str:

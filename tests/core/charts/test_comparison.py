@@ -62,6 +62,16 @@ def test_the_class_that_lost_most_is_on_top_and_right_answers_are_no_confusions(
     assert named == [("cat", "dog", 1, "2 before, 3 folded"), ("dog", "cat", 2, "1 before, 0 folded")]
 
 
+@pytest.mark.parametrize(
+    ("classes", "angle"),
+    [("0 1 2 3 4 5 6 7 8 9", 0), ("T-shirt Trouser Pullover Dress Coat Sandal Shirt", -60), ("a " * 24, -60)],
+)
+def test_names_of_classes_are_level_where_they_fit_side_by_side(classes: str, angle: int) -> None:
+    names = classes.split()
+    counts = np.ones((len(names), len(names)), dtype=int)
+    assert charts.confusion_change(names, counts, counts).layout.xaxis.tickangle == angle
+
+
 def test_answers_are_paired_and_the_likeliest_class_of_either_is_on_top() -> None:
     classes = [str(i) for i in range(12)]
     before, folded = np.eye(12)[3] * 0.6, np.eye(12)[5] * 0.7

@@ -43,10 +43,14 @@ def test_kernels_drawings_and_notebooks_have_the_same_colours(drawn: Any) -> Non
     assert drawn() == charts.signed_rgb(VALUES).tolist()
 
 
-def test_changes_of_a_confusion_matrix_have_them_too() -> None:
+def test_changes_of_a_confusion_matrix_have_them_too_on_a_page_that_is_nearly_white() -> None:
     counts = np.array([[8, 2], [1, 9]]), np.array([[7, 3], [0, 10]])
-    for share, shade in charts.confusion_change(["cat", "dog"], *counts).data[0].colorscale:
-        assert shade.lower() == charts.signed_colour(2 * share - 1)
+    scale = charts.confusion_change(["cat", "dog"], *counts).data[0].colorscale
+    for share, shade in scale:
+        *ink, opacity = (float(part) for part in re.findall(r"[\d.]+", shade))
+        seen = 246 + opacity * (np.array(ink) - 246)
+        assert np.abs(seen - charts.signed_rgb(2 * share - 1)).max() <= (10 if share == 0.5 else 1)
+    assert dict(scale)[0.5] == "rgba(128, 128, 128, 0.08)"  # no change is the page's own colour, light or dark
 
 
 @pytest.mark.parametrize(
