@@ -15,34 +15,23 @@ from pdc_core.runs import Run, RunSpec, Sweep, list_runs, list_sweeps, run_name
 from pdc_core.train import Training, chance_level
 from pdc_core.train.settings import LONG
 from pdc_core.train.timing import overfull
+from ui.choice import lecture
 from ui.class_queue import ahead_text, own_place
-from ui.classroom import in_class, own_root, public
+from ui.classroom import in_class, own_root
 from ui.drawing import cut, percent, short
 from ui.job_view import draw_job
 from ui.network import network_cost, validation_accuracy
 from ui.page import begin, current_plan
 from ui.runs.launching import start_run
 from ui.runs.naming import draw_naming
-from ui.runs.progress import (
-    RUN,
-    cannot_train,
-    choose_run,
-    duration,
-    has_ended,
-    is_live,
-    is_of,
-    message_of,
-    network_of,
-    select_run,
-    training_share,
-)
-from ui.runs.settings import METHODS, Chosen, estimate, offered_teachers, time_budget, training_settings
+from ui.runs.progress import cannot_train, choose_run, duration, is_live, is_of, select_run
+from ui.runs.settings import Chosen, estimate, offered_teachers, time_budget, training_settings
 from ui.runs.sweep import draw_sweeps
-from ui.runs.watch import draw_run, resume_run, started_by
+from ui.runs.watch import draw_outcome, draw_run
 
 network = begin(
     "Distil",
-    "What does training do? The original network teaches while the filters of each cluster are pulled together.",
+    "What does training do? Clusters of filters are pulled together while the original network teaches.",
 )
 every, sweeps = list_runs(own_root()), list_sweeps(own_root())
 runs = {run.id: run for run in every if run.spec.kind == "distil"}
@@ -112,7 +101,8 @@ else:
         )
         defaults = Training.for_data(network.data_name).for_images(len(network.data.train))
         finished = [run for run in every if run.results is not None]
-        chosen = training_settings(defaults, offered_teachers(network, finished), len(network.data.train))
+        row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
+        chosen = training_settings(row, defaults, offered_teachers(network, finished), len(network.data.train))
         if chosen.method == WHOLE:
             st.caption("Nothing is pruned with this method: it keeps every filter, whatever the plan says.")
         with st.container():  # always there, so that what follows keeps its place when the job is done
@@ -121,7 +111,10 @@ else:
                     measured, f"Classifying {len(network.data.val):,} validation images", lambda _: None, "validation"
                 )
         allowed = may_teach()
-        text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
+        if lecture():  # one row, so that the run is seen without scrolling
+            text, limit, button = st.container(), *row[2:]
+        else:
+            text, limit, button = st.columns([5, 2, 2], gap="medium", vertical_alignment="bottom")
         budget = time_budget(limit, network)
         weak = bool(st.session_state.get("allow_weak_teacher"))
         spec, together = described(chosen, budget, weak), described(chosen, None, weak)  # a budget is for one run
@@ -150,29 +143,7 @@ if not runs:
 choice, naming = st.columns([1, 1], vertical_alignment="bottom")
 shown = choose_run(runs, network, choice)
 draw_naming(shown, naming)
-epochs = shown.spec.training.epochs
-method_text = METHODS[shown.spec.method]
-how = "" if shown.spec.method == "pdc" else f"{method_text[:1].upper()}{method_text[1:]}: "
-limits = f" of {shown.spec.images:,} training images" if shown.spec.images else ""
-if shown.spec.budgeted:
-    limits += f", chosen for {duration(shown.spec.budgeted)}"
-guide = f", taught by {public(shown.spec.teacher)}" if shown.spec.teacher else ""
-length = "length still to be chosen" if shown.spec.budget else f"{epochs} epoch{'s' if epochs > 1 else ''}{limits}"
-st.caption(f"{how}{network_of(shown)}, {length}{guide}, {started_by(shown)}.")
-if shown.results:
-    folded, base, early = shown.results.result, shown.results.before, shown.results.ended_early
-    ended = f" Finished early, after step {early.step:,} of {early.steps:,}." if early else ""
-    st.success(
-        f"Done. Folded network: test accuracy **{percent(folded.test_accuracy)}** "
-        f"(before: {percent(base.test_accuracy)}), **{short(folded.macs)} MACs** "
-        f"({cut(base.macs, folded.macs)}).{ended}{training_share(shown, runs)}"
-    )
-    st.page_link("pages/compare.py", label="Compare and export", query_params={RUN: shown.id})
-elif has_ended(shown):
-    text, button = st.columns([6, 1], vertical_alignment="center")
-    text.warning(f"This run is {shown.state}. {message_of(shown)}")
-    if button.button("Continue", width="stretch"):
-        resume_run(shown.folder)
+draw_outcome(shown, runs)
 draw_run(shown, teacher if is_of(shown, network) and shown.spec.teacher is None else None)
 
 with st.expander("Loss and schedule"):

@@ -1,4 +1,4 @@
-"""The Dockerfile, followed as far as that goes without an engine: what it copies serves to people who may not write it."""
+"""The Dockerfile, followed as far as that goes without an engine: what it copies serves without rights to write it."""
 
 from __future__ import annotations
 

@@ -46,13 +46,12 @@ class Chosen:
     teacher: str | None
 
 
-def training_settings(defaults: Training, teachers: list[str], images: int) -> Chosen:
-    """Draw the controls and return their values; `teachers` are offered, others can be typed.
+def training_settings(row: list[DeltaGenerator], defaults: Training, teachers: list[str], images: int) -> Chosen:
+    """Draw the controls into a row of four and return their values; `teachers` are offered, others can be typed.
 
     `images` is the number of training images. Where the learning rate follows the length of the run, that of the chosen
-    epochs is shown, and unless it is changed it goes on following.
+    epochs is shown, and unless it is changed it goes on following. In a lecture, the last two places stay free.
     """
-    row = st.columns([2, 2, 2, 3], gap="medium", vertical_alignment="bottom")
     chosen: dict[str, Any] = {
         "epochs": row[0].number_input(
             "Epochs",
@@ -65,9 +64,9 @@ def training_settings(defaults: Training, teachers: list[str], images: int) -> C
             **_KEEP,
         )
     }
-    method, teacher = "pdc", None
-    seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
+    seed, method, teacher = 0, "pdc", None
     if not lecture():
+        seed = row[2].number_input("Seed", 0, 2**31 - 1, 0, key="seed", **_KEEP)
         with row[3].popover("More settings", width="stretch"):
             method = st.selectbox(
                 "Method", list(METHODS), format_func=METHODS.__getitem__, key="method",

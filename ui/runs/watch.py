@@ -1,4 +1,4 @@
-"""A run as it happens: progress, buttons, curves and moving filters; redrawn while its worker is alive."""
+"""A run as it happens: outcome, progress, buttons, curves and moving filters; redrawn while its worker is alive."""
 
 from __future__ import annotations
 
@@ -11,11 +11,27 @@ from pdc_core import charts
 from pdc_core.analysis.trajectories import read_trajectory
 from pdc_core.errors import PDCError
 from pdc_core.runs import Run, read_run, request_finish, request_pause, request_stop
+from ui.choice import lecture
 from ui.class_queue import waiting_text
 from ui.classroom import in_class, public
-from ui.drawing import figure
+from ui.drawing import cut, figure, percent, short
 from ui.runs.launching import continue_run
-from ui.runs.progress import evaluations, is_live, is_own, pace_of, progress_of, session_runs, training_points
+from ui.runs.progress import (
+    RUN,
+    duration,
+    evaluations,
+    has_ended,
+    is_live,
+    is_own,
+    message_of,
+    network_of,
+    pace_of,
+    progress_of,
+    session_runs,
+    training_points,
+    training_share,
+)
+from ui.runs.settings import METHODS
 
 REFRESH_SECONDS, WAITING_SECONDS = 0.7, 2.0
 _FINISH = {
@@ -42,6 +58,35 @@ def draw_run(run: Run, teacher: float | None) -> None:
         draw_movement(now, live)
 
     look(run.folder)
+
+
+def draw_outcome(run: Run, runs: dict[str, Run]) -> None:
+    """Say what the run is of and, once it has ended, what came out of it or how to continue it."""
+    spec, epochs = run.spec, run.spec.training.epochs
+    method = METHODS[spec.method]
+    how = "" if spec.method == "pdc" else f"{method[:1].upper()}{method[1:]}: "
+    limits = f" of {spec.images:,} training images" if spec.images else ""
+    if spec.budgeted:
+        limits += f", chosen for {duration(spec.budgeted)}"
+    guide = f", taught by {public(spec.teacher)}" if spec.teacher else ""
+    length = "length still to be chosen" if spec.budget else f"{epochs} epoch{'s' if epochs > 1 else ''}{limits}"
+    if not (lecture() and run.results):  # what came out of it comes first
+        st.caption(f"{how}{network_of(run)}, {length}{guide}, {started_by(run)}.")
+    if run.results:
+        folded, base, early = run.results.result, run.results.before, run.results.ended_early
+        ended = f" Finished early, after step {early.step:,} of {early.steps:,}." if early else ""
+        text, link = st.columns([5, 1], vertical_alignment="center")
+        text.success(
+            f"Done. Folded network: test accuracy **{percent(folded.test_accuracy)}** "
+            f"(before: {percent(base.test_accuracy)}), **{short(folded.macs)} MACs** "
+            f"({cut(base.macs, folded.macs)}).{ended}{training_share(run, runs)}"
+        )
+        link.page_link("pages/compare.py", label="Compare", query_params={RUN: run.id})
+    elif has_ended(run):
+        text, button = st.columns([6, 1], vertical_alignment="center")
+        text.warning(f"This run is {run.state}. {message_of(run)}")
+        if button.button("Continue", width="stretch"):
+            resume_run(run.folder)
 
 
 def _progress(run: Run) -> None:

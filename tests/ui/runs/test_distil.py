@@ -114,10 +114,11 @@ def test_a_run_copied_from_another_machine_appears_and_says_where_it_was(
 
 def test_lecture_mode_shows_fewer_settings(tmp_path: Path, opened: Open) -> None:
     def settings(app: AppTest) -> set[str | None]:
-        return {widget.key for widget in [*app.number_input, *app.slider]}
+        return {widget.key for widget in [*app.number_input, *app.slider, *app.selectbox]}
 
     full, lecture = settings(opened("distil", runs=tmp_path)), settings(opened("distil", runs=tmp_path, lecture="1"))
-    assert {"epochs", "lr_0.05", "seed"} <= lecture < full
+    assert {"epochs", "lr_0.05", "budget"} <= lecture < full
+    assert "seed" in full - lecture
 
 
 def test_settings_of_one_network_are_not_those_of_another_that_needs_others(opened: Open) -> None:
