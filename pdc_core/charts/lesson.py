@@ -238,7 +238,7 @@ def sum_bars(rows: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
                     text=f"{piece} = {value:.3f}",
                     textposition="inside",
                     insidetextanchor="middle",
-                    textfont={"color": "#ffffff", "size": 14},
+                    textfont={"color": "#ffffff" if shade == BLUE else "#000000", "size": 14},
                     showlegend=False,
                     offsetgroup=str(i),
                     hovertemplate=f"{piece} = {value:.3f}<extra></extra>",

@@ -41,6 +41,7 @@ def sensitivity_curves(frame: pd.DataFrame, whole: float, highlight: str | None 
         y="validation accuracy [%]",
         height=430,
         legend=len(groups) <= NAMED,
+        legend_below=True,
         alt=f"{len(groups)} curves; the lowest point is {worst['group']} with {int(worst['k'])} clusters."
         if worst is not None
         else "Nothing is measured yet.",
