@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pdc_core.graph import ChannelGraph
 from pdc_core.plan import Plan
 
+ENOUGH = 2.0  # seconds of forward passes from which on a median of more is not worth their time
 _PIXELS, _FEWEST = 2**17, 16  # of the images that a CPU is given at once, and how many at least
 
 
@@ -277,7 +278,9 @@ def images_at_once(shape: Sequence[int], most: int, device: torch.device) -> int
 def latency(
     model: nn.Module, example: Tensor, batch_sizes: Sequence[int] = (1, 64), repeats: int = 10
 ) -> dict[int, float]:
-    """Measure seconds per batch on this machine: the median of `repeats` runs after two that do not count.
+    """Measure seconds per batch on this machine: the median of some runs after one or two that do not count.
+
+    Of long runs there are fewer: none begins once those before took `ENOUGH` seconds, and at least one counts.
 
     Parameters
     ----------
@@ -288,7 +291,7 @@ def latency(
     batch_sizes : sequence of int, default (1, 64)
         Sizes of the batches, at least 1.
     repeats : int, default 10
-        Runs per batch size that count, at least 1.
+        Runs per batch size that count at most, at least 1.
 
     Returns
     -------
@@ -299,16 +302,41 @@ def latency(
     with torch.inference_mode():
         for batch in batch_sizes:
             x = example[:1].expand(batch, *example.shape[1:]).contiguous()
-            times = []
-            for i in range(repeats + 2):
-                _wait(x)
-                start = time.perf_counter()
-                model(x)
-                _wait(x)
-                if i >= 2:
-                    times.append(time.perf_counter() - start)
-            seconds[batch] = sorted(times)[len(times) // 2]
+            times = [_seconds(model, x)]
+            if times[0] < ENOUGH:
+                times = [_seconds(model, x)]
+            while len(times) <= repeats and (len(times) < 2 or sum(times[1:]) < ENOUGH):
+                times.append(_seconds(model, x))
+            counted = sorted(times[1:])
+            seconds[batch] = counted[len(counted) // 2]
     return seconds
+
+
+def latency_passes(seconds: float, repeats: int = 10) -> int:
+    """Return how many forward passes `latency` makes for one batch size.
+
+    Parameters
+    ----------
+    seconds : float
+        What a pass takes, above 0.
+    repeats : int, default 10
+        As given to `latency`.
+
+    Examples
+    --------
+    >>> latency_passes(0.1), latency_passes(0.5), latency_passes(6.0)
+    (12, 6, 2)
+    """
+    return (2 if seconds < ENOUGH else 1) + min(repeats, math.ceil(ENOUGH / max(seconds, 1e-9)))
+
+
+def _seconds(model: nn.Module, x: Tensor) -> float:
+    """Return the seconds of one forward pass."""
+    _wait(x)
+    start = time.perf_counter()
+    model(x)
+    _wait(x)
+    return time.perf_counter() - start
 
 
 def _wait(x: Tensor) -> None:

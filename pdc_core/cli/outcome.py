@@ -31,12 +31,15 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         task = progress.add_task(f"{folder.name}", total=None)
 
         def show(step: int, steps: int) -> None:
-            progress.update(task, completed=step, total=steps)
+            progress.update(task, completed=step, total=steps, description=folder.name)
 
         def say(sentence: str) -> None:
             progress.console.print(sentence, markup=False, highlight=False)
 
-        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say)
+        def tell(what: str) -> None:
+            progress.update(task, description=f"{folder.name}, {what}")
+
+        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
 
 
 @contextmanager

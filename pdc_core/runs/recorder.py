@@ -19,6 +19,7 @@ from pdc_core.runs.waiting import read_json
 from pdc_core.train import Recorder
 from pdc_core.train.recorder import Request
 
+TRAINING = "training"  # the message of a run that makes its steps
 HEARTBEAT_EVERY = 0.5  # seconds between writes of status.json
 FRAMES_EVERY = 2.0  # seconds between writes of trajectory.npz, which is written whole
 CSV_EVERY = 10.0  # seconds between writes of history.csv, which is written whole
@@ -39,6 +40,8 @@ class FolderRecorder(Recorder):
         The run folder.
     show : callable, optional
         Called with (step, steps).
+    tell : callable, optional
+        Called with what the run does beside its steps.
     checkpoint_seconds : float, default 60.0
         A checkpoint is due when the last one is older.
     tensorboard : bool, default False
@@ -52,11 +55,12 @@ class FolderRecorder(Recorder):
         folder: Path,
         show: Callable[[int, int], None] | None = None,
         *,
+        tell: Callable[[str], None] | None = None,
         checkpoint_seconds: float = 60.0,
         tensorboard: bool = False,
         allow_weak_teacher: bool = False,
     ) -> None:
-        self.folder, self.show, self.checkpoint_seconds = folder, show, checkpoint_seconds
+        self.folder, self.show, self.tell, self.checkpoint_seconds = folder, show, tell, checkpoint_seconds
         self.sweep = folder.parent if (folder.parent / SWEEP_FILE).exists() else None
         self.began: tuple[float, int] | None = None
         self.written = self.tabled = self.drawn = 0.0
@@ -109,7 +113,12 @@ class FolderRecorder(Recorder):
         if self.show is not None:
             self.show(step, steps)
         if step == steps or now - self.written >= HEARTBEAT_EVERY:
-            self.state("running", "training", step=step, steps=steps, epoch=epoch, epochs=epochs, eta_seconds=eta)
+            self.state("running", TRAINING, step=step, steps=steps, epoch=epoch, epochs=epochs, eta_seconds=eta)
+
+    def activity(self, what: str) -> None:
+        self.state("running", what, eta_seconds=None)
+        if self.tell is not None:
+            self.tell(what)
 
     def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
         found = vectors()

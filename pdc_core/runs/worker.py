@@ -107,6 +107,7 @@ def run_worker(
     show: Show | None = None,
     tensorboard: bool = False,
     say: Say | None = None,
+    tell: Say | None = None,
 ) -> Result:
     """Run a run folder in this process: train, fold, write the report.
 
@@ -124,6 +125,8 @@ def run_worker(
         Whether event files for TensorBoard are written as well.
     say : callable, optional
         Called with sentences about the network before it is trained, such as that its last layer is new.
+    tell : callable, optional
+        Called with what the run does beside its steps, in a few words.
 
     Raises
     ------
@@ -161,6 +164,7 @@ def run_worker(
     recorder = FolderRecorder(
         folder,
         show,
+        tell=tell,
         checkpoint_seconds=spec.training.checkpoint_seconds,
         tensorboard=tensorboard,
         allow_weak_teacher=spec.allow_weak_teacher,
@@ -254,7 +258,7 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
     timing = "" if spec.budget is None else ", timing some steps"
     recorder.state("running", f"loading data and network{timing}")
     result = train_run(spec, recorder, say, choose)
-    recorder.state("running", "writing the result")
+    recorder.activity("writing the result")
     save(result.folded, folder / "folded.safetensors")
     if result.best is not None:
         save(result.best, folder / "best.safetensors")

@@ -253,15 +253,32 @@ class Loop:
 
     # -- requests and checkpoints ------------------------------------------------------------------------
 
-    def _asked(self) -> Request | None:
+    def _asked(self, keep: bool = True) -> Request | None:
         """Return what the recorder asks, the same in all processes; raise if that is to stop or to pause."""
         number = torch.tensor(REQUESTS.index(self.recorder.requested()))  # cheaper to send at every step than a word
         asked = REQUESTS[int(self._common(number))]
         if asked in ("stop", "pause"):
-            self._checkpoint()
+            if keep:
+                self._checkpoint()
             state = "paused" if asked == "pause" else "stopped"
             raise Stopped(f"{state.capitalize()} after step {self.done} of {self.steps}.", state)
         return asked
+
+    def activity(self, what: str) -> None:
+        """Say what the run does now that its steps are made; stop if that is asked, with the last checkpoint kept.
+
+        Parameters
+        ----------
+        what : str
+            In a few words.
+
+        Raises
+        ------
+        Stopped
+            The recorder asked for it.
+        """
+        self.recorder.activity(what)
+        self._asked(keep=False)
 
     def _common(self, value: Any) -> Any:
         """Return the first process's value, in all processes."""

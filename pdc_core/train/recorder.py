@@ -53,6 +53,15 @@ class Recorder:
             Epoch under way, from 1, and how many there are.
         """
 
+    def activity(self, what: str) -> None:
+        """Take what the run does beside its steps, which takes a while on large images.
+
+        Parameters
+        ----------
+        what : str
+            In a few words, such as "timing the networks".
+        """
+
     def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
         """Take the filters of every group.
 

@@ -209,6 +209,7 @@ def run_task(
     example = data.example
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
+    loop.recorder.activity(f"measuring the network on {len(data.val):,} validation images")
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
     other = None if teacher is None else copy.deepcopy(teacher).eval().to(loop.device)
     guiding = first if other is None else evaluate(other, data, data.val, fabric=loop.fabric)
@@ -221,6 +222,7 @@ def run_task(
                 f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
             )
     loop.run(task)
+    loop.activity(f"measuring what came of it on {len(data.test):,} test images")
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
     if loop.best is not None and loop.best["epoch"] != epoch:
@@ -257,9 +259,10 @@ def run_task(
         report["best"] = {"epoch": loop.best["epoch"]} | {k: v for k, v in record.items() if "val" in k or "test" in k}
     if loop.done < loop.steps:
         report["ended_early"] = {"step": loop.done, "steps": loop.steps}
-    for name, network in latencies.items():  # right after one another, so that they meet the same machine
-        seconds = latency(network.to("cpu"), example)
-        report[name]["latency"] = {str(batch): each for batch, each in seconds.items()}
+    loop.activity("timing forward passes")
+    timed = {id(network): latency(network.to("cpu"), example) for network in latencies.values()}
+    for name, network in latencies.items():  # timed right after one another, so that they meet the same machine
+        report[name]["latency"] = {str(batch): each for batch, each in timed[id(network)].items()}
     report["seconds"] = loop.elapsed
     return Result(small, full, task.labels, loop.history, report, best)
 

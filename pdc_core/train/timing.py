@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import Labels, assign
 from pdc_core.clustering.assignment import deal_out
-from pdc_core.costs import cost, latency, plan_cost
+from pdc_core.costs import cost, latency, latency_passes, plan_cost
 from pdc_core.data import Data
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.plan import Plan
@@ -162,7 +162,7 @@ def forecast(
     measured = (val + test) * (full + folded)
     if plan is not None:  # unfolded and folded, which are also compared
         measured += (val + test) * full + min(COMPARED, test) * (full + folded)
-    timing = (2 if plan is None else 2 + after.macs / max(1, before.macs)) * _latency(model, example)
+    timing = (1 if plan is None else 2 + after.macs / max(1, before.macs)) * _latency(model, example)
     if teacher is not None:
         measured += (val + test) * full * cost(teacher, example).macs / max(1, before.macs)
     epoch = full * val + timed.again
@@ -347,10 +347,11 @@ def _measuring(model: nn.Module, data: Data) -> float:
 
 
 def _latency(model: nn.Module, example: Tensor) -> float:
-    """Return the seconds that timing one network for the report takes: 12 runs of each batch, from 3 of them."""
+    """Return the seconds that timing one network for the report takes, from one pass of each batch size."""
     with Clock() as clock:
-        latency(copy.deepcopy(model).eval(), example, repeats=1)
-    return 4 * clock.free
+        found = latency(copy.deepcopy(model).eval(), example, repeats=1)
+    free = [clock.share * seconds for seconds in found.values()]
+    return sum(seconds * latency_passes(seconds) for seconds in free)
 
 
 def _memory(device: torch.device) -> int:

@@ -74,15 +74,31 @@ def test_latency_runs_whole_batches_and_two_more_of_each_than_count() -> None:
 
 
 def test_the_median_is_that_of_the_runs_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths, now = [50.0, 60.0, 9.0, 1.0, 4.0, 3.0, 2.0], [0.0]
+    waits = _Waits([0.5, 0.625, 0.25, 0.0625, 0.1875, 0.125, 0.1], monkeypatch)
+    assert pdc.latency(waits, torch.zeros(1, 1, 1, 1), (1,), repeats=5) == {1: 0.125}
+    assert waits.lengths == []
 
-    class Waits(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            now[0] += lengths.pop(0)
-            return x
 
-    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
-    assert pdc.latency(Waits(), torch.zeros(1, 1, 1, 1), (1,), repeats=5) == {1: 3.0}
+@pytest.mark.parametrize(
+    ("seconds", "made"), [(0.125, 12), (0.25, 10), (0.75, 5), (1.0, 4), (1.5, 4), (2.0, 2), (7.0, 2)]
+)
+def test_of_long_runs_fewer_are_timed(seconds: float, made: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = _Waits([seconds] * 20, monkeypatch)
+    assert pdc.latency(waits, torch.zeros(1, 1, 1, 1), (1,), repeats=10) == {1: seconds}
+    assert 20 - len(waits.lengths) == made == costs.latency_passes(seconds)
+
+
+class _Waits(nn.Module):
+    """A network whose runs take the given seconds by a clock that it moves itself."""
+
+    def __init__(self, lengths: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.lengths, self.now = lengths, 0.0
+        monkeypatch.setattr(costs.time, "perf_counter", lambda: self.now)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.now += self.lengths.pop(0)
+        return x
 
 
 def test_products_outside_of_layers_have_an_entry_of_their_own_with_their_shape() -> None:

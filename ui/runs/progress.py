@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pdc_core.baselines import WHOLE
 from pdc_core.durations import duration
 from pdc_core.runs import Run, Sweep, find_reference, run_names
+from pdc_core.runs.recorder import TRAINING
 from ui.choice import Choice
 from ui.classroom import in_class, public
 from ui.drawing import percent
@@ -131,7 +132,8 @@ def message_of(run: Run | Sweep) -> str:
 def progress_of(run: Run) -> tuple[float, str]:
     """Return how far a live run is, from 0 to 1, and in words."""
     step, steps = int(run.status.get("step", 0)), int(run.status.get("steps", 0))
-    if run.state != "running" or not step or not steps:  # a run that waits to continue shows what it had done
+    stepping = run.state == "running" and run.status.get("message") == TRAINING
+    if not stepping or not steps:  # a run that waits to continue shows what it had done
         share = min(1.0, step / steps) if steps else 0.0
         return share, f"{run.state.capitalize()}: {message_of(run) or 'the worker is starting'}"
     epochs, left = run.spec.training.epochs, run.status.get("eta_seconds")

@@ -186,7 +186,7 @@ def test_stopping_ends_the_loop_at_once() -> None:
     assert recorder.seen == 3
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 5, 7])  # five steps an epoch, ten in all; tied from the fifth on
+@pytest.mark.parametrize("after", [0, 1, 4, 5, 7, 10])  # five steps an epoch, ten in all, then it is measured
 def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_for_bit_the_same(result: pdc.Result, after: int) -> None:
     recorder = Interrupted(after)
     with pytest.raises(Stopped, match=f"Paused after step {after} of 10") as stopped:

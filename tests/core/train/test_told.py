@@ -31,6 +31,9 @@ class Told(Recorder):
     def progress(self, step: int, steps: int, epoch: int, epochs: int) -> None:
         self.calls.append(("progress", step, steps, epoch, epochs))
 
+    def activity(self, what: str) -> None:
+        self.calls.append(("activity", what))
+
     def frame(self, step: int, vectors: Callable[[], dict[str, Any]]) -> None:
         self.calls.append(("frame", step, {name: v.shape for name, v in vectors().items()}))
 
@@ -47,6 +50,7 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
     result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, settings=Training(epochs=EPOCHS), recorder=told)
     shapes = {g.name: pdc.filter_vectors(net, g).shape for g in graph.clusterable}
     expected: list[tuple[Any, ...]] = [
+        ("activity", f"measuring the network on {len(FEW.val)} validation images"),
         ("frame", 0, shapes),
         ("labels", {n: a.tolist() for n, a in result.labels.items()}),
     ]
@@ -55,7 +59,8 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
         expected += [("progress", step, EPOCHS * PER_EPOCH, -(-step // PER_EPOCH), EPOCHS)]
         if step % PER_EPOCH == 0:
             expected += [("evaluation", step, step // PER_EPOCH), ("checkpoint", step)]
-    assert told.calls == expected
+    expected += [("activity", f"measuring what came of it on {len(FEW.test)} test images")]
+    assert told.calls == [*expected, ("activity", "timing forward passes")]
 
 
 @pytest.mark.parametrize("fold", [False, True])

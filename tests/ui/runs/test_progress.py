@@ -24,7 +24,9 @@ def test_the_pace_is_images_over_time_while_a_run_is_under_way(finished: Path) -
     waiting = replace(run, state="queued")
     assert pace_of(waiting) == ""
     assert progress_of(waiting) == (100 / 300, "Queued: waiting")
+    run.status.update(message="training")
     assert progress_of(run)[1].startswith("Epoch 0.3 of 1")
     assert pace_of(run) == f" · {200 * 64 / 10:,.0f} images/s"
-    run.status.update(eta_seconds=None)
+    run.status.update(step=300, eta_seconds=None, message="timing forward passes")
+    assert progress_of(run) == (1.0, "Running: timing forward passes")
     assert pace_of(run) == ""
