@@ -37,7 +37,7 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
             progress.console.print(sentence, markup=False, highlight=False)
 
         def tell(what: str) -> None:
-            progress.update(task, description=f"{folder.name}, {what}")
+            progress.update(task, description=what)
 
         return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
 

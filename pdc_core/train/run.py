@@ -209,7 +209,7 @@ def run_task(
     example = data.example
     loop = Loop(data, settings, seed, recorder or Recorder())
     before = copy.deepcopy(model).eval().to(loop.device)
-    loop.recorder.activity(f"measuring the network on {len(data.val):,} validation images")
+    loop.recorder.activity(f"measuring on {len(data.val):,} validation images")
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
     other = None if teacher is None else copy.deepcopy(teacher).eval().to(loop.device)
     guiding = first if other is None else evaluate(other, data, data.val, fabric=loop.fabric)
@@ -221,8 +221,9 @@ def run_task(
                 f"The network to learn from names the class of {guiding.accuracy:.1%} of {len(data.val):,} validation "
                 f"images of {data.name}; guessing names {chance:.1%}, so there is nothing to learn from it."
             )
+    loop.recorder.activity("preparing the first step")
     loop.run(task)
-    loop.activity(f"measuring what came of it on {len(data.test):,} test images")
+    loop.activity(f"measuring on {len(data.test):,} test images")
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
     if loop.best is not None and loop.best["epoch"] != epoch:

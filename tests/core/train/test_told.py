@@ -50,7 +50,8 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
     result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, settings=Training(epochs=EPOCHS), recorder=told)
     shapes = {g.name: pdc.filter_vectors(net, g).shape for g in graph.clusterable}
     expected: list[tuple[Any, ...]] = [
-        ("activity", f"measuring the network on {len(FEW.val)} validation images"),
+        ("activity", f"measuring on {len(FEW.val)} validation images"),
+        ("activity", "preparing the first step"),
         ("frame", 0, shapes),
         ("labels", {n: a.tolist() for n, a in result.labels.items()}),
     ]
@@ -59,7 +60,7 @@ def test_a_recorder_is_told_everything_once_and_in_order() -> None:
         expected += [("progress", step, EPOCHS * PER_EPOCH, -(-step // PER_EPOCH), EPOCHS)]
         if step % PER_EPOCH == 0:
             expected += [("evaluation", step, step // PER_EPOCH), ("checkpoint", step)]
-    expected += [("activity", f"measuring what came of it on {len(FEW.test)} test images")]
+    expected += [("activity", f"measuring on {len(FEW.test)} test images")]
     assert told.calls == [*expected, ("activity", "timing forward passes")]
 
 
