@@ -39,7 +39,9 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         def tell(what: str) -> None:
             progress.update(task, description=what)
 
-        return run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
+        done = run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
+        progress.update(task, description=folder.name)
+        return done
 
 
 @contextmanager
