@@ -10,7 +10,9 @@ is chosen on them. What choosing the best epoch on them would add is a column of
 reports that number. A run that is interrupted goes on from its last checkpoint in runs/long, and no row is run twice.
 
 pdc is the default of `distil` at this length; one_shot merges all filters before the first step; progressive is PDC's
-other schedule; whole trains as long and prunes nothing. Inner layers keep the same share everywhere.
+other schedule; whole trains as long and prunes nothing. Inner layers keep the same share everywhere but in
+pdc_sensitivity, whose layers share the same MACs by their sensitivity, measured on training images. The teacher is the
+network itself everywhere but in pdc_teacher56, where it is the published ResNet-56.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from typing import NamedTuple
 import pandas as pd
 import quality
 import torch
+from torch import nn
 
 import pdc_core as pdc
 from pdc_core.analysis.literature import literature_results
 from pdc_core.baselines import train_baseline, train_small
 from pdc_core.data import Split
+from pdc_core.estimates import plan_from_rule
 from pdc_core.runs import FolderRecorder
 
 RESULTS, RUNS = Path(__file__).parent / "results", Path(__file__).parents[1] / "runs" / "long"
@@ -40,7 +44,11 @@ VARIANTS: dict[str, dict[str, object]] = {
     "pdc": {},
     "progressive": {"schedule": "progressive", "tied_after": 0.5},
     "one_shot": {"merges": 1},
+    "pdc_sensitivity": {},
+    "pdc_teacher56": {},
 }
+TEACHERS = {"pdc_teacher56": "resnet56"}
+MEASURED = 2000  # training images on which a sensitivity is measured
 BASELINES = ("l1", "fpgm", "torch_pruning_group", "whole")
 NEAR = 7.0  # published results are shown beside ours where they cut as much of the MACs, give or take these points
 
@@ -64,8 +72,11 @@ def rows() -> Iterator[Row]:
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
             yield Row("resnet20", keep, 30, method, seed)
-    for epochs, (keep, method) in itertools.product((20, 60), ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"))):
+    deep = ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"))
+    for epochs, (keep, method) in itertools.product((20, 60), deep):
         yield Row("resnet56", keep, epochs, method, 0)
+    for keep in (0.2, 0.39):
+        yield Row("resnet20", keep, 30, "pdc_teacher56", 0)
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), ("pdc", "l1")), (1.0, "whole")):
             yield Row("resnet20", keep, 60, method, seed)
@@ -78,17 +89,35 @@ def images(folder: Path) -> pdc.Data:
     return replace(data, val=test, test=test)
 
 
+def published(network: str, checkpoints: Path) -> nn.Module:
+    """Return a published network."""
+    return pdc.load_model(network, "cifar10", weights=checkpoints / FILES[network])
+
+
+def plan_of(row: Row, model: nn.Module, graph: pdc.ChannelGraph, train: Split) -> pdc.Plan:
+    """Return the plan of a row: the same share everywhere, or the same MACs shared out by sensitivity."""
+    plan = pdc.Plan.uniform(graph, row.keep)
+    if row.method != "pdc_sensitivity":
+        return plan
+    whole = pdc.Plan.uniform(graph, 1.0)
+    cut = 1 - pdc.plan_cost(graph, plan).macs / pdc.plan_cost(graph, whole).macs
+    info, seen = pdc.describe_data("cifar10"), train.first(MEASURED)
+    data = pdc.Data("cifar10", seen, seen, seen, info.classes, info.shape, info.mean, info.std)
+    return plan_from_rule(model, graph, whole, cut, by="sensitivity", data=data, images=MEASURED)
+
+
 def trained(row: Row, data: pdc.Data, checkpoints: Path) -> dict[str, object]:
     """Run a row, or go on with it, and return its values."""
-    model = pdc.load_model(row.network, "cifar10", weights=checkpoints / FILES[row.network])
+    model = published(row.network, checkpoints)
     graph = pdc.trace(model, data.example)
-    plan = pdc.Plan.uniform(graph, row.keep)
+    plan = plan_of(row, model, graph, data.train)
+    teacher = published(TEACHERS[row.method], checkpoints) if row.method in TEACHERS else None
     settings = pdc.Training.for_data("cifar10", **{**FAST, "epochs": row.epochs, **VARIANTS.get(row.method, {})})
     folder = RUNS / "-".join(str(value) for value in row)
     folder.mkdir(parents=True, exist_ok=True)
     recorder = FolderRecorder(folder)
     if row.method in VARIANTS:
-        done = pdc.distil(model, plan, data, seed=row.seed, settings=settings, recorder=recorder)
+        done = pdc.distil(model, plan, data, teacher=teacher, seed=row.seed, settings=settings, recorder=recorder)
     elif row.method in quality.OUTSIDE:
         small = quality.pruned_by_torch_pruning(row.method, model, graph, plan)
         done = train_small(small, model, plan, data, seed=row.seed, settings=settings, recorder=recorder)
@@ -134,7 +163,7 @@ def table(found: pd.DataFrame) -> str:
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         if len(own):
             lines += ["", f"Before: {100 * own.before.mean():.2f}. {worth(own)}"]
-            lines += published(network, [cut for cut in cuts.values() if cut > 0])
+            lines += literature(network, [cut for cut in cuts.values() if cut > 0])
     return "\n".join(lines) + "\n"
 
 
@@ -150,7 +179,7 @@ def worth(own: pd.DataFrame) -> str:
     return f"{text}."
 
 
-def published(network: str, cuts: list[float]) -> list[str]:
+def literature(network: str, cuts: list[float]) -> list[str]:
     """Return a table of published results that cut about as much of the MACs; nothing where there are none."""
     results = literature_results(network, "cifar10")
     near = results[[any(abs(cut - ours) <= NEAR / 100 for ours in cuts) for cut in results["macs_cut"]]]

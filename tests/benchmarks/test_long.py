@@ -36,6 +36,19 @@ def test_no_row_is_planned_twice_and_whole_keeps_everything(long: ModuleType) ->
     assert {row.method for row in planned} == {*long.VARIANTS, *long.BASELINES}
 
 
+def test_a_plan_by_sensitivity_has_the_macs_of_the_uniform_one_and_sees_training_images_alone(long: ModuleType) -> None:
+    model = pdc.load_model("resnet20", "cifar10", weights="shipped")
+    graph = pdc.trace(model, torch.zeros(1, 3, 32, 32))
+    train = Split(torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64) % 10)
+    row = long.Row("resnet20", 0.39, 30, "pdc", 0)
+    even = long.plan_of(row, model, graph, train)
+    assert set(even.keep.values()) <= {6 / 16, 12 / 32, 25 / 64}
+    shared = long.plan_of(row._replace(method="pdc_sensitivity"), model, graph, train)
+    one, other = (pdc.plan_cost(graph, plan).macs for plan in (even, shared))
+    assert len(set(shared.keep.values())) > 3
+    assert 0.97 * one < other <= one
+
+
 def test_rows_are_run_once_and_stand_in_the_table(
     long: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
