@@ -96,7 +96,7 @@ else:
     before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
     with st.container(border=True):
         st.markdown(
-            f"Your plan keeps **{sum(plan.counts.values())} of {sum(plan.sizes.values())} filters** and "
+            f"Your plan keeps **{sum(plan.counts.values()):,} of {sum(plan.sizes.values()):,} filters** and "
             f"**{short(after.macs)} of {short(before.macs)} MACs** ({cut(before.macs, after.macs)})."
         )
         defaults = Training.for_data(network.data_name).for_images(len(network.data.train))

@@ -115,12 +115,12 @@ table.dataframe(
     height=charts.rows_height(len(layers)),
     column_order=["name", "width", "kernel", "output", unit] if lecture() else None,
     column_config={
-        "name": "layer",
-        "width": st.column_config.TextColumn("channels", help="Input channels → filters."),
-        "kernel": st.column_config.TextColumn("kernel"),
-        "output": st.column_config.TextColumn("output", help="Height × width of the output, in pixels."),
-        "MACs": st.column_config.NumberColumn(format="localized"),
-        "Parameters": st.column_config.NumberColumn("parameters", format="localized"),
+        "name": st.column_config.TextColumn("layer", width=None if lecture() else 128),
+        "width": st.column_config.TextColumn("channels", width=82, help="Input channels → filters."),
+        "kernel": st.column_config.TextColumn("kernel", width=58),
+        "output": st.column_config.TextColumn("output", width=76, help="Height × width of the output, in pixels."),
+        "MACs": st.column_config.NumberColumn(format="localized", width=None if lecture() else 100),
+        "Parameters": st.column_config.NumberColumn("parameters", format="localized", width=94),
     },
 )
 with st.expander("How MACs are counted"):
