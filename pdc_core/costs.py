@@ -22,7 +22,6 @@ from pdc_core.graph import ChannelGraph
 from pdc_core.plan import Plan
 
 ENOUGH = 2.0  # seconds of forward passes from which on a median of more is not worth their time
-_PIXELS, _FEWEST = 2**17, 16  # of the images that a CPU is given at once, and how many at least
 
 
 @dataclass(frozen=True)
@@ -242,37 +241,6 @@ def plan_cost(graph: ChannelGraph, plan: Plan | Mapping[str, int]) -> Cost:
             LayerCost(layer.name, layer.kind, into, out, layer.kernel, (out, *layer.output[1:]), macs, params)
         )
     return Cost(sum(layer.macs for layer in layers), graph.params - saved, tuple(layers))
-
-
-def images_at_once(shape: Sequence[int], most: int, device: torch.device) -> int:
-    """Return how many images a network is given at once: on a CPU about as many as its caches hold.
-
-    ResNet-20 classifies an image of CIFAR-10 in half the time in batches of 128 instead of 512. Our choice: at most
-    2^17 pixels, and at least 16 images.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Of one image, (c, h, w).
-    most : int
-        Images that are allowed at once, 1 or more.
-    device : device
-        Where the network computes.
-
-    Returns
-    -------
-    int
-        1 to `most`.
-
-    Examples
-    --------
-    >>> cpu = torch.device("cpu")
-    >>> [images_at_once(shape, 512, cpu) for shape in ((1, 8, 8), (3, 32, 32), (3, 224, 224))]
-    [512, 128, 16]
-    """
-    if device.type != "cpu":
-        return most
-    return min(most, max(_FEWEST, _PIXELS // max(1, math.prod(shape[1:]))))
 
 
 def latency(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pdc_core.batch_sizes import images_in_memory
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.seeds import generator
@@ -29,7 +30,8 @@ def reestimate_norms_(
     images : Tensor, shape (b, c, h, w)
         Prepared images on the network's device, at least 2.
     batch_size : int, default 250
-        Most images per batch, at least 2. All batches are equally large, give or take one.
+        Most images per batch, at least 2; fewer of large images (`batch_sizes.images_in_memory`). All batches are
+        equally large, give or take one.
     training_only : bool, default False
         Leave norms alone that are in eval mode, such as those that somebody froze.
 
@@ -46,7 +48,7 @@ def reestimate_norms_(
     Source: BN re-estimation, REPAIR (Jordan et al., arXiv 2211.08403) and others.
     """
     _check(len(images))
-    return _reestimate_(model, _even(images, batch_size), training_only)
+    return _reestimate_(model, _even(images, images_in_memory(images.shape[1:], batch_size)), training_only)
 
 
 def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, batch_size: int = 128) -> nn.Module:
@@ -63,7 +65,8 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
     seed : int, default 0
         Seed of the choice.
     batch_size : int, default 128
-        Most images per batch, at least 2. All batches are equally large, give or take one.
+        Most images per batch, at least 2; fewer of large images (`batch_sizes.images_in_memory`). All batches are
+        equally large, give or take one.
 
     Returns
     -------
@@ -78,9 +81,8 @@ def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, 
     order = torch.randperm(len(data.train), generator=generator(seed, 0, 3))[:n_images]
     _check(len(order))
     device = next(model.parameters()).device
-    return _reestimate_(
-        model, (data.prepare(data.train.images[chosen].to(device)) for chosen in _even(order, batch_size))
-    )
+    batches = _even(order, images_in_memory(data.shape, batch_size))
+    return _reestimate_(model, (data.prepare(data.train.images[chosen].to(device)) for chosen in batches))
 
 
 @torch.no_grad()

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pdc_core.batch_sizes import images_in_memory
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.readers import reading
 
-_BATCH, _BATCH_PIXELS = 100, 100 * 64 * 64  # images and pixels at once
+_BATCH = 100  # images at once
 
 
 @torch.no_grad()
@@ -120,10 +121,9 @@ def listen(
         Called after each batch with (images done, images in all); what it raises ends the work.
     """
     parts = [(group.readers[0], partial(hear, group)) for group in groups]
-    size = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[-1] * images.shape[-2])))
     done = 0
     with reading(model, parts):
-        for batch in images.split(size):
+        for batch in images.split(images_in_memory(images.shape[1:], _BATCH)):
             model(batch)
             done += len(batch)
             if progress is not None:

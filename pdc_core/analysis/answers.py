@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdc_core.costs import images_at_once
+from pdc_core.batch_sizes import images_at_once
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 

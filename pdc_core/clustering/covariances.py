@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pdc_core.batch_sizes import images_in_memory
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.readers import reading
@@ -52,7 +53,7 @@ def channel_covariances(
     images : Tensor, shape (b, c, h, w)
         Prepared images, at least one.
     batch : int, default 250
-        Images per batch.
+        Most images per batch; fewer of large images (`batch_sizes.images_in_memory`).
     progress : callable, optional
         Called after each batch with (images done, images in all); what it raises ends the work.
 
@@ -74,11 +75,13 @@ def channel_covariances(
             raise PDCError(f"Nothing reads group {name!r}, so it has no activations to compare.")
     device = next(model.parameters()).device
     parts = [(r, each.add) for g in groups for r, each in zip(g.readers, sums[g.name], strict=True)]
+    done = 0
     with reading(model, parts):
-        for i, part in enumerate(images.split(batch)):
+        for part in images.split(images_in_memory(images.shape[1:], batch)):
             model(part.to(device))
+            done += len(part)
             if progress is not None:
-                progress(min(len(images), (i + 1) * batch), len(images))
+                progress(done, len(images))
     return {name: ReaderCovariances(tuple(each.covariance() for each in own)) for name, own in sums.items()}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from pdc_core.batch_sizes import images_in_memory
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import tensor_at
 
@@ -41,7 +42,8 @@ class Tail:
             if p.dim() == 4:
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
         last = {"memory_format": torch.channels_last} if images.dim() == 4 else {}
-        self._batches = [part.contiguous(**last) for part in images.split(_BATCH)]
+        at_once = images_in_memory(images.shape[1:], _BATCH)
+        self._batches = [part.contiguous(**last) for part in images.split(at_once)]
         self._kept_bytes = kept_bytes
         program = graph.program
         inputs = [node for node in program.graph.nodes if node.op == "placeholder" and not node.args]

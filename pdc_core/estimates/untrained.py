@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pdc_core.batch_sizes import images_at_once
 from pdc_core.clustering import IntArray, ReaderCovariances, assign, channel_covariances, check_labels
 from pdc_core.clustering.labels import merged_groups
-from pdc_core.costs import cost, images_at_once
+from pdc_core.costs import cost
 from pdc_core.data import Data, Split
 from pdc_core.errors import PDCError
 from pdc_core.estimates.sensitivities import MERGE_IMAGES, SENSITIVITY_IMAGES, divergence, log_softmax

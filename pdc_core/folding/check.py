@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdc_core.costs import images_at_once
+from pdc_core.batch_sizes import images_at_once
 from pdc_core.errors import PDCError
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -57,7 +57,7 @@ def check_equal(a: nn.Module, b: nn.Module, x: Tensor, batch_size: int = 512) ->
     x : Tensor, shape (b, c, h, w)
         Inputs.
     batch_size : int, default 512
-        How many are given at once; on a CPU fewer where that is faster (`costs.images_at_once`).
+        How many are given at once; on a CPU fewer where that is faster (`batch_sizes.images_at_once`).
 
     Returns
     -------

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdc_core.costs import images_at_once
+from pdc_core.batch_sizes import images_at_once
 from pdc_core.data import Data, Split
 from pdc_core.errors import PDCError
 
@@ -108,7 +108,7 @@ def evaluate(
     split : Split
         Images and labels to measure on, at least one.
     batch_size : int, default 512
-        Images per batch; on a CPU fewer where that is faster (`costs.images_at_once`).
+        Images per batch; on a CPU fewer where that is faster (`batch_sizes.images_at_once`).
     teacher : Tensor, shape (n,), optional
         The teacher's predicted classes of the same images, for the agreement.
     fabric : Fabric, optional
