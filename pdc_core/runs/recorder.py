@@ -116,7 +116,7 @@ class FolderRecorder(Recorder):
             self.state("running", TRAINING, step=step, steps=steps, epoch=epoch, epochs=epochs, eta_seconds=eta)
 
     def activity(self, what: str) -> None:
-        self.state("running", what, eta_seconds=None)
+        self.state("running", what)
         if self.tell is not None:
             self.tell(what)
 
