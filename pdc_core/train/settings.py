@@ -266,7 +266,7 @@ class Training(_FeatureWeights):
         """Return the defaults of `distil` for a data set: digits has its own, all others those of CIFAR-10.
 
         For all others merges and learning rate follow the length of the run, and what is tied is folded, where the
-        optimiser allows it: a run takes three fifths of the time and makes the same steps.
+        optimiser allows it: steps of a folded network are the same and take less time.
 
         Parameters
         ----------
