@@ -45,7 +45,7 @@ def images_at_once(shape: Sequence[int], most: int, device: torch.device) -> int
 def images_in_memory(shape: Sequence[int], most: int) -> int:
     """Return how many images a network is given at once while what its layers compute is looked at.
 
-    ResNet-18 takes 0.2 GiB for 32 images of 224 by 224 pixels. Our choice: at most 409,600 pixels, and at least 32
+    ResNet-18 takes 0.25 GiB for 32 images of 224 by 224 pixels. Our choice: at most 409,600 pixels, and at least 32
     images, since statistics of a batch are estimated from them.
 
     Parameters

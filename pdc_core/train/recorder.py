@@ -59,7 +59,7 @@ class Recorder:
         Parameters
         ----------
         what : str
-            In a few words, such as "timing the networks".
+            In a few words, such as "timing forward passes".
         """
 
     def frame(self, step: int, vectors: Callable[[], dict[str, FloatArray]]) -> None:
