@@ -73,7 +73,7 @@ def rows() -> Iterator[Row]:
         for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
             yield Row("resnet20", keep, 30, method, seed)
     deep = ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"))
-    for epochs, (keep, method) in itertools.product((20, 60), deep):
+    for epochs, (keep, method) in itertools.product((20, 40, 60), deep):
         yield Row("resnet56", keep, epochs, method, 0)
     for keep in (0.2, 0.39):
         yield Row("resnet20", keep, 30, "pdc_teacher56", 0)
