@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdc_core.data.arrays import PARTS
 from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
+PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # names of their folders
 SIZE = 224  # height and width in pixels, unless the name gives another: folder:PATH@64
 SHORTER = 256 / 224  # the shorter side before the middle is cut out, relative to that
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
@@ -205,10 +205,11 @@ def _part(w: int, h: int, chance: np.ndarray) -> tuple[float, float, float, floa
 def load_folder(name: str, workers: int | None = None) -> Data:
     """Return the data set under "folder:PATH" without reading an image.
 
-    PATH holds train/CLASS/... and val/CLASS/.... If there is also a folder test/, val is for choosing and test for
-    reporting. If there is only one of the two, as with ImageNet, it is the test split, and a stratified part of train/
-    (a tenth, at most 5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is
-    the test split, stratified and always the same, and a part of the rest the validation split as above.
+    PATH holds train/CLASS/... and val/CLASS/..., or valid/ or validation/. Folders within a class are searched as well;
+    hidden files and folders are left out. If there is also a folder test/, val is for choosing and test for reporting.
+    If there is only one of the two, as with ImageNet, it is the test split, and a stratified part of train/ (a tenth,
+    at most 5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is the test
+    split, stratified and always the same, and a part of the rest the validation split as above.
 
     Parameters
     ----------
@@ -231,7 +232,7 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     """
     root, size = _place(name)
     info = describe_folder(name)
-    whole, held = _undivided(root), [root / part for part in PARTS[1:] if (root / part).is_dir()]
+    whole, held = _undivided(root), _held_out(root)
     train, y = _files(root if whole else root / "train", info.classes)
     _check_classes(root if whole else root / "train", y, info.classes, 3 if whole else 3 - len(held))
     if whole:
@@ -276,7 +277,7 @@ def describe_folder(name: str) -> DataInfo:
         )
     whole, train = _undivided(root), root / "train"
     classes = _folders(root if whole else train)
-    if len(classes) >= 2 and not whole and not any((root / part).is_dir() for part in PARTS[1:]):
+    if len(classes) >= 2 and not whole and not _held_out(root):
         raise NoHeldOutImages(root, size)
     if len(classes) < 2:
         raise PDCError(
@@ -301,7 +302,7 @@ def folder_state(name: str) -> tuple[int, int] | None:
     """
     try:
         root, _ = _place(name)
-        parts = [root] if _undivided(root) else [root / part for part in PARTS]
+        parts = [root] if _undivided(root) else [root / "train", *_held_out(root)]
         folders = [root, *(folder / each for folder in parts for each in ("", *_folders(folder)))]
         changed = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
     except (OSError, PDCError, ValueError):  # whoever loads it says what is wrong
@@ -311,13 +312,33 @@ def folder_state(name: str) -> tuple[int, int] | None:
 
 def _undivided(root: Path) -> bool:
     """Return whether a folder holds classes rather than splits."""
-    return not any((root / part).is_dir() for part in PARTS)
+    return not any((root / name).is_dir() for names in PARTS.values() for name in names)
+
+
+def _held_out(root: Path) -> list[Path]:
+    """Return the folders of the validation and the test split, as far as there are any."""
+    named = ([root / name for name in PARTS[part] if (root / name).is_dir()] for part in ("val", "test"))
+    return [folders[0] for folders in named if folders]
 
 
 def _folders(folder: Path) -> tuple[str, ...]:
     """Return the folders in a folder by name, sorted, without hidden ones; none if there is no such folder."""
     found = os.scandir(folder) if folder.is_dir() else ()
-    return tuple(sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")))
+    return tuple(sorted(entry.name for entry in found if entry.is_dir() and not _hidden(entry.name)))
+
+
+def _hidden(name: str) -> bool:
+    """Return whether a file or a folder is one that systems put beside the images."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _images(folder: Path) -> list[str]:
+    """Return the paths of all images in a folder and the folders in it, sorted."""
+    paths: list[str] = []
+    for at, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if not _hidden(name)]
+        paths += (os.path.join(at, f) for f in files if not _hidden(f) and Path(f).suffix.lower() in ENDINGS)
+    return sorted(paths)
 
 
 def _divided(paths: np.ndarray, labels: np.ndarray, count: int, classes: int) -> tuple[np.ndarray, ...]:
@@ -359,10 +380,9 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarr
     if strange:
         raise PDCError(f"{folder} has a class {strange[0]!r} that train/ does not have; both need the same folders.")
     for label, name in enumerate(classes):
-        if (folder / name).is_dir():
-            found = sorted(e.path for e in os.scandir(folder / name) if Path(e.name).suffix.lower() in ENDINGS)
-            paths += found
-            labels += [label] * len(found)
+        found = _images(folder / name)
+        paths += found
+        labels += [label] * len(found)
     if not paths:
         raise PDCError(f"There are no images in {folder}/CLASS/; known endings are {', '.join(sorted(ENDINGS))}.")
     return np.array(paths, dtype=object), np.array(labels, dtype=np.int64)

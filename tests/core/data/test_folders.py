@@ -62,6 +62,36 @@ def test_a_test_folder_without_val_reports_and_a_part_of_train_chooses(tmp_path:
     assert all("/test/" in path for path in data.test.images.paths)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_the_validation_split_has_the_names_that_tools_give_it(tmp_path: Path, name: str) -> None:
+    data = pdc.load_data(f"folder:{make(tmp_path, {'train': 3, name: 2, 'test': 1})}@16")
+    assert (len(data.train), len(data.val), len(data.test)) == (9, 6, 3)
+    before = folder_state(f"folder:{tmp_path}")
+    (tmp_path / name / "bee" / "0.png").unlink()
+    assert folder_state(f"folder:{tmp_path}") != before
+
+
+def test_images_in_folders_of_a_class_count_and_files_of_the_system_do_not(tmp_path: Path) -> None:
+    whole = pdc.load_data(f"folder:{make(tmp_path / 'flat', {'train': 6, 'val': 2})}@16")
+    root = make(tmp_path / "deep", {"train": 6, "val": 2})
+    for name in CLASSES:
+        (root / "train" / name / "images" / "more").mkdir(parents=True)
+        for i in (1, 2, 3):
+            at = root / "train" / name / f"{i}.{('png', 'jpg')[i % 2]}"
+            at.rename(at.parent / "images" / ("more" if i == 3 else ".") / at.name)
+        (root / "train" / name / "._0.png").write_bytes(b"\0\5\x16\7")  # what macOS puts beside a file
+        (root / "train" / name / ".cache").mkdir()
+        (root / "train" / name / ".cache" / "5.png").write_bytes(b"")
+    (root / "train" / "__MACOSX").mkdir()
+    data = pdc.load_data(f"folder:{root}@16")
+    assert data.classes == CLASSES
+    assert [len(split) for split in (data.train, data.val, data.test)] == [
+        len(s) for s in (whole.train, whole.val, whole.test)
+    ]
+    assert {Path(path).name for path in data.train.images.paths} <= {f"{i}.{('png', 'jpg')[i % 2]}" for i in range(6)}  # type: ignore[attr-defined]
+    assert data.train.images[:].shape == (len(data.train), 3, 16, 16)
+
+
 @pytest.mark.parametrize("splits", [{".": 4}, {"train": 4, "val": 2}])
 def test_a_folder_whose_files_or_classes_change_is_in_another_state(tmp_path: Path, splits: dict[str, int]) -> None:
     name = f"folder:{make(tmp_path, splits)}@16"
