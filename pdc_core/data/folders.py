@@ -17,7 +17,7 @@ from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
-PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # names of their folders
+_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # names of their folders
 SIZE = 224  # height and width in pixels, unless the name gives another: folder:PATH@64
 SHORTER = 256 / 224  # the shorter side before the middle is cut out, relative to that
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
@@ -312,12 +312,12 @@ def folder_state(name: str) -> tuple[int, int] | None:
 
 def _undivided(root: Path) -> bool:
     """Return whether a folder holds classes rather than splits."""
-    return not any((root / name).is_dir() for names in PARTS.values() for name in names)
+    return not any((root / name).is_dir() for names in _SPLITS.values() for name in names)
 
 
 def _held_out(root: Path) -> list[Path]:
     """Return the folders of the validation and the test split, as far as there are any."""
-    named = ([root / name for name in PARTS[part] if (root / name).is_dir()] for part in ("val", "test"))
+    named = ([root / name for name in _SPLITS[part] if (root / name).is_dir()] for part in ("val", "test"))
     return [folders[0] for folders in named if folders]
 
 
