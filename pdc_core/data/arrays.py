@@ -15,15 +15,15 @@ def checked_arrays(arrays: dict[str, np.ndarray], where: str) -> dict[str, np.nd
     Parameters
     ----------
     arrays : dict of str to array
-        x_train, y_train, x_test, y_test, and x_val and y_val if there are any. Images uint8 (n, h, w, c) or
-        (n, c, h, w) of one or three channels, labels integers (n,) counted from 0.
+        x_train, y_train, x_test, y_test, and x_val and y_val if there are any. Images uint8 (n, h, w), or
+        (n, h, w, c) or (n, c, h, w) of one or three channels; labels integers (n,) or (n, 1), counted from 0.
     where : str
         What holds them, for messages.
 
     Returns
     -------
     dict of str to array
-        The same, images (n, c, h, w), labels int64.
+        The same, images (n, c, h, w), labels int64 (n,).
 
     Raises
     ------
@@ -41,13 +41,15 @@ def checked_arrays(arrays: dict[str, np.ndarray], where: str) -> dict[str, np.nd
 def _channels_first(images: np.ndarray, key: str, path: str) -> np.ndarray:
     if images.dtype != np.uint8:
         raise PDCError(f"{key} in {path} is {images.dtype}; images have to be uint8, 0 to 255")
-    if images.ndim != 4:
+    if images.ndim not in (3, 4):
         raise PDCError(
             f"{key} in {path} has the shape {images.shape}; images have to be (n, h, w, c) or (n, c, h, w), "
-            "also with one channel"
+            "or (n, h, w) if they are grey"
         )
     if 0 in images.shape:
         raise PDCError(f"{key} in {path} is empty: its shape is {images.shape}")
+    if images.ndim == 3:
+        return images[:, None]
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if first == last:
         what = "could be read both as (n, c, h, w) and as (n, h, w, c)" if first else "has no axis of 1 or 3 channels"
@@ -66,11 +68,11 @@ def _labels(labels: np.ndarray, key: str, path: str) -> np.ndarray:
         )
     if labels.dtype.kind not in "iu":
         raise PDCError(f"{key} in {path} is {labels.dtype}; labels have to be integers, counted from 0")
-    if labels.ndim != 1:
-        raise PDCError(f"{key} in {path} has the shape {labels.shape}; labels have to be (n,)")
+    if labels.ndim != 1 and labels.shape[1:] != (1,):
+        raise PDCError(f"{key} in {path} has the shape {labels.shape}; labels have to be (n,), one number per image")
     if labels.size and (labels.min() < 0 or labels.max() >= 2**31):
         raise PDCError(f"{key} in {path} has labels from {labels.min()} to {labels.max()}; they count from 0")
-    return labels.astype(np.int64)
+    return labels.astype(np.int64).ravel()
 
 
 def _check_together(arrays: dict[str, np.ndarray], path: str) -> None:

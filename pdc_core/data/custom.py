@@ -146,8 +146,6 @@ def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels as two arrays, from a pair or from a map-style data set."""
     if isinstance(given, tuple | list) and len(given) == 2 and hasattr(given[0], "shape"):
         images, labels = (np.asarray(each.cpu() if isinstance(each, Tensor) else each) for each in given)
-        if images.ndim == 3:
-            images = images[:, None]
         return images, labels
     if isinstance(given, Mapping) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
         raise PDCError(f"{where} is {_what(given)}; {_HOW}.")

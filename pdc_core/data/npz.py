@@ -10,11 +10,12 @@ from typing import IO
 
 import numpy as np
 
-from pdc_core.data.arrays import checked_arrays
+from pdc_core.data.arrays import PARTS, checked_arrays
 from pdc_core.errors import PDCError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 VALIDATION = ("x_val", "y_val")  # optional, both or neither
+MEDMNIST = {f"{kind}_{part}": f"{part}_{name}" for kind, name in (("x", "images"), ("y", "labels")) for part in PARTS}
 CLASSES = "classes"  # optional: the name of each class, text (k,)
 MAX_BYTES = 8 * 2**30
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -24,7 +25,8 @@ _HOW = "write it with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Read the arrays of `KEYS`, those of `VALIDATION` if there are any, and the names of the classes from a file.
 
-    Images may be stored as NHWC or NCHW, with one or three channels. Pickled objects are never loaded.
+    Images may be stored as NHWC or NCHW, with one or three channels, grey ones also as (n, h, w). The names that
+    MedMNIST gives its arrays, train_images and so on, are read too. Pickled objects are never loaded.
 
     Parameters
     ----------
@@ -62,22 +64,24 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
     names = set(archive.namelist())
-    missing = [key for key in KEYS if f"{key}.npy" not in names]
+    files = {key: f"{key}.npy" for key in (*KEYS, *VALIDATION, CLASSES)}
+    files |= {key: f"{other}.npy" for key, other in MEDMNIST.items() if files[key] not in names}
+    missing = [key for key in KEYS if files[key] not in names]
     if missing:
         raise PDCError(f"{path} has no array {', '.join(missing)}; {_HOW}")
-    held = [key for key in VALIDATION if f"{key}.npy" in names]
+    held = [key for key in VALIDATION if files[key] in names]
     if len(held) == 1:
         other = next(key for key in VALIDATION if key not in held)
         raise PDCError(f"{path} has {held[0]} but no {other}; validation images need both, or leave both out")
-    total, keys = 0, [*KEYS, *held, *([CLASSES] if f"{CLASSES}.npy" in names else [])]
+    total, keys = 0, [*KEYS, *held, *([CLASSES] if files[CLASSES] in names else [])]
     for key in keys:
-        with archive.open(f"{key}.npy") as file:
-            total += _check_header(file, archive.getinfo(f"{key}.npy").file_size, key, path)
+        with archive.open(files[key]) as file:
+            total += _check_header(file, archive.getinfo(files[key]).file_size, key, path)
     if total > MAX_BYTES:
         raise PDCError(f"{path} holds {total / 2**30:.1f} GiB of arrays; at most {MAX_BYTES // 2**30} are read")
     arrays = {}
     for key in keys:
-        with archive.open(f"{key}.npy") as file:
+        with archive.open(files[key]) as file:
             arrays[key] = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
             file.read(1)  # reading to the end compares the checksum
     return arrays

@@ -257,6 +257,28 @@ def test_both_layouts_give_the_same_images(tmp_path, channels):
     np.testing.assert_array_equal(last["x_test"][2, channels - 1], content["x_test"][2, :, :, channels - 1])
 
 
+def test_grey_images_need_no_channel_axis_and_labels_may_be_a_column(tmp_path):
+    content = arrays(shape=(6, 7, 1))
+    flat = {k: v[..., 0] if k.startswith("x") else v[:, None] for k, v in content.items()}
+    first, second = (
+        read_npz(write(tmp_path / f"{name}.npz", **given)) for name, given in (("a", content), ("b", flat))
+    )
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_arrays_as_medmnist_names_them_are_read(tmp_path):
+    content = arrays()
+    content |= {"x_val": content["x_train"][:5], "y_val": content["y_train"][:5]}
+    kinds = {"x": "images", "y": "labels"}
+    np.savez(tmp_path / "other.npz", **{f"{key[2:]}_{kinds[key[0]]}": each for key, each in content.items()})
+    np.savez(tmp_path / "own.npz", **content)
+    own, other = (read_npz(tmp_path / f"{name}.npz") for name in ("own", "other"))
+    assert own.keys() == other.keys() == {*content, "classes"}
+    for key in own:
+        np.testing.assert_array_equal(own[key], other[key])
+
+
 def test_npz_becomes_data_with_measured_normalisation(tmp_path):
     path = write(tmp_path / "a.npz")
     data = load_data(f"npz:{path}")
@@ -326,7 +348,9 @@ WRONG_ARRAYS = {
     "missing key": ({"y_test": None}, "no array y_test"),
     "pickled objects": ({"y_train": np.array([{}] * 40, dtype=object)}, "pickled Python objects"),
     "float images": ({"x_train": arrays()["x_train"] / 255}, "float64; images have to be uint8"),
-    "no channel axis": ({"x_train": arrays()["x_train"][..., 0]}, r"shape \(40, 6, 7\); images have to be"),
+    "rows of pixels": ({"x_train": arrays()["x_train"][..., 0, 0]}, r"shape \(40, 6\); images have to be"),
+    "grey among colour": ({"x_train": arrays()["x_train"][..., 0]}, r"differ in \(c, h, w\): \(1, 6, 7\) in x_train"),
+    "several labels": ({"y_train": np.zeros((40, 2), int)}, r"shape \(40, 2\); labels have to be \(n,\), one number"),
     "five axes": ({"x_train": arrays()["x_train"][None]}, "images have to be"),
     "two channels": ({"x_train": arrays()["x_train"][..., :2]}, "no axis of 1 or 3 channels"),
     "either layout": ({"x_train": np.zeros((40, 3, 5, 3), np.uint8)}, "could be read both as"),
