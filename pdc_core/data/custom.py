@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,9 @@ def register_data(target: str) -> str:
     ----------
     target : str
         "package.module:function". The function takes nothing and returns (train, validation, test): each a map-style
-        data set of (image, label), such as torchvision's, or a pair of arrays or tensors (images, labels). Images are
-        PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It may also return a `Data`.
+        data set of (image, label), such as torchvision's or Hugging Face's, or a pair of arrays or tensors (images,
+        labels). Images are PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It may also
+        return a `Data`.
 
     Returns
     -------
@@ -136,7 +137,7 @@ def _arrays(name: str, returned: Any) -> tuple[dict[str, np.ndarray], tuple[str,
         arrays[f"x_{part}"], arrays[f"y_{part}"] = _bytes(images, f"x_{part} of {name}"), labels
     checked = checked_arrays(arrays, name)
     count = int(checked["y_train"].max()) + 1
-    classes = tuple(map(str, getattr(returned[0], "classes", None) or range(count)))
+    classes = tuple(map(str, _class_names(returned[0]) or range(count)))
     if len(classes) < count:
         raise PDCError(f"{name} names {len(classes)} classes, but its labels go up to {count - 1}.")
     return checked, classes
@@ -152,21 +153,40 @@ def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     return _read_all(given, where)
 
 
+def _class_names(given: Any) -> Sequence[str] | None:
+    """Return the names that a data set of torchvision or of Hugging Face gives its classes, if it does."""
+    features = getattr(given, "features", None)
+    of_labels = (getattr(each, "names", None) for each in (features.values() if isinstance(features, Mapping) else ()))
+    return getattr(given, "classes", None) or next(filter(None, of_labels), None)
+
+
+def _pair(example: Any) -> tuple[Any, int]:
+    """Return image and label of one example; in a mapping, as Hugging Face gives it, only one value may be a number."""
+    if isinstance(example, Mapping):
+        labels = [value for value in example.values() if isinstance(value, int | np.integer)]
+        images = [value for value in example.values() if not isinstance(value, int | np.integer)]
+        if len(labels) != 1 or len(images) != 1:
+            raise ValueError(f"it is a {type(example).__name__} of {', '.join(map(str, example))}")
+        return images[0], int(labels[0])
+    image, label = example
+    return image, int(label)
+
+
 def _read_all(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     count, images, labels = len(given), [], []
     if not count:
         raise PDCError(f"{where} is empty; give at least one image.")
     for i in range(count):
         try:
-            image, label = given[i]
-            labels.append(int(label))
+            image, label = _pair(given[i])
         except Exception as error:  # a data set of the user's own may raise anything
             raise PDCError(f"{where} does not give (image, label) at {i} ({type(error).__name__}: {error}).") from error
+        labels.append(label)
         images.append(_channels_first(image, f"image {i} of {where}"))
         if images[i].shape != images[0].shape:
             raise PDCError(
                 f"{where} has images of different (c, h, w): {images[0].shape} at 0, {images[i].shape} at {i}; "
-                "resize them in its transform."
+                "give them one size and one mode in its transform."
             )
         if i == 0 and count * images[0].nbytes > MAX_BYTES:
             raise PDCError(
