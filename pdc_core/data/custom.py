@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdc_core.data.arrays import PARTS, checked_arrays
-from pdc_core.data.folders import unfit
+from pdc_core.data.image_files import unfit
 from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 from pdc_core.targets import find_modules_here, import_function, is_target, targets_in

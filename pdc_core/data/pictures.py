@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pdc_core.data.folders import FOLDER, SHORTER, unfit
+from pdc_core.data.folders import FOLDER
+from pdc_core.data.image_files import SHORTER, unfit
 from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pdc_core.data.folders import ImageFiles
+from pdc_core.data.image_files import ImageFiles
 from pdc_core.data.images import Data, Split, held_back
 from pdc_core.errors import PDCError
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdc_core.data import Data
-from pdc_core.data.folders import ImageFiles
+from pdc_core.data.image_files import ImageFiles
 from pdc_core.errors import PDCError
 from pdc_core.seeds import generator
 from pdc_core.train.settings import Training

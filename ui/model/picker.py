@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
-from pdc_core.data.folders import FOLDER, SIZE, NoHeldOutImages
+from pdc_core.data.folders import FOLDER, NoHeldOutImages
+from pdc_core.data.image_files import SIZE
 from pdc_core.data.load import NPZ
 from pdc_core.errors import PDCError
 from pdc_core.models import (

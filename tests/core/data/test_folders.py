@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 import pdc_core as pdc
-from pdc_core.data.folders import ImageFiles, NoHeldOutImages, _image, _part, folder_state
+from pdc_core.data.folders import NoHeldOutImages, folder_state
+from pdc_core.data.image_files import ImageFiles, _image, _part
 from pdc_core.seeds import generator
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches

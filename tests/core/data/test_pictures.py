@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import pdc_core as pdc
-from pdc_core.data.folders import ImageFiles
+from pdc_core.data.image_files import ImageFiles
 from pdc_core.data.pictures import fit_drawing, fit_picture, looks_inverted, read_picture
 
 DIGITS, CLOTHING = pdc.load_data("digits"), pdc.load_data("clothing")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pdc_core.data import Split, load_data, subset
-from pdc_core.data.folders import ImageFiles
+from pdc_core.data.image_files import ImageFiles
 from pdc_core.errors import PDCError
 
 DIGITS = load_data("digits")
