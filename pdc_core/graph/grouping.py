@@ -13,6 +13,7 @@ import numpy as np
 
 from pdc_core.graph.ids import WAY, IntArray, TraceRecord
 from pdc_core.graph.structure import ChannelGroup, Slice
+from pdc_core.graph.tensors import NORM_TENSORS
 
 _MIXED = "its weights are used in another way, too"
 _UNEVEN = "is read unevenly by one layer"
@@ -109,8 +110,8 @@ def _settle_tensors_(notes: TraceRecord) -> None:
     users: dict[str, set[str]] = defaultdict(set)  # tensor, or module, -> names of layers that use it
     for name in {name for table in tables for name in table}:
         tensors = notes.tensors.get(name)
-        for path in [path for _, path in tensors.paths] if tensors else [f"{name}.weight"]:
-            users[path].add(name)
+        for path in [path for _, path in tensors.paths] if tensors else [f"{name}.{role}" for role in NORM_TENSORS]:
+            users[notes.aliases.get(path, path)].add(name)
     mixed = {name for names in users.values() if len(names) > 1 for name in names}
     mixed |= {name for name in notes.tensors if name.endswith(WAY)}
     mixed |= {name.removesuffix(WAY) for name in mixed}

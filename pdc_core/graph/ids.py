@@ -157,6 +157,8 @@ class TraceRecord:
         Operations outside of layers that multiply (attention, matrix products): MACs and output shape.
     whole : dict of str to str
         Modules and parameters that cannot be followed, and why.
+    aliases : dict of str to str
+        Further names of tensors that several modules hold, and the first name of each.
     """
 
     size: int = 0
@@ -177,6 +179,7 @@ class TraceRecord:
     rows: dict[str, IntArray] = field(default_factory=dict)
     fixed: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
     def fresh(self, count: int) -> IntArray:
         """Return `count` ids that nobody has yet."""

@@ -37,6 +37,7 @@ from pdc_core.graph.operations import (
 )
 from pdc_core.graph.shapes import apply, counted, ids_in, is_ids, module_on_meta, on_meta, output_shape, wider
 from pdc_core.graph.tensor_rules import TensorRules
+from pdc_core.graph.tensors import aliases
 
 
 class ChannelInterpreter(LayerRules, TensorRules):
@@ -53,7 +54,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
     """
 
     def __init__(self, root: nn.Module, residual: str, inputs: tuple[Any, ...]) -> None:
-        self.root, self.residual, self.notes = root, residual, TraceRecord()
+        self.root, self.residual, self.notes = root, residual, TraceRecord(aliases=aliases(root))
         self.inputs = list(inputs)
         self.modules = dict(root.named_modules())
         self.values: dict[fx.Node, Any] = {}
@@ -66,7 +67,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.rearranged = False  # whether channels were split over several axes, or put in another order
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.constants: dict[str, Tensor] = {}
-        self.shared_tensors = _shared_tensors(root)
+        self.shared_tensors = frozenset((*self.notes.aliases, *self.notes.aliases.values()))
 
     # -- dispatch ---------------------------------------------------------------------------------
 
@@ -136,6 +137,8 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return value
         if name in SIZES:
             return self.size(args, kwargs)
+        if name == "setitem":
+            return self.assign(*args)
         if derived and self.depends_on_width() and name not in SHAPE | {"pad"} | POOLING:
             for ids in entering:
                 self.notes.freeze(ids, f"is combined with a tensor's size in {node.name}, which changes with the width")
@@ -309,11 +312,3 @@ class ChannelInterpreter(LayerRules, TensorRules):
             self.notes.fixed[label] = before + macs, shapes[0]
         out = f"comes out of {name} ({what})" if what else f"comes out of {name}"
         return pytree.tree_map(lambda v: self.fresh(v, out), value)
-
-
-def _shared_tensors(root: nn.Module) -> frozenset[str]:
-    """Return the names of tensors that several modules hold."""
-    names: dict[int, list[str]] = {}
-    for name, t in [*root.named_parameters(remove_duplicate=False), *root.named_buffers(remove_duplicate=False)]:
-        names.setdefault(id(t), []).append(name)
-    return frozenset(name for several in names.values() if len(several) > 1 for name in several)

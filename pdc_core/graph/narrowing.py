@@ -100,6 +100,9 @@ def changed_calls(program: Program, survivors: Survivors, shapes: dict[str, tupl
     failing: fx.Node | None = None  # an assertion on sizes that the narrowed network would not hold
     for node in program.graph.nodes:
         value = values[node]
+        if operation(node) == "setitem":  # of whole channels (see `TensorRules.assign`)
+            now[node] = None
+            continue
         expected = pytree.tree_map(narrowed, value, is_leaf=is_ids)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), now.__getitem__)
         if node.op in ("call_function", "call_method") and not ids_in(expected) and ids_in((args, kwargs)):

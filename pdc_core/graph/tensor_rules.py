@@ -141,6 +141,33 @@ class TensorRules:
         self.rearranged = True
         return Ids(result, 1, shape)
 
+    def assign(self, x: Any, index: Any, value: Any) -> None:
+        """`x[index] = value`: of all channels or, by a mask, of each for itself; anything else freezes them."""
+        where = self.node.name
+        written = [v for v in ids_in((x, value)) if not (isinstance(v, Ids) and len(v.channels) == 1)]
+        masks = ids_in(index)
+        if masks:  # channel by channel, as torch.where
+            fits = index is masks[0] and isinstance(x, Ids) and not ids_in(value) and index.shape == x.shape
+            fits = fits and index.dim == x.dim and len(index.channels) == len(x.channels)
+            if fits:
+                self.notes.tie(x.channels, index.channels)
+                return
+        elif isinstance(x, Ids) and not ids_in(value) and self.takes_all_channels(x, index):
+            return
+        for ids in (*written, *masks):
+            self.notes.freeze(ids, f"is assigned to, or assigned, channel by channel in {where}")
+
+    @staticmethod
+    def takes_all_channels(x: Ids, index: Any) -> bool:
+        """Return whether an index of slices and numbers keeps the whole channel axis."""
+        picks = list(index) if isinstance(index, tuple) else [index]
+        if any(not isinstance(i, slice | int | type(Ellipsis)) for i in picks):
+            return False
+        if Ellipsis in picks:
+            at = picks.index(Ellipsis)
+            picks[at : at + 1] = [slice(None)] * (len(x.shape) - len(picks) + 1)
+        return x.dim >= len(picks) or picks[x.dim] == slice(None)
+
     # -- operations on the shape, executed literally on the ids --------------------------------------
 
     def pad(self, x: Ids, pad: Any, mode: str = "constant", value: float | None = None) -> Any:

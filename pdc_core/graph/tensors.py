@@ -45,6 +45,19 @@ def tensor_at(model: nn.Module, path: str) -> Tensor:
     return found
 
 
+def aliases(model: nn.Module) -> dict[str, str]:
+    """Return every further name of a parameter or buffer that goes by several -> its first name."""
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for named in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+        for name, tensor in named:
+            memory = 0 if tensor.is_meta else tensor.data_ptr()
+            known = first.setdefault(memory or id(tensor), name)
+            if known != name:
+                found[name] = known
+    return found
+
+
 def paths_of(module: nn.Module, part: Slice) -> dict[str, str]:
     """Return the dotted name of every tensor of a layer, for the module that `layer_of` gives."""
     if part.tensors is not None:

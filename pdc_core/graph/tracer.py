@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
+from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
@@ -36,10 +37,20 @@ class Tracer(fx.Tracer):
     """
 
     def __init__(self, buffers: bool = True) -> None:
-        super().__init__()
+        super().__init__(autowrap_functions=_MAKERS)
+        self._autowrap_search.append(torch)  # where torch.fx looks for what it wraps
         self.proxy_buffer_attributes = buffers
         self._thread = threading.get_ident()
         self._following = False  # while ids are followed, modules act as they always do
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Proxy(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any) -> fx.Proxy:
+        made = super().create_proxy(kind, target, args, kwargs, *more, **named)
+        if writes_in_place(made.node) and isinstance(args[0], Proxy):
+            args[0].node = made.node
+        return made
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -68,6 +79,8 @@ class Tracer(fx.Tracer):
         return not isinstance(m, _AS_FUNCTIONS) and calls_torchs_forward(m)
 
 
+# What makes a tensor from sizes. Unwrapped, these refuse a size that is open, such as that of the batch.
+_MAKERS = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye)
 _AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)
 
 
@@ -123,7 +136,7 @@ class SizedTracer(Tracer):
         return f"its forward pass {what}{user_line()}"
 
 
-class SizedProxy(fx.Proxy):
+class SizedProxy(Proxy):
     """A stand-in for a tensor that knows its sizes; that of the batch stays open."""
 
     tracer: SizedTracer

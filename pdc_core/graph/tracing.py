@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pdc_core.errors import PDCError
 from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import WAY
+from pdc_core.graph.in_place import read_elsewhere, writes_in_place
 from pdc_core.graph.inside import inputs_of, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.rehearsal import obstacle
@@ -77,6 +78,11 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
     if sum(n.op == "placeholder" for n in program.nodes if not n.args) > len(inputs):
         raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
     careful = walk.functional or walk.rearranged or sized
+    for node in walk.expanded:  # into a tensor of its own, which a write in place would miss
+        if writes_in_place(node) and read_elsewhere(node, model):
+            for each in (node, *node.all_input_nodes):
+                for ids in ids_in(walk.values[each]):
+                    walk.notes.freeze(ids, f"is written to in place in {node.name}, and read under another name")
     met: set[Any] = set()
     while True:
         found = build_groups(walk.notes)
