@@ -35,7 +35,7 @@ from pdc_core.graph.operations import (
     UNCHANGED,
     operation,
 )
-from pdc_core.graph.shapes import apply, counted, ids_in, is_ids, module_on_meta, on_meta, output_shape, wider
+from pdc_core.graph.shapes import apply, counted, ids_in, module_on_meta, on_meta, output_shape, wider
 from pdc_core.graph.tensor_rules import TensorRules
 from pdc_core.graph.tensors import aliases
 
@@ -132,8 +132,10 @@ class ChannelInterpreter(LayerRules, TensorRules):
         derived = any(n in self.sized for n in node.all_input_nodes)
         if not entering:  # arithmetic on sizes, tensors made from nothing
             value = self.without_ids(node, args, kwargs)
-            if derived and not is_ids(value):
+            if derived and not ids_in(value):
                 self.sized[node] = self.wider_value(node)
+            elif derived and self.depends_on_width():
+                self.freeze_measured(node)
             return value
         if name in SIZES:
             return self.size(args, kwargs)
@@ -294,6 +296,19 @@ class ChannelInterpreter(LayerRules, TensorRules):
     def depends_on_width(self) -> bool:
         """Return whether the present node gets a size that a fold changes."""
         return any(n in self.sized and self.sized[n] != self.values[n] for n in self.node.all_input_nodes)
+
+    def freeze_measured(self, node: fx.Node) -> None:
+        """Freeze what a node's sizes were taken from: the tensor that it makes of them has as many channels."""
+        waiting, seen = list(node.all_input_nodes), set[fx.Node]()
+        while waiting:
+            each = waiting.pop()
+            if each in seen:
+                continue
+            seen.add(each)
+            measured = ids_in(self.values[each])
+            for ids in measured:
+                self.notes.freeze(ids, f"gives a tensor its size in {node.name}")
+            waiting += [] if measured else each.all_input_nodes
 
     # -- everything else ------------------------------------------------------------------------------
 

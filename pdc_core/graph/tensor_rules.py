@@ -57,6 +57,11 @@ class TensorRules:
             return operands[0]
         wide = [m for m, x in zip(moved, operands, strict=True) if len(x.channels) > 1] or moved[:1]
         wide.sort(key=lambda m: m.of_weight)  # activations first
+        own = {id(m): (1,) * (len(shape) - len(x.shape)) + x.shape for m, x in zip(moved, operands, strict=True)}
+        for main in wide:  # a map of pixels is the same for all channels, so that it does not matter what it varies by
+            if all(m.dim == main.dim or own[id(m)][main.dim] == 1 for m in wide):
+                wide = [m for m in wide if m.dim == main.dim]
+                break
         for m, x in zip(moved, operands, strict=True):
             if m.dim != wide[0].dim or len(m.channels) != len(wide[0].channels):
                 self.notes.freeze(x, f"is broadcast over other channels in {self.node.name}")

@@ -73,7 +73,11 @@ class Tracer(fx.Tracer):
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = [*root.named_buffers(), *root.named_parameters()]
         self._names = {id(t): name for name, t in tensors}
-        return super().trace(root, concrete_args)
+        program = super().trace(root, concrete_args)
+        for node in program.nodes:
+            if node.target in _MAKERS:  # code made of the program would register them by a name that is none
+                node.meta.pop("is_wrapped", None)
+        return program
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not isinstance(m, _AS_FUNCTIONS) and calls_torchs_forward(m)

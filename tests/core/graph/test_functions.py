@@ -69,6 +69,18 @@ class NormAct(nn.BatchNorm2d):
         return self.act(F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, 1e-5))
 
 
+class Window(nn.Module):
+    """A learned map of pixels, and one of the input's own, for all channels alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Parameter(torch.ones(8, 8))
+        self.register_buffer("edge", torch.linspace(0, 1, 8)[None, None, :, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.map + self.edge
+
+
 class Blur(nn.Module):
     """A fixed kernel per channel, repeated in a buffer or expanded when used."""
 
@@ -231,6 +243,7 @@ FREE: dict[str, tuple[nn.Module, str]] = {
     "if by size": (Block(By(padded_to_even)), "first read"),
     "loop over chunks": (Block(By(by_chunks)), "first first.2 read"),
     "scaled by sizes": (Block(By(divided)), "first read"),
+    "map of pixels": (Block(Window()), "first read"),
     "group norm": (Block(nn.GroupNorm(2, 6)), "read"),
     "mean head": (nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), By(lambda x: x.mean([-2, -1])), nn.Linear(6, 3)), "0"),
     "mean, twice": (nn.Sequential(nn.Conv2d(2, 6, 3), By(lambda x: x.mean(-1).mean(-1)), nn.Linear(6, 3)), "0"),

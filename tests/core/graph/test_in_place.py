@@ -124,7 +124,11 @@ def a_number_counted(x: Tensor, y: Tensor) -> Tensor:
 
 def zeros_of_the_batch(x: Tensor, y: Tensor) -> Tensor:
     filled = torch.zeros(y.shape[0], 2, y.shape[2], y.shape[3], dtype=y.dtype, device=y.device)
-    return torch.cat([y, filled, torch.ones(len(y) if isinstance(y, torch.Tensor) else y.size(0), 1, 8, 8)], 1)
+    return torch.cat([y, filled, torch.ones(y.size(0), 1, 8, 8)], 1)
+
+
+def zeros_as_wide_as_it(x: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y, torch.zeros(y.size(0), y.size(1), y.size(2), y.size(3), dtype=y.dtype)], 1)
 
 
 BETWEEN: dict[str, tuple[Two, int]] = {
@@ -134,7 +138,7 @@ BETWEEN: dict[str, tuple[Two, int]] = {
         view_read_after_its_whole, half_shifted, half_scaled, half_by_the_other, a_row_assigned, a_mask_assigned,
         a_mask_of_another, a_channel_assigned, shifted_in_space, scaled_in_place, a_number_counted,
     )
-} | {"zeros_of_the_batch": (zeros_of_the_batch, 11)}  # fmt: skip
+} | {"zeros_of_the_batch": (zeros_of_the_batch, 11), "zeros_as_wide_as_it": (zeros_as_wide_as_it, 16)}  # fmt: skip
 
 
 @pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
