@@ -284,9 +284,10 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, ...] | Non
         except OSError:
             raise
         except Exception as error:  # the exporter and the runtime raise many kinds; all mean the same to a user
-            first = (str(error).strip().splitlines() or [""])[0][:200]
+            cause = error.__cause__ or error  # the exporter's own words are advice on its parts, in colours
+            first = (str(cause).strip().splitlines() or [""])[0][:200]
             raise PDCError(
-                f"{type(model).__name__} cannot be written as ONNX ({type(error).__name__}: {first})."
+                f"{type(model).__name__} cannot be written as ONNX ({type(cause).__name__}: {first})."
             ) from error
         if not away <= 1e-4:
             raise PDCError(

@@ -5,6 +5,7 @@ Where nothing has to change, the network's own forward pass is kept.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,18 @@ class Gather(nn.Module):
         return f"{unique} -> {len(self.index)}, dim={self.dim}"
 
 
+class Rewritten(fx.GraphModule):
+    """A rewritten forward pass, copied whole: torch.fx would copy no more than what the forward pass itself reads."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
+        made = type(self).__new__(type(self))
+        made.__class__.__name__ = type(self).__name__
+        memo[id(self)] = made
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        made.graph = made.__dict__["_graph"]
+        return made
+
+
 def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.Module:
     """Return the network itself, or a GraphModule of it where its forward pass has to change."""
     program = graph.program
@@ -80,7 +93,7 @@ def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.M
     for name, value in program.constants.items():
         model.register_buffer(name, value, persistent=False)
     new.lint()
-    rewritten = fx.GraphModule(model, new, type(model).__name__)
+    rewritten = Rewritten(model, new, type(model).__name__)
     for name, child in model.named_children():  # also what this forward pass does not use, such as auxiliary heads
         rewritten.add_module(name, child)
     for name, parameter in model.named_parameters(recurse=False):

@@ -51,8 +51,7 @@ def aliases(model: nn.Module) -> dict[str, str]:
     found: dict[str, str] = {}
     for named in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
         for name, tensor in named:
-            memory = 0 if tensor.is_meta else tensor.data_ptr()
-            known = first.setdefault(memory or id(tensor), name)
+            known = first.setdefault(id(tensor), name)
             if known != name:
                 found[name] = known
     return found

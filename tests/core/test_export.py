@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -195,6 +196,44 @@ def test_every_treatment_comes_back_from_disk(name: str, residual: str, tmp_path
     pdc.save(small, tmp_path / "small.safetensors")
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(pdc.load(tmp_path / "small.safetensors")(x), small(x))
+
+
+class Picking(nn.Module):
+    """Has a forward pass that a fold rewrites, makes a constant, and holds a head and a scale that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.read = nn.Conv2d(1, 8, 3), nn.Conv2d(4, 3, 1)
+        self.unused, self.scale = nn.Linear(4, 2), nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).view(-1, 2, 4, 6, 6).sum(1)
+        return self.read(x[:, torch.arange(4)]).mean((2, 3))
+
+
+def test_a_copy_of_a_rewritten_network_is_saved_and_comes_back(tmp_path: Path) -> None:
+    residual = pdc.load_model("resnet20")
+    for model, treatment, build in ((residual, "gather", None), (Picking().eval(), "shared", lambda: Picking().eval())):
+        x = torch.randn(3, 1, 8, 8)
+        graph = pdc.trace(model, x[:1], treatment)
+        tied, small = reconstructed_and_folded(model, graph, random_labels(graph, 0.5))
+        twin = copy.deepcopy(copy.deepcopy(small))
+        assert twin.state_dict().keys() == small.state_dict().keys()
+        assert type(twin).__name__ == type(small).__name__
+        assert pdc.model_info(twin) == pdc.model_info(model)
+        with torch.no_grad():
+            assert torch.equal(twin(x), small(x))
+            next(iter(small.parameters())).zero_()  # of its own, not shared
+        assert pdc.check_equal(tied, twin, x).relative <= 1e-4
+        pdc.save(twin, tmp_path / "twin.safetensors")
+        again = pdc.load(tmp_path / "twin.safetensors", build=build)
+        with torch.no_grad():
+            assert torch.equal(again(x), twin(x))
+        both = pdc.trace(twin, x[:1], treatment)  # and is folded once more
+        smaller = copy.deepcopy(reconstructed_and_folded(twin, both, random_labels(both, 0.5))[1])
+        pdc.save(smaller, tmp_path / "smaller.safetensors")
+        with torch.no_grad():
+            assert torch.equal(pdc.load(tmp_path / "smaller.safetensors", build=build)(x), smaller(x))
 
 
 def test_gather_indices_do_not_depend_on_the_order_of_a_set(tmp_path: Path) -> None:
