@@ -12,8 +12,8 @@ reports that number. A run that is interrupted goes on from its last checkpoint 
 pdc is the default of `distil` at this length; one_shot merges all filters before the first step; progressive is PDC's
 other schedule; whole trains as long and prunes nothing. Inner layers keep the same share everywhere but in
 pdc_sensitivity, whose layers share the same MACs by their sensitivity, measured on training images. pdc_lr0.02 is pdc
-at a highest learning rate of 0.02 instead of 0.05, fixed before it was run. The teacher is the network itself everywhere
-but in pdc_teacher56, where it is the published ResNet-56.
+at a highest learning rate of 0.02 instead of 0.05. The teacher is the network itself everywhere but in pdc_teacher56,
+where it is the published ResNet-56.
 """
 
 from __future__ import annotations

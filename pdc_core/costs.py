@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pdc_core.copies import twin, without_history
 from pdc_core.graph import ChannelGraph
 from pdc_core.plan import Plan
 
@@ -102,7 +103,7 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
         counted = _counted(_on_meta(model), torch.empty((1, *example.shape[1:]), device="meta"))
     except RuntimeError:  # tensors on the meta device have no values; what else is wrong shows again here
         weights = next(model.parameters(), example)
-        counted = _counted(copy.deepcopy(model), example[:1].to(weights.device, weights.dtype))
+        counted = _counted(twin(model), example[:1].to(weights.device, weights.dtype))
     layers = tuple(LayerCost(**{k: v for k, v in row.items() if k != "called"}) for row in counted.rows.values())
     return Cost(sum(layer.macs for layer in layers), sum(p.numel() for p in model.parameters()), layers)
 
@@ -206,7 +207,7 @@ def _layer_name(path: str) -> str:
 def _on_meta(model: nn.Module) -> nn.Module:
     """Return a copy of the network without weights: copied with every tensor already replaced by an empty one."""
 
-    memo: dict[int, object] = {}
+    memo: dict[int, object] = dict(without_history(model))
     for p in model.parameters():
         memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
     for b in model.buffers():

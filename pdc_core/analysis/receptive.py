@@ -6,7 +6,6 @@ and the last input row and column that it depends on (`reach_rules`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pdc_core.analysis.reach_rules import NOTHING, rule_of
+from pdc_core.copies import twin
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGroup
 from pdc_core.graph.readers import reading
@@ -63,7 +63,7 @@ def receptive_fields(model: nn.Module, group: ChannelGroup, shape: Sequence[int]
     """
     if not group.readers:
         raise PDCError(f"Nothing reads group {group.name!r}, so its filters have no responses.")
-    network = copy.deepcopy(model).cpu()  # hooks on a network that others use would hear their images
+    network = twin(model).cpu()  # hooks on a network that others use would hear their images
     image = torch.zeros(1, *shape, dtype=next(network.parameters()).dtype)
     run = _Reaches(image)
     found: list[Tensor] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 
 from pdc_core.baselines.selection import check_kept
 from pdc_core.clustering import IntArray
+from pdc_core.copies import twin
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.graph.tensors import input_axis, layer_of
@@ -40,7 +40,7 @@ def delete(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, IntArray]) 
     Source: Li et al., arXiv 1608.08710.
     """
     check_kept(graph, kept)
-    work, labels = copy.deepcopy(model), {}
+    work, labels = twin(model), {}
     for name, own in kept.items():
         group = graph.group(name)
         labels[name] = _labels(group, own)

@@ -5,7 +5,6 @@ A new one is a function and its entry in METHODS, both in this file.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from pdc_core.baselines.deletion import delete
 from pdc_core.baselines.selection import select_filters
 from pdc_core.clustering import assign
+from pdc_core.copies import twin
 from pdc_core.data import Data
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
@@ -67,7 +67,7 @@ def folding(given: PruningInput) -> nn.Module:
     """Cluster raw filters by k-means, average them uniformly, fold: no data (model folding, arXiv 2502.10216)."""
     vectors = "raw" if given.plan.vectors == "activations" else None  # it looks at no data
     labels = assign(given.model, given.graph, given.plan, seed=given.seed, vectors=vectors)
-    tied = reconstruct_(copy.deepcopy(given.model), given.graph, labels, weights="uniform")
+    tied = reconstruct_(twin(given.model), given.graph, labels, weights="uniform")
     return fold(tied, given.graph, labels)
 
 
@@ -94,7 +94,7 @@ def scratch(given: PruningInput) -> nn.Module:
 
 def whole(given: PruningInput) -> nn.Module:
     """Keep every filter: what the same training gives without pruning."""
-    return copy.deepcopy(given.model)
+    return twin(given.model)
 
 
 WHOLE = "whole"  # the one method that the plan does not concern

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdc_core.baselines.methods import METHODS, WHOLE, PruningInput
+from pdc_core.copies import twin
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.graph import trace
@@ -32,7 +32,7 @@ class PrunedTask(TrainingTask):
     """
 
     def __init__(self, small: nn.Module, distillation: DistillationLoss) -> None:
-        super().__init__(copy.deepcopy(small).requires_grad_(True))
+        super().__init__(twin(small).requires_grad_(True))
         self.distillation, self.teacher, self.progress = distillation, distillation.teacher, 0.0
 
     def place(self, device: torch.device) -> None:
@@ -96,7 +96,7 @@ def train_baseline(
     if method not in METHODS:
         raise PDCError(f"{method!r} is no method to compare with; choose {choices(METHODS)}.")
     settings = settings or Training.for_data(data.name)
-    start = copy.deepcopy(model).eval().requires_grad_(False)
+    start = twin(model).eval().requires_grad_(False)
     graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     if method == WHOLE:
         plan = plan.whole()
@@ -141,7 +141,7 @@ def train_small(
     recorder : Recorder, optional
         Called with what happens, and asked for requests.
     """
-    start = copy.deepcopy(model).eval().requires_grad_(False)
+    start = twin(model).eval().requires_grad_(False)
     graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     widths = {name: torch.zeros(graph.group(name).size, dtype=torch.long).numpy() for name in plan.counts}
     names = dict(small.named_modules())
@@ -150,7 +150,7 @@ def train_small(
     pairs: tuple[str, ...] | dict[str, str] = blocks
     if teacher is not None:
         check_teacher(teacher, data)
-        pairs = matched_blocks(copy.deepcopy(small).eval(), teacher, blocks, example)
+        pairs = matched_blocks(twin(small).eval(), teacher, blocks, example)
     guiding = Teacher(teacher or start, example, settings.teacher_precision, settings.compile)
     task = PrunedTask(small, DistillationLoss(guiding, pairs, settings))
     return run_task(task, model, data, settings, seed=seed, recorder=recorder, graph=graph, plan=plan, teacher=teacher)

@@ -6,7 +6,6 @@ The rule is our choice; with measured sensitivities it is the threshold rule of 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import filter_vectors, filter_weights, ward_linkage
 from pdc_core.clustering.assignment import deal_out
+from pdc_core.copies import twin
 from pdc_core.costs import latency, plan_cost
 from pdc_core.errors import PDCError
 from pdc_core.estimates.sensitivities import Sensitivity
@@ -244,5 +244,5 @@ def plan_latency(
         Timed batches, of which the median counts.
     """
     labels = deal_out(graph, plan)
-    small = fold(reconstruct_(copy.deepcopy(model), graph, labels), graph, labels)
+    small = fold(reconstruct_(twin(model), graph, labels), graph, labels)
     return latency(small, example, (batch_size,), repeats)[batch_size]

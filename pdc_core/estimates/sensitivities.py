@@ -5,7 +5,6 @@ The outcome is plain data, stored under a key made of everything it depends on: 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdc_core.clustering import ReaderCovariances, assign_group, channel_covariances
+from pdc_core.copies import twin
 from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.estimates.tail import Tail
@@ -234,7 +234,7 @@ class _Merges:
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, seed: int) -> None:
         self.model, self.graph, self.images, self.seed = model, graph, images, seed
-        self.copy = copy.deepcopy(model)
+        self.copy = twin(model)
 
     @cached_property
     def channels(self) -> dict[str, ReaderCovariances]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pdc_core.batch_sizes import images_in_memory
+from pdc_core.copies import twin
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import tensor_at
 
@@ -37,7 +37,7 @@ class Tail:
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, kept_bytes: int = KEPT_BYTES) -> None:
-        self._model = copy.deepcopy(model).requires_grad_(False)
+        self._model = twin(model).requires_grad_(False)
         for p in self._model.parameters():
             if p.dim() == 4:
                 p.data = p.data.contiguous(memory_format=torch.channels_last)

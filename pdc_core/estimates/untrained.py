@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from pdc_core.batch_sizes import images_at_once
 from pdc_core.clustering import IntArray, ReaderCovariances, assign, channel_covariances, check_labels
 from pdc_core.clustering.labels import merged_groups
+from pdc_core.copies import twin
 from pdc_core.costs import cost
 from pdc_core.data import Data, Split
 from pdc_core.errors import PDCError
@@ -200,7 +200,7 @@ def _folded(
     measured: Mapping[str, ReaderCovariances] | None = None,
 ) -> nn.Module:
     """Return the network merged as a training begins, and folded."""
-    student, merged = copy.deepcopy(model), merged_groups(labels)
+    student, merged = twin(model), merged_groups(labels)
     if merged:
         now = {name: np.arange(len(a)) for name, a in merged.items()}
         merge_(student, graph, merged, now, images, measured=measured)

@@ -320,6 +320,7 @@ class _leaves_alone:  # noqa: N801
         for module in self.model.modules():
             own = {name: value for name, value in module.__dict__.items() if name not in _TORCHS}
             held = [(value, value.copy()) for value in own.values() if type(value) in (dict, list, set)]
+            held += [(table, table.copy()) for table in (module._buffers, module._parameters)]
             self.before.append((module, own, held))
         return self.made
 

@@ -8,7 +8,6 @@ they keep of a cluster's columns is averaged.
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import Labels
+from pdc_core.copies import twin
 from pdc_core.errors import PDCError
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
@@ -54,7 +54,7 @@ def folded_copy(
     PDCError
         The filters have come apart, or the two networks do not compute the same.
     """
-    tied = reconstruct_(copy.deepcopy(network), graph, labels, 1.0, settings.centroid)
+    tied = reconstruct_(twin(network), graph, labels, 1.0, settings.centroid)
     away = deviation(network, graph, labels, settings.centroid)
     if not tie and away > TIED:
         raise PDCError(

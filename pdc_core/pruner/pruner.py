@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import Labels, assign, check_labels
+from pdc_core.copies import twin
 from pdc_core.errors import PDCError
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph, trace
@@ -123,7 +123,7 @@ class Pruner(AttachedTying):
             self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside or plan.inside)
             plan.check(self.graph)
             if teacher is None:
-                teacher = copy.deepcopy(self.model)
+                teacher = twin(self.model)
         given = TyingInput(self.model, self.graph, self.settings, self._cluster, self.images)
         if labels is not None:
             fixed = check_labels(self.graph, labels)
@@ -132,7 +132,7 @@ class Pruner(AttachedTying):
         super().__init__(self.model, self.graph, tying, checked_steps(steps), recluster_every)
         self.guide: Guidance | None = None
         if isinstance(teacher, nn.Module):
-            guiding = copy.deepcopy(unwrapped(teacher)).eval().requires_grad_(False)
+            guiding = twin(unwrapped(teacher)).eval().requires_grad_(False)
             blocks = comparable_blocks(self.model, self.graph, self.tying.labels)
             probe = torch.ones(2, *example.shape[1:], dtype=weights.dtype, device=weights.device)
             self.guide = Guidance(guiding, self.model, probe, blocks, self.settings, outputs)
@@ -193,7 +193,7 @@ class Pruner(AttachedTying):
         network = self.model if other is None else unwrapped(other, self.graph)
         check_finite(network)
         if self.folded:
-            return copy.deepcopy(network)
+            return twin(network)
         with self._unwatched(), full_precision(self.model):
             return folded_copy(
                 network, self.graph, self.tying.labels, self.settings, self.images, tie=other is not None
@@ -301,7 +301,7 @@ class Pruner(AttachedTying):
         if state["folded"] and not self.folded:
             with self._unwatched():
                 labels = check_labels(self.graph, self.tying.labels)
-                small = fold_unchecked_(copy.deepcopy(self.model), self.graph, labels)
+                small = fold_unchecked_(twin(self.model), self.graph, labels)
                 for each in self.optimizers:
                     fold_optimizer_(each, self.model, small, self.graph, labels)
             self._go_on_with(small)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from pdc_core.clustering import Labels, assign
+from pdc_core.copies import twin
 from pdc_core.costs import cost, latency, plan_cost
 from pdc_core.data import Data
 from pdc_core.folding import check_equal
@@ -110,7 +110,7 @@ def distil(
     """
     settings = settings or Training.for_data(data.name, epochs=epochs)
     settings = settings.for_steps(settings.epochs * steps_per_epoch(len(data.train), settings.batch_size))
-    start = copy.deepcopy(model).eval()
+    start = twin(model).eval()
     graph = trace(start, data.example, residual=plan.residual, inside=plan.inside)
     check_mergeable(plan, graph)
     if teacher is not None:
@@ -162,7 +162,7 @@ def teach(
         The data is empty or has other classes, or the loss stops being finite.
     """
     settings = settings or Training.for_teaching(epochs=epochs)
-    task = SupervisedTask(copy.deepcopy(model).requires_grad_(True), settings)
+    task = SupervisedTask(twin(model).requires_grad_(True), settings)
     return run_task(task, model, data, settings, seed=seed, recorder=recorder)
 
 
@@ -208,10 +208,10 @@ def run_task(
     """
     example = data.example
     loop = Loop(data, settings, seed, recorder or Recorder())
-    before = copy.deepcopy(model).eval().to(loop.device)
+    before = twin(model).eval().to(loop.device)
     loop.recorder.activity(f"measuring on {len(data.val):,} validation images")
     first = evaluate(before, data, data.val, fabric=loop.fabric)  # also refuses a network for other classes at once
-    other = None if teacher is None else copy.deepcopy(teacher).eval().to(loop.device)
+    other = None if teacher is None else twin(teacher).eval().to(loop.device)
     guiding = first if other is None else evaluate(other, data, data.val, fabric=loop.fabric)
     if task.teacher is not None:
         loop.teacher = guiding.predictions
@@ -227,7 +227,7 @@ def run_task(
     full, small = _finished(task, loop)
     best, epoch = None, loop.done / loop.batches.per_epoch
     if loop.best is not None and loop.best["epoch"] != epoch:
-        full, small = copy.deepcopy((full, small))
+        full, small = twin(full), twin(small)
         task.student.load_state_dict(loop.best["model"])
         best = _finished(task, loop)[1]
 

@@ -10,7 +10,6 @@ derivation; weight decay, momentum and norm statistics need nothing, since A map
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import IntArray, check_labels
+from pdc_core.copies import twin
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import input_axis, layer_of, output_axes, paths_of
@@ -39,7 +39,7 @@ def gradient_scales(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, 
     labels : mapping of str to int array, shape (n,)
         Its clusters.
     """
-    ones = copy.deepcopy(model)
+    ones = twin(model)
     for p in ones.parameters():
         p.data = torch.ones_like(p)
     for each in tie(ones, graph, labels, "uniform"):
@@ -66,7 +66,7 @@ def unfold(small: nn.Module, model: nn.Module, graph: ChannelGraph, labels: Mapp
     labels : mapping of str to int array, shape (n,)
         Its clusters.
     """
-    full, folded = copy.deepcopy(model), dict(small.named_parameters()) | dict(small.named_buffers())
+    full, folded = twin(model), dict(small.named_parameters()) | dict(small.named_buffers())
     rows, columns = _places(full, graph, check_labels(graph, labels))
     for path, target in [*full.named_parameters(), *full.named_buffers()]:
         t = folded.get(path)
@@ -181,7 +181,7 @@ def folded_slot(
     averaged : bool, default False
         Whether the columns that read a cluster are averaged; else they are added up.
     """
-    shadow = copy.deepcopy(model)
+    shadow = twin(model)
     for p, q in zip(model.parameters(), shadow.parameters(), strict=True):
         own = optimizer.state.get(p, {}).get(slot)
         kept = torch.zeros_like(p) if own is None else own.detach().clone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map_only
 
+from pdc_core.copies import twin
 from pdc_core.data import Data, DataInfo
 from pdc_core.errors import PDCError
 from pdc_core.folding import check_equal
@@ -43,12 +43,12 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
     >>> fuse_norms(net, torch.ones(1, 1, 4, 4))[1]
     Identity()
     """
-    plain = copy.deepcopy(model)
+    plain = twin(model)
     try:
         nodes = list(fx.symbolic_trace(plain).graph.nodes)
     except Exception:  # control flow that fx cannot follow, in as many kinds of error as there are ways to write it
         return plain
-    fused = copy.deepcopy(plain)
+    fused = twin(plain)
     calls = [str(node.target) for node in nodes if node.op == "call_module"]
     for norm in nodes:
         conv = norm.args[0] if norm.op == "call_module" and norm.args else None

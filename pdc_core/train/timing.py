@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import statistics
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import Labels, assign
 from pdc_core.clustering.assignment import deal_out
+from pdc_core.copies import twin
 from pdc_core.costs import cost, latency, latency_passes, plan_cost
 from pdc_core.data import Data
 from pdc_core.graph import ChannelGraph, trace
@@ -148,10 +148,10 @@ def forecast(
     timed_settings = settings.model_copy(update={"batch_size": per_process})
     trial = _Trial(data, timed_settings, seed, math.inf if patience is None else patience)
     if plan is None:
-        timed = trial.of(SupervisedTask(copy.deepcopy(model).requires_grad_(True), timed_settings))
+        timed = trial.of(SupervisedTask(twin(model).requires_grad_(True), timed_settings))
     else:
         with Clock() as tracing:
-            start = copy.deepcopy(model).eval()
+            start = twin(model).eval()
             graph = trace(start, example, residual=plan.residual, inside=plan.inside)
         after = plan_cost(graph, plan)
         timed = _time_distilling(start, graph, plan, trial, teacher, small, clustered)
@@ -339,7 +339,7 @@ def _measuring(model: nn.Module, data: Data) -> float:
     """Return the seconds that measuring takes for one image on a free machine."""
     split = data.val if len(data.val) else data.test
     measured = min(len(split), 512)
-    network = copy.deepcopy(model).eval()
+    network = twin(model).eval()
     evaluate(network, data, split.first(_WARM))
     with Clock() as clock:
         evaluate(network, data, split.first(measured))
@@ -349,7 +349,7 @@ def _measuring(model: nn.Module, data: Data) -> float:
 def _latency(model: nn.Module, example: Tensor) -> float:
     """Return the seconds that timing one network for the report takes, from one pass of each batch size."""
     with Clock() as clock:
-        found = latency(copy.deepcopy(model).eval(), example, repeats=1)
+        found = latency(twin(model).eval(), example, repeats=1)
     free = [clock.share * seconds for seconds in found.values()]
     return sum(seconds * latency_passes(seconds) for seconds in free)
 

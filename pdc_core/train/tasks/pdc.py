@@ -6,7 +6,6 @@ middle of a run, and what a checkpoint needs.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.clustering import FloatArray, IntArray, Labels, check_labels, filter_vectors
+from pdc_core.copies import twin
 from pdc_core.folding import fold, fold_unchecked_
 from pdc_core.graph import ChannelGraph
 from pdc_core.losses import comparable_blocks, matched_blocks
@@ -55,7 +55,7 @@ class PDCTask(TrainingTask):
         images: Tensor | None = None,
         guide: nn.Module | None = None,
     ) -> None:
-        super().__init__(copy.deepcopy(teacher).requires_grad_(True))
+        super().__init__(twin(teacher).requires_grad_(True))
         self.graph, self.settings = graph, settings
         example = torch.ones(2, *graph.input_shape)
         self.teacher = Teacher(guide or teacher, example, settings.teacher_precision, settings.compile)
@@ -133,7 +133,7 @@ class PDCTask(TrainingTask):
         self.tying.load_state_dict(state)
         self.labels = self.tying.labels
         if state["folded"] and self.wide is None:
-            small = copy.deepcopy(self.student)
+            small = twin(self.student)
             small = fold_unchecked_(small, self.graph, check_labels(self.graph, self.labels))
             self._go_on_with(small, self.student)
 
