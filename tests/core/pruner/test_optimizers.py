@@ -145,10 +145,14 @@ def test_a_weight_that_no_optimiser_trains_is_named() -> None:
 def test_a_weight_that_two_modules_share_is_named() -> None:
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1)).eval()
     model.append(nn.Conv2d(4, 4, 1).eval())
-    model[5].weight = model[4].weight
-    plan = pdc.Plan.uniform(pdc.trace(model, X[:1].float()), 0.5)
+    model[5].weight = model[4].weight  # both are left whole by the trace
+    graph = pdc.trace(model, X[:1].float())
+    assert {g.name for g in graph.clusterable} == {"0"}
+    model[0].spare = nn.Conv2d(2, 4, 3).eval()  # which no trace sees
+    model[0].spare.weight = model[0].weight
+    plan = pdc.Plan.uniform(graph, 0.5)
     pruner = pdc.Pruner(model, plan, X[:1].float(), steps=3, images=X.float(), schedule="progressive")
-    with pytest.raises(pdc.PDCError, match=r"4\.weight and 5\.weight are one parameter"):
+    with pytest.raises(pdc.PDCError, match=r"0\.weight and 0\.spare\.weight are one parameter"):
         pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
 
 
