@@ -131,6 +131,7 @@ def _whole(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> dict[s
 def _check(model: nn.Module, example: Tensor, residual: str) -> None:
     if not isinstance(model, nn.Module):
         raise PDCError(f"The network is {type(model).__name__}; give a torch.nn.Module, for example from load_model.")
+    _check_kind(model)
     if residual not in RESIDUALS:
         raise PDCError(f"residual={residual!r} is not a residual treatment; choose one of {', '.join(RESIDUALS)}.")
     if not isinstance(example, Tensor) or example.dim() < 2 or 0 in example.shape:
@@ -153,6 +154,20 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
                 f"{where} has forward hooks, which may change what it computes; remove them before tracing (what "
                 "torch.nn.utils.prune, weight_norm or spectral_norm put there, their remove functions make permanent)."
             )
+
+
+def _check_kind(model: nn.Module) -> None:
+    """Refuse what holds a network, or was made of one, and say what to give instead."""
+    kind = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule) or "eval" in model.__dict__:  # which torch.export puts there
+        raise PDCError(f"{kind} was compiled by TorchScript or torch.export; give the network that it was made from.")
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise PDCError(f"{kind} wraps the network (torch.compile); give the network inside, model._orig_mod.")
+    if isinstance(model, wrappers):
+        raise PDCError(f"{kind} wraps the network; give the network inside, model.module.")
+    if any(p.is_complex() for p in model.parameters()):
+        raise PDCError(f"{kind} has complex weights; PDC works on networks of real numbers.")
 
 
 def _layers(walk: ChannelInterpreter, groups: tuple[ChannelGroup, ...]) -> tuple[Layer, ...]:

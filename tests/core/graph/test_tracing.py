@@ -302,3 +302,18 @@ def test_reach_is_the_largest_cut_and_names_what_blocks_the_rest() -> None:
     nothing = pdc.trace(lively_(nn.Sequential(nn.Conv2d(2, 3, 1))), X[:1]).reach()
     assert (nothing.filters, nothing.macs, nothing.blocked) == (0, 0, ())
     assert str(nothing) == "No filters can be merged."
+
+
+def test_what_wraps_a_network_or_was_made_of_one_is_refused_with_what_to_give() -> None:
+    net = chain().eval()
+    x = torch.zeros(1, 2, 6, 6)
+    for made, said in (
+        (torch.compile(net, backend="eager"), r"OptimizedModule wraps the network .* model\._orig_mod"),
+        (nn.DataParallel(net).eval(), r"DataParallel wraps the network.* model\.module"),
+        (torch.optim.swa_utils.AveragedModel(net).eval(), r"AveragedModel wraps the network.* model\.module"),
+        (torch.jit.trace(net, x), "compiled by TorchScript or torch.export; give the network that it was made from"),
+        (torch.export.export(net, (x,)).module(), "compiled by TorchScript or torch.export"),
+        (nn.Sequential(nn.Conv2d(2, 3, 1, dtype=torch.complex64)).eval(), "complex weights"),
+    ):
+        with pytest.raises(pdc.PDCError, match=said):
+            pdc.trace(made, x)
