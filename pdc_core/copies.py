@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -28,18 +29,20 @@ def twin(model: Network) -> Network:
     >>> twin(net).last.requires_grad
     False
     """
-    return copy.deepcopy(model, dict(without_history(model)))
+    return copy.deepcopy(model, without_history(model))
 
 
-def without_history(model: nn.Module) -> dict[int, Tensor]:
-    """Return id -> copy for every tensor in a network that is the result of a computation: a memo for `copy.deepcopy`.
+def without_history(model: nn.Module) -> dict[int, Any]:
+    """Return id -> copy for what `copy.deepcopy` refuses to copy in a network: its memo.
+
+    These are tensors that are the result of a computation, and functions that torch.jit.script made, which stay.
 
     Parameters
     ----------
     model : nn.Module
         Any network.
     """
-    found: dict[int, Tensor] = {}
+    found: dict[int, Any] = {}
     for module in model.modules():
         for name, value in module.__dict__.items():
             if name in ("_parameters", "_modules") or isinstance(value, bool | int | float | str | None):
@@ -47,4 +50,6 @@ def without_history(model: nn.Module) -> dict[int, Tensor]:
             for leaf in pytree.tree_leaves(value):
                 if isinstance(leaf, Tensor) and not leaf.is_leaf:
                     found[id(leaf)] = leaf.detach().clone()
+                elif isinstance(leaf, torch.jit.ScriptFunction):
+                    found[id(leaf)] = leaf
     return found

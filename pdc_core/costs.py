@@ -207,7 +207,7 @@ def _layer_name(path: str) -> str:
 def _on_meta(model: nn.Module) -> nn.Module:
     """Return a copy of the network without weights: copied with every tensor already replaced by an empty one."""
 
-    memo: dict[int, object] = dict(without_history(model))
+    memo = without_history(model)
     for p in model.parameters():
         memo[id(p)] = nn.Parameter(torch.empty(p.shape, device="meta"), requires_grad=False)
     for b in model.buffers():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import pdc_core as pdc
+from pdc_core.copies import twin
 
 
 def chain(channels: int = 6, bias: bool = True, classes: int = 3) -> nn.Sequential:
@@ -68,7 +67,7 @@ def reconstructed_and_folded(
     model: nn.Module, graph: pdc.ChannelGraph, labels: dict[str, np.ndarray]
 ) -> tuple[nn.Module, nn.Module]:
     """Return a tied copy of the network and its fold."""
-    tied = pdc.reconstruct_(copy.deepcopy(model), graph, labels)
+    tied = pdc.reconstruct_(twin(model), graph, labels)
     return tied, pdc.fold(tied, graph, labels)
 
 
@@ -85,7 +84,7 @@ def parameters(model: nn.Module) -> int:
 
 def unseen(model: nn.Module, graph: pdc.ChannelGraph, example: Tensor) -> set[str]:
     """Return the parameters that the forward pass uses (they get a gradient) and the graph does not know of."""
-    probe = copy.deepcopy(model).requires_grad_()
+    probe = twin(model).requires_grad_()
     outputs = [t for t in tree_leaves(probe(example)) if isinstance(t, Tensor)]
     sum(t.sum() for t in outputs).backward()  # type: ignore[union-attr]
     used = {name for name, p in probe.named_parameters() if p.grad is not None}

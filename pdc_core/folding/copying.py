@@ -22,7 +22,7 @@ _PLAIN = (bool, int, float, str, type(None), type)
 def copy_network(model: nn.Module, groups: Iterable[ChannelGroup]) -> nn.Module:
     """Return a deep copy that shares those tensors of the groups' layers and norms which only one module holds."""
     owners = Counter(id(t) for _, t in model.named_parameters(remove_duplicate=False))
-    shared: dict[int, Any] = dict(without_history(model))
+    shared = without_history(model)
     for group in groups:
         written = [layer_of(model, part) for part in (*group.producers, *group.norms)]
         tensors: list[Tensor] = [getattr(module, name) for module in written for name in output_axes(module)]

@@ -21,6 +21,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
+from pdc_core.graph.scripted import as_python
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
 # the other threads of a server, which run networks meanwhile, are handed through to what they asked for.
@@ -262,7 +263,7 @@ def trace_program(
     for buffers in (True, False):
         tracer = Tracer(buffers)
         try:
-            with TRACING, _leaves_alone(model) as made:
+            with TRACING, _leaves_alone(model) as made, as_python(model):
                 program = tracer.trace(model)
         except Exception:  # a user's own forward may raise anything at all
             continue
@@ -276,7 +277,7 @@ def trace_program(
     for buffers in (True, False):
         walk = start()
         try:
-            with TRACING, _leaves_alone(model) as made:
+            with TRACING, _leaves_alone(model) as made, as_python(model):
                 walk.constants = made
                 program = SizedTracer(walk, dtype, device, buffers).trace(model)
             return program, walk, True

@@ -141,6 +141,8 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
         )
     for name, module in model.named_modules():
         where = name or type(module).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            raise PDCError(f"{where} is compiled by TorchScript; use the Python module that it was made from.")
         if module.training:
             raise PDCError(
                 f"{where} is in train mode; call model.eval() first, so that dropout and norms act as when it is used."
@@ -159,8 +161,8 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
 def _check_kind(model: nn.Module) -> None:
     """Refuse what holds a network, or was made of one, and say what to give instead."""
     kind = type(model).__name__
-    if isinstance(model, torch.jit.ScriptModule) or "eval" in model.__dict__:  # which torch.export puts there
-        raise PDCError(f"{kind} was compiled by TorchScript or torch.export; give the network that it was made from.")
+    if "eval" in model.__dict__:  # which torch.export puts there
+        raise PDCError(f"{kind} was made by torch.export; give the network that it was made from.")
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
     if isinstance(getattr(model, "_orig_mod", None), nn.Module):
         raise PDCError(f"{kind} wraps the network (torch.compile); give the network inside, model._orig_mod.")

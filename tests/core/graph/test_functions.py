@@ -69,6 +69,27 @@ class NormAct(nn.BatchNorm2d):
         return self.act(F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, 1e-5))
 
 
+@torch.jit.script
+def gate(x: Tensor, scale: float) -> Tensor:
+    return torch.sigmoid(x) * scale
+
+
+@torch.jit.script
+def gated(x: Tensor) -> Tensor:
+    return x * gate(x, 2.0) if x.dim() == 4 else x
+
+
+class Scripted(nn.Module):
+    """Calls functions that TorchScript compiled: one that its file knows, and one that it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gated(x) + self.activation(x, 0.5)
+
+
 class Window(nn.Module):
     """A learned map of pixels, and one of the input's own, for all channels alike."""
 
@@ -243,6 +264,7 @@ FREE: dict[str, tuple[nn.Module, str]] = {
     "if by size": (Block(By(padded_to_even)), "first read"),
     "loop over chunks": (Block(By(by_chunks)), "first first.2 read"),
     "scaled by sizes": (Block(By(divided)), "first read"),
+    "functions of TorchScript": (Block(Scripted()), "first read"),
     "map of pixels": (Block(Window()), "first read"),
     "group norm": (Block(nn.GroupNorm(2, 6)), "read"),
     "mean head": (nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), By(lambda x: x.mean([-2, -1])), nn.Linear(6, 3)), "0"),

@@ -311,8 +311,9 @@ def test_what_wraps_a_network_or_was_made_of_one_is_refused_with_what_to_give() 
         (torch.compile(net, backend="eager"), r"OptimizedModule wraps the network .* model\._orig_mod"),
         (nn.DataParallel(net).eval(), r"DataParallel wraps the network.* model\.module"),
         (torch.optim.swa_utils.AveragedModel(net).eval(), r"AveragedModel wraps the network.* model\.module"),
-        (torch.jit.trace(net, x), "compiled by TorchScript or torch.export; give the network that it was made from"),
-        (torch.export.export(net, (x,)).module(), "compiled by TorchScript or torch.export"),
+        (torch.jit.trace(net, x), "compiled by TorchScript; use the Python module that it was made from"),
+        (nn.Sequential(torch.jit.script(net)).eval(), "0 is compiled by TorchScript"),
+        (torch.export.export(net, (x,)).module(), "made by torch.export; give the network that it was made from"),
         (nn.Sequential(nn.Conv2d(2, 3, 1, dtype=torch.complex64)).eval(), "complex weights"),
     ):
         with pytest.raises(pdc.PDCError, match=said):
