@@ -7,6 +7,7 @@ the batch stays open.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 import threading
@@ -15,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.scripted import as_python
+from pdc_core.graph.untouched import Untouched
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
 # the other threads of a server, which run networks meanwhile, are handed through to what they asked for.
@@ -35,11 +36,14 @@ class Tracer(fx.Tracer):
     ----------
     buffers : bool, default True
         Whether buffers are followed as parameters are; else computations with them alone are done once and for all.
+    given : int, default 1
+        How many arguments the network is given; all others keep their defaults.
     """
 
-    def __init__(self, buffers: bool = True) -> None:
+    def __init__(self, buffers: bool = True, given: int = 1) -> None:
         super().__init__(autowrap_functions=_MAKERS)
         self._autowrap_search.append(torch)  # where torch.fx looks for what it wraps
+        self.given = given
         self.proxy_buffer_attributes = buffers
         self._thread = threading.get_ident()
         self._following = False  # while ids are followed, modules act as they always do
@@ -71,6 +75,17 @@ class Tracer(fx.Tracer):
                 return parameter_proxy_cache[name]
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        names = arguments(root_fn)[: self.given]
+        proxies = {name: self.create_proxy("placeholder", name, (), {}) for name in names}
+
+        def forward(root: nn.Module) -> Any:
+            in_order = [p.name for p in inspect.signature(root_fn).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+            first = [proxies[name] for name in names if name in in_order]
+            return root_fn(root, *first, **{name: proxies[name] for name in names if name not in in_order})
+
+        return forward, [self.root]
+
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = [*root.named_buffers(), *root.named_parameters()]
         self._names = {id(t): name for name, t in tensors}
@@ -86,6 +101,14 @@ class Tracer(fx.Tracer):
 
 # What makes a tensor from sizes. Unwrapped, these refuse a size that is open, such as that of the batch.
 _MAKERS = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye)
+
+
+def arguments(forward: Any) -> list[str]:
+    """Return the names of what a forward pass may be given one by one, after the module itself."""
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
 _AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)
 
 
@@ -107,7 +130,7 @@ class SizedTracer(Tracer):
     """Traces and follows channel ids at once, so that the forward pass may use sizes as numbers."""
 
     def __init__(self, walk: ChannelInterpreter, dtype: torch.dtype, device: torch.device, buffers: bool) -> None:
-        super().__init__(buffers)
+        super().__init__(buffers, len(walk.inputs))
         self.walk, self.dtype, self.device = walk, dtype, device
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
@@ -260,10 +283,11 @@ def trace_program(
     PDCError
         The forward pass depends on values, or refuses the example.
     """
+    given = len(start().inputs)
     for buffers in (True, False):
-        tracer = Tracer(buffers)
+        tracer = Tracer(buffers, given)
         try:
-            with TRACING, _leaves_alone(model) as made, as_python(model):
+            with TRACING, Untouched(model) as made, as_python(model):
                 program = tracer.trace(model)
         except Exception:  # a user's own forward may raise anything at all
             continue
@@ -277,7 +301,7 @@ def trace_program(
     for buffers in (True, False):
         walk = start()
         try:
-            with TRACING, _leaves_alone(model) as made, as_python(model):
+            with TRACING, Untouched(model) as made, as_python(model):
                 walk.constants = made
                 program = SizedTracer(walk, dtype, device, buffers).trace(model)
             return program, walk, True
@@ -304,45 +328,3 @@ def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example:
             raise PDCError(
                 f"{type(model).__name__} does not accept {given}: {node.name} says «{first_line(error)}»."
             ) from error
-
-
-class _leaves_alone:  # noqa: N801
-    """Takes away from the network what tracing stores on it.
-
-    torch.fx puts there tensors that the forward pass makes from nothing; a forward pass that caches what it computed
-    would keep stand-ins for tensors.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.made = model, dict[str, Tensor]()
-
-    def __enter__(self) -> dict[str, Tensor]:
-        self.before: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]]]] = []
-        for module in self.model.modules():
-            own = {name: value for name, value in module.__dict__.items() if name not in _TORCHS}
-            held = [(value, value.copy()) for value in own.values() if type(value) in (dict, list, set)]
-            held += [(table, table.copy()) for table in (module._buffers, module._parameters)]
-            self.before.append((module, own, held))
-        return self.made
-
-    def __exit__(self, *_: object) -> None:
-        for module, own, held in self.before:
-            for name in module.__dict__.keys() - own.keys() - _TORCHS:
-                value = module.__dict__.pop(name)
-                if module is self.model and isinstance(value, Tensor):
-                    self.made[name] = value
-            module.__dict__.update(own)
-            for value, content in held:
-                if not _same_content(value, content):
-                    value.clear()
-                    value.extend(content) if type(value) is list else value.update(content)
-
-
-def _same_content(a: Any, b: Any) -> bool:
-    """Return whether two dicts, lists or sets hold the very same objects in the same order."""
-    ours, theirs = (list(v.items()) if type(v) is dict else list(v) for v in (a, b))
-    pairs = zip(pytree.tree_leaves(ours), pytree.tree_leaves(theirs), strict=False)
-    return len(ours) == len(theirs) and all(one is other for one, other in pairs)
-
-
-_TORCHS = frozenset(nn.Module().__dict__) - {"training"}  # what torch keeps on every module

@@ -5,6 +5,7 @@ The last module of the folder: `ids` says what flows, `rules` what operations do
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from typing import Any
 
@@ -74,9 +75,10 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
 def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> ChannelGraph:
     """Trace a checked network on what it is given, positional arguments one by one."""
     example = next(x for x in inputs if isinstance(x, Tensor))
-    program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
-    if sum(n.op == "placeholder" for n in program.nodes if not n.args) > len(inputs):
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    if sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) > len(inputs):
         raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
+    program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
     careful = walk.functional or walk.rearranged or sized
     for node in walk.expanded:  # into a tensor of its own, which a write in place would miss
         if writes_in_place(node) and read_elsewhere(node, model):
@@ -151,11 +153,16 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
             raise PDCError(
                 f"{where} is a lazy module without weights yet; run the network once on an example before tracing it."
             )
-        if module._forward_hooks or module._forward_pre_hooks:
+        if any(map(_acts, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))):
             raise PDCError(
                 f"{where} has forward hooks, which may change what it computes; remove them before tracing (what "
                 "torch.nn.utils.prune, weight_norm or spectral_norm put there, their remove functions make permanent)."
             )
+
+
+def _acts(hook: Any) -> bool:
+    """Return whether a hook may change what a module computes; those by which transformers collects outputs do not."""
+    return not str(getattr(hook, "__module__", "")).startswith("transformers.utils.output_capturing")
 
 
 def _check_kind(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,9 +141,15 @@ def evaluate(
     for images, labels in split.batches(at_once, rank, world):
         logits, y = model(data.prepare(images.to(device))), labels.to(device)
         if not isinstance(logits, Tensor):
+            named = isinstance(logits, Mapping) and "logits" in logits
+            advice = (
+                "If these are its logits, wrap it in a module whose forward pass returns network(x)['logits'] alone."
+                if named
+                else "Other tasks train in a loop of your own, with pdc_core.Pruner."
+            )
             raise PDCError(
                 f"The network returns {type(logits).__name__}, not logits of classes: this loop measures and trains "
-                "classifiers. Other tasks train in a loop of your own, with pdc_core.Pruner."
+                f"classifiers. {advice}"
             )
         logits = logits.float()
         if logits.dim() != 2 or logits.shape[1] < len(data.classes):

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 import pdc_core as pdc
 from pdc_core.integrations.transformers import PDCCallback
-from tests.networks import chain, lively_
+from tests.networks import chain, lively_, random_labels, reconstructed_and_folded
 from tests.training import same_networks
 
-from accelerate import Accelerator  # isort: skip  (after the callback, which repairs torchvision)
+import transformers  # isort: skip  (after the callback, which repairs torchvision)
+from accelerate import Accelerator  # isort: skip
 from transformers import Trainer, TrainingArguments  # isort: skip
 
 X = torch.randn(48, 2, 6, 6, generator=torch.Generator().manual_seed(2))
@@ -105,3 +106,74 @@ def test_a_loop_of_accelerate_folds_and_resumes(tmp_path: Path) -> None:
     whole = loop(0, 8, load=False, save=False)
     loop(0, 3, load=False, save=True)
     assert same_networks(loop(3, 8, load=True, save=False), whole)
+
+
+def small(kind: str) -> nn.Module:
+    """A small network of transformers' own, with random weights: optional arguments, dataclasses, hooks."""
+    sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
+    if kind == "resnet":
+        config = transformers.ResNetConfig(embedding_size=8, layer_type="basic", num_labels=3, **sizes)
+        return transformers.ResNetForImageClassification(config)
+    if kind == "mobilenet":
+        return transformers.MobileNetV2ForImageClassification(transformers.MobileNetV2Config(depth_multiplier=0.35))
+    heads = {"num_attention_heads": [1, 2, 2, 2], "decoder_hidden_size": 16}
+    return transformers.SegformerForSemanticSegmentation(transformers.SegformerConfig(num_labels=3, **sizes, **heads))
+
+
+IMAGES = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "mobilenet", "segformer"])
+def test_networks_of_transformers_fold_exactly(kind: str) -> None:
+    net = lively_(small(kind))
+    x = IMAGES[:2].double()
+    with torch.no_grad():
+        maps = net(x, output_hidden_states=True).hidden_states
+    graph = pdc.trace(net, x[:1], "shared")
+    assert len(graph.clusterable) > 5
+    tied, folded = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert type(folded) is type(net)
+    assert pdc.check_equal(tied, folded, x).relative <= 1e-9
+    with torch.no_grad():  # collecting outputs goes on as before, in both
+        assert len(net(x, output_hidden_states=True).hidden_states) == len(maps)
+        assert len(folded(x, output_hidden_states=True).hidden_states) == len(maps)
+
+
+def test_a_network_of_transformers_is_pruned_with_its_own_loss() -> None:
+    net, labels = small("resnet").eval(), Y[:12]
+    plan = pdc.Plan.uniform(pdc.trace(net, IMAGES[:1], "shared"), 0.5)
+    pruner = pdc.Pruner(net, plan, IMAGES[:1], steps=3, images=IMAGES)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    pruner.attach(optimizer)
+    net.train()
+    for _ in range(3):
+        outputs = net(IMAGES, labels=labels)
+        (outputs.loss + pruner.guidance(IMAGES, outputs)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folded = pruner.fold().eval()
+    loss, own = folded(IMAGES, labels=labels).loss, net.eval()(IMAGES, labels=labels).loss
+    assert loss.item() == pytest.approx(own.item(), rel=1e-4)
+
+
+def test_the_loop_for_classifiers_says_how_to_wrap_one() -> None:
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small("resnet")
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.network(x).logits
+            return logits
+
+    split = pdc.Split(torch.randint(0, 255, (12, 3, 32, 32), dtype=torch.uint8), Y[:12])
+    data = pdc.Data("three", split, split, split, ("a", "b", "c"), (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
+    bare = small("resnet").eval()
+    plan = pdc.Plan.uniform(pdc.trace(bare, data.example), 0.5)
+    with pytest.raises(pdc.PDCError, match=r"wrap it in a module whose forward pass returns network\(x\)\['logits'\]"):
+        pdc.distil(bare, plan, data, epochs=1)
+    net = Logits().eval()
+    graph = pdc.trace(net, data.example)
+    result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), data, epochs=1)
+    assert result.report["folded"]["macs"] < result.report["before"]["macs"]
+    assert pdc.check_equal(result.reconstructed, result.folded, data.example).relative <= 1e-4
