@@ -28,6 +28,10 @@ _SAME_MEMORY_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dr
 class Proxy(fx.Proxy):
     """A stand-in for a value that knows when it is written to."""
 
+    def length(self) -> Any:
+        """Return what `len` would."""
+        return len(self)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 

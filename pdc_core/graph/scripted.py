@@ -1,4 +1,4 @@
-"""Functions compiled by TorchScript take no stand-ins for tensors: while torch.fx traces, plain Python stands in."""
+"""What takes no stand-ins for tensors: functions that TorchScript compiled, and `len`. During a trace both do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from pdc_core.graph.in_place import Proxy
+
 
 @contextmanager
-def as_python(model: nn.Module) -> Iterator[None]:
-    """Inside this context, functions that torch.jit.script made and the network's forward passes name are plain Python.
+def readable(model: nn.Module) -> Iterator[None]:
+    """Inside this context, what the network's methods name is plain Python where torch.jit.script compiled it.
+
+    Nor does `len`, which has to return a number, hide the size of the batch there.
 
     Parameters
     ----------
@@ -21,16 +25,27 @@ def as_python(model: nn.Module) -> Iterator[None]:
         The network.
     """
     swapped: list[tuple[dict[str, Any], str, Any]] = []
+    lengths: list[dict[str, Any]] = []
     try:
         for names in _namespaces(model):
+            if "__name__" in names and "len" not in names:
+                lengths.append(names)
+                names["len"] = _length
             for name, value in list(names.items()):
                 if isinstance(value, torch.jit.ScriptFunction) and (plain := _source(value)) is not None:
                     swapped.append((names, name, value))
                     names[name] = plain
         yield
     finally:
+        for names in lengths:
+            del names["len"]
         for names, name, value in swapped:
             names[name] = value
+
+
+def _length(value: Any) -> Any:
+    """Return len(value); of a stand-in the size of its first axis, which stays open where that is the batch."""
+    return value.length() if isinstance(value, Proxy) else len(value)
 
 
 def _source(function: Any) -> Any:

@@ -21,7 +21,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
-from pdc_core.graph.scripted import as_python
+from pdc_core.graph.scripted import readable
 from pdc_core.graph.untouched import Untouched
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and
@@ -76,15 +76,20 @@ class Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        names = arguments(root_fn)[: self.given]
-        proxies = {name: self.create_proxy("placeholder", name, (), {}) for name in names}
+        call = self.root.forward  # of the module itself, if it has one in place of its class's
+        parameters = [p for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            names, by_name = [f"x{i}" for i in range(self.given)], set[str]()
+        else:
+            names = [p.name for p in parameters][: self.given]
+            by_name = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        given = {name: self.create_proxy("placeholder", name, (), {}) for name in names}
 
-        def forward(root: nn.Module) -> Any:
-            in_order = [p.name for p in inspect.signature(root_fn).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-            first = [proxies[name] for name in names if name in in_order]
-            return root_fn(root, *first, **{name: proxies[name] for name in names if name not in in_order})
+        def forward() -> Any:
+            first = [proxy for name, proxy in given.items() if name not in by_name]
+            return call(*first, **{name: proxy for name, proxy in given.items() if name in by_name})
 
-        return forward, [self.root]
+        return forward, []
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = [*root.named_buffers(), *root.named_parameters()]
@@ -101,12 +106,6 @@ class Tracer(fx.Tracer):
 
 # What makes a tensor from sizes. Unwrapped, these refuse a size that is open, such as that of the batch.
 _MAKERS = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye)
-
-
-def arguments(forward: Any) -> list[str]:
-    """Return the names of what a forward pass may be given one by one, after the module itself."""
-    parameters = list(inspect.signature(forward).parameters.values())[1:]
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 _AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)
@@ -212,6 +211,10 @@ class SizedProxy(Proxy):
         ids = self._ids()
         return ids is None or ids.dtype is None or ids.dtype.is_floating_point
 
+    def length(self) -> Any:
+        ids = self._ids()
+        return len(self) if ids is None else self.size(0)
+
     def __len__(self) -> int:
         value = self.tracer.walk.values.get(self.node)
         if isinstance(value, tuple | list):
@@ -287,7 +290,7 @@ def trace_program(
     for buffers in (True, False):
         tracer = Tracer(buffers, given)
         try:
-            with TRACING, Untouched(model) as made, as_python(model):
+            with TRACING, Untouched(model) as made, readable(model):
                 program = tracer.trace(model)
         except Exception:  # a user's own forward may raise anything at all
             continue
@@ -301,7 +304,7 @@ def trace_program(
     for buffers in (True, False):
         walk = start()
         try:
-            with TRACING, Untouched(model) as made, as_python(model):
+            with TRACING, Untouched(model) as made, readable(model):
                 walk.constants = made
                 program = SizedTracer(walk, dtype, device, buffers).trace(model)
             return program, walk, True

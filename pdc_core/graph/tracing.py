@@ -75,7 +75,7 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
 def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> ChannelGraph:
     """Trace a checked network on what it is given, positional arguments one by one."""
     example = next(x for x in inputs if isinstance(x, Tensor))
-    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    parameters = inspect.signature(model.forward).parameters.values()
     if sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) > len(inputs):
         raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
     program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
