@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -146,9 +147,14 @@ class SizedTracer(Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.walk.values[obj.node]
-        if isinstance(value, bool | int) and obj.node not in self.walk.batch_sizes:
+        if isinstance(value, bool | int) and (obj.node not in self.walk.batch_sizes or self.compares_batches(obj.node)):
             return bool(value)
         raise PDCError(self.refusal(obj))
+
+    def compares_batches(self, node: fx.Node) -> bool:
+        """Return whether a node asks if two sizes that both grow with the batch are equal: if so, at any batch."""
+        sizes = [each in self.walk.batch_sizes for each in node.args if isinstance(each, fx.Node)]
+        return node.target in (operator.eq, operator.ne) and sizes == [True, True]
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         value = self.walk.values[obj.node]
@@ -247,6 +253,17 @@ class _Size(tuple[Any, ...]):
     def __getitem__(self, index: Any) -> Any:
         found = super().__getitem__(index)
         return _Size(found) if isinstance(index, slice) else found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple) or len(self) != len(other):
+            return False
+        pairs = sorted(zip(self, other, strict=True), key=lambda pair: any(isinstance(size, Proxy) for size in pair))
+        return all(bool(a == b) for a, b in pairs)  # numbers first: where they differ, the batch is not asked for
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
 
 
 def user_line() -> str:

@@ -86,7 +86,22 @@ class Renaming(Flat):
         return self.second(F.relu(self.first(x)).view(len(x), 8, 6, 6))
 
 
-@pytest.mark.parametrize("kind", [Optional, OnlyByName, Several, Wrapped, OfItsOwn, Flat, Renaming])
+class Sizing(Two):
+    """Compares shapes, of which the batch is a part."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        z = F.relu(y)
+        assert y.shape == z.shape == (y.size(0), 8, 6, 6)
+        assert y.shape != x.shape
+        assert y.shape[0] == x.shape[0]
+        assert y.shape[1:] != x.shape[1:]
+        if y.shape != F.max_pool2d(y, 2).shape:
+            z = z + y
+        return self.second(z)
+
+
+@pytest.mark.parametrize("kind", [Sizing, Optional, OnlyByName, Several, Wrapped, OfItsOwn, Flat, Renaming])
 def test_it_folds_exactly(kind: type[nn.Module]) -> None:
     graph = assert_sound(lively_(kind()), X)
     assert [g.name for g in graph.clusterable] == ["first"]
