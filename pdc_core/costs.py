@@ -268,7 +268,7 @@ def latency(
         Seconds for each batch size.
     """
     seconds: dict[int, float] = {}
-    with torch.inference_mode():
+    with torch.no_grad():
         for batch in batch_sizes:
             x = example[:1].expand(batch, *example.shape[1:]).contiguous()
             times = [_seconds(model, x)]

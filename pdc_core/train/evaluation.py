@@ -86,7 +86,7 @@ def chance_level(labels: Tensor) -> tuple[float, float]:
     return c, c + min(FAR_FROM_CHANCE * (1 - c), max(NEAR_CHANCE * (1 - c), errors))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     model: nn.Module,
     data: Data,

@@ -45,7 +45,7 @@ def fuse_norms(model: nn.Module, example: Tensor) -> nn.Module:
     """
     plain = twin(model)
     try:
-        nodes = list(fx.symbolic_trace(plain).graph.nodes)
+        nodes = list(fx.symbolic_trace(twin(plain)).graph.nodes)  # which may leave stand-ins in what it traces
     except Exception:  # control flow that fx cannot follow, in as many kinds of error as there are ways to write it
         return plain
     fused = twin(plain)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 import pdc_core as pdc
 from pdc_core.copies import twin
-from tests.networks import random_labels, reconstructed_and_folded
 from tests.training import FEW
 
 
@@ -112,5 +111,6 @@ def test_tracing_leaves_buffers_as_they_were() -> None:
     assert isinstance(net.calls, Tensor)
     assert net.calls.item() == 0
     assert graph.clusterable
-    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
-    assert pdc.check_equal(tied, small, FEW.example).relative <= 1e-4
+    result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), FEW, epochs=1)
+    assert pdc.check_equal(result.reconstructed, result.folded, FEW.example).relative <= 1e-4
+    assert isinstance(result.folded.calls, Tensor)
