@@ -21,11 +21,12 @@ from pdc_core.graph.tracer import trace_program
 def still_computes(model: nn.Module, wanted: fx.Graph, program: Program, graph: ChannelGraph) -> bool:
     """Return whether the forward pass of a folded network is the wanted program, to the last number."""
     example = torch.empty(1, *graph.input_shape, device="meta")
-    inputs = program.inputs or (example,)
     training = [module for module in model.modules() if module.training]
     model.eval()  # as it was when the program was traced
     try:
-        found, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, graph.residual, inputs), example)
+        found, walk, sized = trace_program(
+            model, lambda: ChannelInterpreter(model, graph.residual, program.inputs), example
+        )
     except PDCError:  # it refuses its new widths
         return False
     finally:

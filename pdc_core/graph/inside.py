@@ -5,7 +5,6 @@ A detector's head may loop over boxes and branch on values; its backbone is an o
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
+from pdc_core.graph.calls import bound, call
 from pdc_core.graph.structure import ChannelGraph, ChannelGroup, Layer, LayerTensors, Slice
 
 
@@ -27,7 +27,7 @@ def submodule(model: nn.Module, inside: str) -> nn.Module:
         ) from error
 
 
-def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[tuple[Any, ...], int]:
+def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[dict[str, Any], int]:
     """Run a network once and return what a submodule of it is given, and the MACs of all that is outside of it.
 
     Raises
@@ -38,11 +38,10 @@ def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[tuple[Any
     from torch.utils.flop_counter import FlopCounterMode
 
     module = submodule(model, inside)
-    calls: list[tuple[Any, ...]] = []
+    calls: list[dict[str, Any]] = []
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
-        calls.append((*bound.args, *bound.kwargs.values()))
+        calls.append(bound(module.forward, args, kwargs))
 
     handle = module.register_forward_pre_hook(note, with_kwargs=True)
     failed: Exception | None = None
@@ -61,10 +60,10 @@ def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[tuple[Any
         times = "never called" if not calls else f"called {len(calls)} times"
         raise PDCError(f"{name} is {times} for one example; choose a part that is called once.")
     given = calls[0]
-    if not any(isinstance(x, Tensor) for x in given) or any(_nested(x) for x in given):
+    if not any(isinstance(x, Tensor) for x in given.values()) or any(map(_nested, given.values())):
         raise PDCError(f"{name} is given no plain tensors; choose a part that takes tensors.")
     with FlopCounterMode(display=False) as own, torch.no_grad():
-        module(*given)
+        call(module.forward, given)
     return given, (whole.get_total_flops() - own.get_total_flops()) // 2
 
 

@@ -6,7 +6,7 @@ Methods are named as those of `torch.fx.Interpreter`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,13 +49,13 @@ class ChannelInterpreter(LayerRules, TensorRules):
         The network.
     residual : {"internal", "shared", "gather"}
         What happens where channels are summed.
-    inputs : tuple of tensors
-        One example, tensor by tensor; only shapes are used.
+    inputs : dict
+        One example, argument by argument (`calls.bound`); of tensors only the shapes are used.
     """
 
-    def __init__(self, root: nn.Module, residual: str, inputs: tuple[Any, ...]) -> None:
+    def __init__(self, root: nn.Module, residual: str, inputs: Mapping[str, Any]) -> None:
         self.root, self.residual, self.notes = root, residual, TraceRecord(aliases=aliases(root))
-        self.inputs = list(inputs)
+        self.inputs = inputs
         self.modules = dict(root.named_modules())
         self.values: dict[fx.Node, Any] = {}
         self.sized: dict[fx.Node, Any] = {}  # nodes whose value derives from a size -> its value in a wider network
@@ -81,9 +81,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         return self.values[node]
 
     def placeholder(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self.inputs:
-            return args[0] if args else None
-        value = self.inputs.pop(0)
+        value = self.inputs[str(target)]
         if not isinstance(value, Tensor):
             return value
         if value.dim() < 2:

@@ -6,7 +6,7 @@ Plain, frozen data. `tracing` writes it; plan, cost, cluster, reconstruct and fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -233,8 +233,8 @@ class Program:
         (c, h, w) of the example, where the forward pass could only be followed at that size.
     constants : dict of str to Tensor
         Tensors that the forward pass makes from nothing.
-    inputs : tuple
-        What the traced module was given, with tensors on the meta device.
+    inputs : dict
+        What the traced module was given, by name (`calls.bound`), with tensors on the meta device.
     rows : dict of str to Ids
         Channels of the parameters that the forward pass computes with outside of layers.
     kernels : frozenset of fx.Node
@@ -250,7 +250,7 @@ class Program:
     functional: bool = False
     sizes: tuple[int, ...] | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
-    inputs: tuple[Any, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)
     kernels: frozenset[fx.Node] = frozenset()
 

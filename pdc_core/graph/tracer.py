@@ -7,18 +7,18 @@ the batch stays open.
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import operator
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError
+from pdc_core.graph.calls import call
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
@@ -35,13 +35,13 @@ class Tracer(fx.Tracer):
 
     Parameters
     ----------
-    buffers : bool, default True
+    buffers : bool
         Whether buffers are followed as parameters are; else computations with them alone are done once and for all.
-    given : int, default 1
-        How many arguments the network is given; all others keep their defaults.
+    given : dict
+        The arguments that the network is given, by name (`calls.bound`); all others keep their defaults.
     """
 
-    def __init__(self, buffers: bool = True, given: int = 1) -> None:
+    def __init__(self, buffers: bool, given: Mapping[str, Any]) -> None:
         super().__init__(autowrap_functions=_MAKERS)
         self._autowrap_search.append(torch)  # where torch.fx looks for what it wraps
         self.given = given
@@ -77,20 +77,13 @@ class Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        call = self.root.forward  # of the module itself, if it has one in place of its class's
-        parameters = [p for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-            names, by_name = [f"x{i}" for i in range(self.given)], set[str]()
-        else:
-            names = [p.name for p in parameters][: self.given]
-            by_name = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        given = {name: self.create_proxy("placeholder", name, (), {}) for name in names}
-
-        def forward() -> Any:
-            first = [proxy for name, proxy in given.items() if name not in by_name]
-            return call(*first, **{name: proxy for name, proxy in given.items() if name in by_name})
-
-        return forward, []
+        given: dict[str, Any] = {}
+        for name, value in self.given.items():
+            proxy = self.create_proxy("placeholder", name, (), {})
+            followed = isinstance(value, Tensor) or type(value) in (int, float)
+            given[name] = proxy if followed else value
+        forward = self.root.forward  # of the module itself, if it has one in place of its class's
+        return lambda: call(forward, given), []
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = [*root.named_buffers(), *root.named_parameters()]
@@ -130,7 +123,7 @@ class SizedTracer(Tracer):
     """Traces and follows channel ids at once, so that the forward pass may use sizes as numbers."""
 
     def __init__(self, walk: ChannelInterpreter, dtype: torch.dtype, device: torch.device, buffers: bool) -> None:
-        super().__init__(buffers, len(walk.inputs))
+        super().__init__(buffers, walk.inputs)
         self.walk, self.dtype, self.device = walk, dtype, device
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
@@ -303,7 +296,7 @@ def trace_program(
     PDCError
         The forward pass depends on values, or refuses the example.
     """
-    given = len(start().inputs)
+    given = start().inputs
     for buffers in (True, False):
         tracer = Tracer(buffers, given)
         try:

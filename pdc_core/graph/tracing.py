@@ -5,8 +5,8 @@ The last module of the folder: `ids` says what flows, `rules` what operations do
 
 from __future__ import annotations
 
-import inspect
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
+from pdc_core.graph.calls import bound
 from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import WAY
 from pdc_core.graph.in_place import read_elsewhere, writes_in_place
@@ -67,17 +68,21 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
     """
     _check(model, example, residual)
     if not inside:
-        return trace_on(model, (example,), residual)
+        try:
+            alone = bound(model.forward, (example,), {})
+        except TypeError as error:
+            name = type(model).__name__
+            if "missing" in str(error):
+                raise PDCError(f"{name} takes several inputs; PDC works on networks that take one.") from error
+            raise PDCError(f"{name} does not take one input: {error}.") from error
+        return trace_on(model, alone, residual)
     given, outside = inputs_of(model, inside, example)
     return renamed(trace_on(submodule(model, inside), given, residual), model, inside, example, outside)
 
 
-def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> ChannelGraph:
-    """Trace a checked network on what it is given, positional arguments one by one."""
-    example = next(x for x in inputs if isinstance(x, Tensor))
-    parameters = inspect.signature(model.forward).parameters.values()
-    if sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) > len(inputs):
-        raise PDCError(f"{type(model).__name__} takes several inputs; PDC works on networks that take one.")
+def trace_on(model: nn.Module, inputs: Mapping[str, Any], residual: str) -> ChannelGraph:
+    """Trace a checked network on what it is given, by name (`calls.bound`)."""
+    example = next(x for x in inputs.values() if isinstance(x, Tensor))
     program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
     careful = walk.functional or walk.rearranged or sized
     for node in walk.expanded:  # into a tensor of its own, which a write in place would miss
@@ -98,7 +103,10 @@ def trace_on(model: nn.Module, inputs: tuple[Any, ...], residual: str) -> Channe
             walk.functional,
             tuple(example.shape[1:]) if sized else None,
             walk.constants,
-            tuple(torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs),
+            {
+                name: torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x
+                for name, x in inputs.items()
+            },
             walk.row_ids,
             frozenset(walk.kernels),
         )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from tests.networks import chain, counted_macs, lively_, parameters, random_labels
+from tests.networks import chain, counted_macs, lively_, parameters, random_labels, reconstructed_and_folded
 
 X = torch.rand(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
 
@@ -99,3 +102,46 @@ def test_what_cannot_be_a_part_is_refused() -> None:
     unused[0].spare = chain().eval()  # type: ignore[assignment]
     with pytest.raises(pdc.PDCError, match="never called"):
         pdc.trace(unused, X, inside="0.spare")
+
+
+class Part(nn.Module):
+    """Takes more than an input, of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None, *, scale: Any = 1.0, both: bool = False) -> Any:
+        y = self.second(F.relu(self.first(x))) * scale
+        if skip is not None:
+            y = y + skip
+        return (y, x) if both else y
+
+
+CALLS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "by name": lambda part, x: part(x=x),
+    "a number by name": lambda part, x: part(x, scale=2.0),
+    "a flag": lambda part, x: part(x, both=True)[0],
+    "a tensor and a number": lambda part, x: part(x, x.new_ones(1, 8, 1, 1), scale=0.5),
+    "nothing by name and a tensor": lambda part, x: part(x, skip=None, scale=x.new_tensor(3.0)),
+    "all by name": lambda part, x: part(scale=2, skip=x.new_ones(1, 8, 1, 1), x=x),
+}
+
+
+@pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
+@pytest.mark.parametrize("how", CALLS)
+def test_a_part_is_given_its_arguments_as_the_network_gives_them(how: str, residual: str) -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.head = Part(), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(CALLS[how](self.part, x).mean((2, 3)))
+            return y if y.sum() < 1e9 else -y
+
+    net, x = lively_(Whole()), torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    graph = pdc.trace(net, x[:1], residual, inside="part")
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, x).relative <= 1e-9
+    assert pdc.cost(small, x).macs == pdc.plan_cost(graph, pdc.Plan.uniform(graph, 0.5)).macs < pdc.cost(net, x).macs
