@@ -11,9 +11,9 @@ reports that number. A run that is interrupted goes on from its last checkpoint 
 
 pdc is the default of `distil` at this length; one_shot merges all filters before the first step; progressive is PDC's
 other schedule; whole trains as long and prunes nothing. Inner layers keep the same share everywhere but in
-pdc_sensitivity, whose layers share the same MACs by their sensitivity, measured on training images. pdc_lr0.02 is pdc
-at a highest learning rate of 0.02 instead of 0.05. The teacher is the network itself everywhere but in pdc_teacher56,
-where it is the published ResNet-56.
+pdc_sensitivity, whose layers share the same MACs by their sensitivity, measured on training images. pdc_lr0.02 and
+pdc_lr0.1 are pdc at another highest learning rate than 0.05. The teacher is the network itself everywhere but in
+pdc_teacher56, where it is the published ResNet-56.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "one_shot": {"merges": 1},
     "pdc_sensitivity": {},
     "pdc_lr0.02": {"lr": 0.02},
+    "pdc_lr0.1": {"lr": 0.1},
     "pdc_teacher56": {},
 }
 TEACHERS = {"pdc_teacher56": "resnet56"}
@@ -74,9 +75,11 @@ def rows() -> Iterator[Row]:
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
             yield Row("resnet20", keep, 30, method, seed)
-    deep = ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"), (0.39, "pdc_lr0.02"))
+    deep = ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"))
     for epochs, (keep, method) in itertools.product((20, 40, 60), deep):
         yield Row("resnet56", keep, epochs, method, 0)
+    for method in ("pdc_lr0.02", "pdc_lr0.1"):
+        yield Row("resnet56", 0.39, 20, method, 0)
     for keep in (0.2, 0.39):
         yield Row("resnet20", keep, 30, "pdc_teacher56", 0)
     for seed in (0, 1, 2):
