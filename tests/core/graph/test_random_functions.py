@@ -23,6 +23,9 @@ KINDS = (
     "ghost",
     "sum",
     "blur",
+    "sum in place",
+    "part in place",
+    "assigned",
 )
 
 
@@ -53,7 +56,7 @@ class Step(nn.Module):
             self.register_buffer("running_var", torch.ones(width))
         elif kind == "scale":
             self.gain = nn.Parameter(torch.ones(*((width, 1, 1) if number % 2 else (1, width, 1, 1))))
-        elif kind in ("ghost", "sum"):
+        elif kind in ("ghost", "sum", "sum in place"):
             self.cheap = nn.Conv2d(width, width, 1, groups=width if kind == "ghost" else 1)
             self.out = 2 * width if kind == "ghost" else width
         elif kind == "blur":
@@ -81,7 +84,50 @@ class Step(nn.Module):
             return torch.cat([x, self.cheap(x)], dim=1)
         if kind == "sum":
             return x + self.cheap(x)
+        if kind == "sum in place":
+            return self.added(x, self.cheap(x))
+        if kind in ("part in place", "assigned"):
+            return self.written(x.clone())
         return F.conv2d(x, self.kernel.expand(c, 1, 3, 3), padding=1, groups=c)
+
+    def added(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the sum of two tensors that is written to the second: in one of several ways, read by some name."""
+        how, same = self.number % 5, y
+        if how == 0:
+            y += x
+        elif how == 1:
+            y.add_(x)
+        elif how == 2:
+            y.flatten(2).sub_(x.flatten(2))
+        elif how == 3:
+            view = y.transpose(1, 2)
+            y += x
+            return view.transpose(1, 2)
+        else:
+            view = y[:, :]
+            view += x
+        return same if self.number > 4 else y
+
+    def written(self, x: Tensor) -> Tensor:
+        """Write to a part of a tensor: of its channels, its pixels, or where it is negative."""
+        half, how = x.shape[1] // 2, self.number % 5
+        if self.kind == "part in place":
+            part = x[:, :half] if how < 3 else x[:, half:]
+            if how % 2:
+                part *= 2
+            else:
+                part.add_(1)
+        elif how == 0:
+            x[:, :, 0] = 1
+        elif how == 1:
+            x[x < 0] = 0.5
+        elif how == 2:
+            x[:, half] = 2
+        elif how == 3:
+            x[:, :half] = x[:, half : 2 * half].clone()
+        else:
+            x[..., 1:] = x[..., :-1].clone()
+        return x
 
 
 class RandomFunctions(nn.Module):
