@@ -42,7 +42,7 @@ class Untouched:
 
 def _same_content(a: Any, b: Any) -> bool:
     """Return whether two dicts, lists or sets hold the very same objects in the same order."""
-    ours, theirs = (list(v.items()) if type(v) is dict else list(v) for v in (a, b))
+    ours, theirs = (list(v.items()) if isinstance(v, dict) else list(v) for v in (a, b))
     pairs = zip(pytree.tree_leaves(ours), pytree.tree_leaves(theirs), strict=False)
     return len(ours) == len(theirs) and all(one is other for one, other in pairs)
 
