@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from pdc_core.graph.operations import SHAPE, SIZES, TRANSPOSED, UNCHANGED, operation
 
@@ -22,7 +23,7 @@ _OPERATORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # meth
     "__ipow__": (operator.pow, operator.ipow),
 }
 _SAME_MEMORY = SHAPE | UNCHANGED | {"identity", "dropout", "alpha_dropout", "feature_dropout"}  # or may have it
-_SAME_MEMORY_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
+_SAME_MEMORY_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, _DropoutNd)
 
 
 class Proxy(fx.Proxy):

@@ -148,19 +148,15 @@ class TensorRules:
 
     def assign(self, x: Any, index: Any, value: Any) -> None:
         """`x[index] = value`: of all channels or, by a mask, of each for itself; anything else freezes them."""
-        where = self.node.name
-        written = [v for v in ids_in((x, value)) if not (isinstance(v, Ids) and len(v.channels) == 1)]
-        masks = ids_in(index)
-        if masks:  # channel by channel, as torch.where
-            fits = index is masks[0] and isinstance(x, Ids) and not ids_in(value) and index.shape == x.shape
-            fits = fits and index.dim == x.dim and len(index.channels) == len(x.channels)
-            if fits:
+        masks, values = ids_in(index), ids_in(value)
+        if isinstance(x, Ids) and not values:
+            if not masks and self.takes_all_channels(x, index):
+                return
+            if masks and index is masks[0] and (index.shape, index.dim) == (x.shape, x.dim):  # as torch.where
                 self.notes.tie(x.channels, index.channels)
                 return
-        elif isinstance(x, Ids) and not ids_in(value) and self.takes_all_channels(x, index):
-            return
-        for ids in (*written, *masks):
-            self.notes.freeze(ids, f"is assigned to, or assigned, channel by channel in {where}")
+        for ids in (*ids_in(x), *values, *masks):
+            self.notes.freeze(ids, f"is assigned to, or assigned, channel by channel in {self.node.name}")
 
     @staticmethod
     def takes_all_channels(x: Ids, index: Any) -> bool:
