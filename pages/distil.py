@@ -93,7 +93,7 @@ if reason := cannot_train(network):
 else:
     measured = validation_accuracy(network)
     teacher = measured.known.accuracy if measured.known else None
-    before, after = network_cost(network, network.digest), plan_cost(network.graph, plan)
+    before, after = network_cost(network), plan_cost(network.graph, plan)
     with st.container(border=True):
         st.markdown(
             f"Your plan keeps **{sum(plan.counts.values()):,} of {sum(plan.sizes.values()):,} filters** and "

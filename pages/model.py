@@ -22,7 +22,7 @@ SAMPLES = 11
 network = begin("Model", "What is the network made of, and which layers cost most?")
 measured = predictions(network) if untrained(network) is None else None
 accuracy = measured.known.accuracy if measured is not None and measured.known else None
-spent = network_cost(network, network.digest)
+spent = network_cost(network)
 test, classes, groups = network.data.test, network.data.classes, network.graph.clusterable
 
 

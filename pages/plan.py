@@ -24,7 +24,7 @@ QUANTITIES = {"MACs": "macs", "Parameters": "params", "Sensitivity": "sensitivit
 
 network = begin("Plan", "What would it save? Choose how many clusters each layer keeps. Nothing is trained yet.")
 plan, graph = current_plan(), network.graph
-before, after = network_cost(network, network.digest), plan_cost(graph, plan)
+before, after = network_cost(network), plan_cost(graph, plan)
 kept, total = sum(plan.counts.values()), sum(group.size for group in graph.clusterable)
 
 facts = st.columns(4)

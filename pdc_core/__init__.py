@@ -31,7 +31,7 @@ from pdc_core.clustering import (
 from pdc_core.costs import Cost, LayerCost, cost, latency, plan_cost
 from pdc_core.data import DATASETS, Data, DataInfo, Split, describe_data, load_data, register_data
 from pdc_core.deployment import export_run, quantize_onnx
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, Untraceable
 from pdc_core.estimates import Preview, Sensitivity, plan_for_budget, preview, sensitivity
 from pdc_core.export import export_onnx, header, load, save
 from pdc_core.folding import Check, check_equal, fold
@@ -99,6 +99,7 @@ __all__ = [
     "SweepSpec",
     "Training",
     "Trajectory",
+    "Untraceable",
     "assign",
     "assign_group",
     "build_model",

@@ -9,3 +9,20 @@ class PDCError(ValueError):
     The command line and the pages print the message without a traceback; any other exception that reaches the user is a
     bug in PDC.
     """
+
+
+class Untraceable(PDCError):
+    """Report that a forward pass cannot be followed, and which part of the network can.
+
+    Attributes
+    ----------
+    why : str
+        What cannot be followed, a sentence.
+    part : str
+        Dotted name of a part that can be traced, as `trace(inside=...)` takes it; empty where there is none.
+    """
+
+    def __init__(self, why: str, part: str = "") -> None:
+        advice = f" Its part {part} can: inside={part!r} (on the command line --inside {part}) prunes that part alone."
+        super().__init__(why + advice if part else why)
+        self.why, self.part = why, part

@@ -23,12 +23,16 @@ _CHOICE, _LECTURE = "choice", "lecture"
 
 @dataclass(frozen=True)
 class Choice:
-    """A network, its data, its weights (a name or a file) and its residual treatment."""
+    """A network, its data, its weights (a name or a file), its residual treatment and the part of it that is pruned.
+
+    Without a part it is the whole network, or where that cannot be traced the part that can.
+    """
 
     model: str = "resnet20"
     data: str = "clothing"
     weights: str = SHIPPED
     residual: str = "internal"
+    inside: str = ""
 
     @property
     def label(self) -> str:

@@ -169,8 +169,8 @@ def refusal() -> str | None:
 
 
 def network_key(network: Network) -> str:
-    """Return what a plan belongs to: weights, and how residual sums are treated."""
-    return f"{network.digest}:{network.graph.residual}"
+    """Return what a plan belongs to: weights, how residual sums are treated, and the part that was traced."""
+    return f"{network.digest}:{network.graph.residual}:{network.graph.inside}"
 
 
 def link_is_whole() -> bool:

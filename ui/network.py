@@ -20,7 +20,7 @@ from torch import nn
 from pdc_core.costs import Cost, plan_cost
 from pdc_core.data import Data, Split, describe_data, load_data
 from pdc_core.data.folders import FOLDER, folder_state
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, Untraceable
 from pdc_core.export import folds_of, header, load
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.graph.tensors import layer_of
@@ -48,6 +48,7 @@ class Network:
     graph: ChannelGraph
     example: torch.Tensor  # (1, c, h, w)
     digest: str
+    untraced: str = ""  # why the whole cannot be traced, where a part was taken instead
 
     @property
     def model(self) -> str:
@@ -127,12 +128,24 @@ def _load_module(
 
 
 @st.cache_resource(show_spinner="Finding out which layers are tied", max_entries=8)
-def _trace(_module: nn.Module, digest: str, shape: tuple[int, int, int], residual: str) -> ChannelGraph:
-    return trace(_module, torch.zeros(1, *shape), residual=residual)
+def _trace(
+    _module: nn.Module, _example: torch.Tensor, digest: str, shape: tuple[int, int, int], residual: str, inside: str
+) -> tuple[ChannelGraph, str]:
+    """Trace a network or a part of it; return also why the whole was not, where that was asked for."""
+    try:
+        return trace(_module, _example, residual=residual, inside=inside), ""
+    except Untraceable as error:
+        if inside or not error.part:
+            raise
+        return trace(_module, _example, residual=residual, inside=error.part), error.why
 
 
-def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = "internal") -> Network:
+def load_network(
+    model: str, data: str, weights: str = SHIPPED, residual: str = "internal", inside: str = ""
+) -> Network:
     """Load a network, its data and its channel groups; each is kept for all sessions.
+
+    Where the whole network cannot be traced, its groups are those of the part that can.
 
     Raises
     ------
@@ -140,14 +153,14 @@ def load_network(model: str, data: str, weights: str = SHIPPED, residual: str = 
         A name is unknown, a file is missing or not trusted, or weights, data and network do not fit each other. In a
         class, also what its visitors may not open.
     """
-    choice = Choice(model, data, weights, residual)
+    choice = Choice(model, data, weights, residual, inside)
     check_network(model)
     images, file = load_images(data, data_stamp(data)), located(weights)
     module, digest = _load_module(model, located_data(data), file, stamp_of(file), images.classes)
     if images.name == DESCRIBED and (info := model_info(module)):  # timm's networks have pixels and means of their own
         images = replace(images, shape=info.shape, mean=info.mean, std=info.std)
-    graph = _trace(module, digest, images.shape, residual)
-    return Network(choice, module, images, graph, images.example, digest)
+    graph, untraced = _trace(module, images.example, digest, images.shape, residual, inside)
+    return Network(choice, module, images, graph, images.example, digest, untraced)
 
 
 def is_folded(weights: str) -> bool:
@@ -192,7 +205,7 @@ def validation_accuracy(network: Network) -> Job[Predictions]:
 def _measured(network: Network, split: str) -> Job[Predictions]:
     images: Split = getattr(network.data, split)
     stamp = str(data_stamp(network.data_name))  # a folder's images may have changed, though its name has not
-    work = network_cost(network, network.digest).macs * len(images)
+    work = network_cost(network).macs * len(images)
     return request(
         ("classify", network.digest, network.data_name, str(network.data.mean), stamp, split),
         lambda job: _classify(network, images, job.progress),
@@ -208,10 +221,14 @@ def _classify(network: Network, split: Split, progress: Callable[[int, int], Non
     return Predictions(found.accuracy, classes, np.flatnonzero(classes != split.labels.numpy()))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
-def network_cost(_network: Network, digest: str) -> Cost:
+def network_cost(network: Network) -> Cost:
     """Count the MACs and parameters of the whole network, from its trace."""
-    return plan_cost(_network.graph, {})
+    return _network_cost(network.graph, network.digest, network.graph.inside)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _network_cost(_graph: ChannelGraph, digest: str, inside: str) -> Cost:
+    return plan_cost(_graph, {})
 
 
 def group_kernels(network: Network, group: str) -> NDArray[np.float32]:

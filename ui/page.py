@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import streamlit as st
 
 from pdc_core.errors import PDCError
@@ -64,13 +66,14 @@ def begin(title: str, sentence: str) -> Network:
     open_page(title, sentence)
     choice = current_choice()
     try:
-        network = load_network(choice.model, choice.data, choice.weights, choice.residual)
+        network = load_network(**asdict(choice))
     except PDCError as error:
         reason = not_started_with(choice.model) or data_not_started_with(choice.data) or error
         st.error(public(f"{choice.label} cannot be opened. {reason}"))
         st.button("Back to the first network", on_click=choose, args=(Choice(),), type="primary")
         st.stop()
-    st.caption(f"{network.label} · {MACS}")
+    part = f", pruned only in its part `{network.graph.inside}`" if network.graph.inside else ""
+    st.caption(f"{network.label}{part} · {MACS}", help=network.untraced or None)
     adopt_plan(network)
     if refused := refusal():
         st.error(refused)

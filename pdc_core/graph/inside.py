@@ -5,6 +5,7 @@ A detector's head may loop over boxes and branch on values; its backbone is an o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,33 +39,74 @@ def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[dict[str,
     from torch.utils.flop_counter import FlopCounterMode
 
     module = submodule(model, inside)
-    calls: list[dict[str, Any]] = []
-
-    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.append(bound(module.forward, args, kwargs))
-
-    handle = module.register_forward_pre_hook(note, with_kwargs=True)
-    failed: Exception | None = None
-    try:
-        with FlopCounterMode(display=False) as whole, torch.no_grad():
-            model(example)
-    except Exception as error:  # a head may need more than is here, such as an operator for boxes
-        failed = error
-    finally:
-        handle.remove()
+    with FlopCounterMode(display=False) as whole:
+        calls, failed = _calls(model, {inside: module}, example)
+    found = calls[inside]
     name = f"{type(model).__name__}.{inside}"
-    if failed is not None and not calls:
+    if failed is not None and not found:
         text = (str(failed).strip().splitlines() or [type(failed).__name__])[0][:200]
         raise PDCError(f"{type(model).__name__} fails on the example before it reaches {inside}: {text}.") from failed
-    if len(calls) != 1:
-        times = "never called" if not calls else f"called {len(calls)} times"
+    if len(found) != 1:
+        times = "never called" if not found else f"called {len(found)} times"
         raise PDCError(f"{name} is {times} for one example; choose a part that is called once.")
-    given = calls[0]
-    if not any(isinstance(x, Tensor) for x in given.values()) or any(map(_nested, given.values())):
+    given = found[0]
+    if not _plain(given):
         raise PDCError(f"{name} is given no plain tensors; choose a part that takes tensors.")
     with FlopCounterMode(display=False) as own, torch.no_grad():
         call(module.forward, given)
     return given, (whole.get_total_flops() - own.get_total_flops()) // 2
+
+
+def parts(model: nn.Module, example: Tensor) -> Iterator[tuple[str, nn.Module, dict[str, Any]]]:
+    """Run a network once and yield the parts that may be traced alone, with their names and what each is given.
+
+    Those with more layers come first, so what contains another comes before it. A part is called once, takes tensors,
+    and has two layers or more, since filters are merged only where another layer reads them.
+    """
+    layers = {name: _layers_in(module) for name, module in model.named_modules() if name}
+    named = {name: model.get_submodule(name) for name, count in layers.items() if count > 1}
+    calls, _ = _calls(model, named, example)
+    for name in sorted(named, key=lambda name: -layers[name]):
+        if len(calls[name]) == 1 and _plain(calls[name][0]):
+            yield name, named[name], calls[name][0]
+
+
+def _layers_in(module: nn.Module) -> int:
+    """Return how many modules within a module hold a weight of two axes or more."""
+    return sum(any(p.dim() > 1 for p in each.parameters(recurse=False)) for each in module.modules())
+
+
+def _calls(
+    model: nn.Module, named: Mapping[str, nn.Module], example: Tensor
+) -> tuple[dict[str, list[dict[str, Any]]], Exception | None]:
+    """Run a network once and return what each of these parts is given, by name, and what the network raised, if it did.
+
+    A head may need more than is here, such as an operator for boxes; what came before it has been seen.
+    """
+    calls: dict[str, list[dict[str, Any]]] = {name: [] for name in named}
+
+    def noting(name: str) -> Callable[..., None]:
+        def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            calls[name].append(bound(module.forward, args, kwargs))
+
+        return note
+
+    handles = [each.register_forward_pre_hook(noting(name), with_kwargs=True) for name, each in named.items()]
+    failed: Exception | None = None
+    try:
+        with torch.no_grad():
+            model(example)
+    except Exception as error:
+        failed = error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, failed
+
+
+def _plain(given: Mapping[str, Any]) -> bool:
+    """Return whether a part is given tensors, and none of them in a list or a table."""
+    return any(isinstance(x, Tensor) for x in given.values()) and not any(map(_nested, given.values()))
 
 
 def _nested(value: Any) -> bool:

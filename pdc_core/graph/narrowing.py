@@ -276,7 +276,7 @@ def _interval(node: fx.Node, program: Program, survivors: Survivors) -> tuple[in
         whole = program.rows[whole.path]
     where = np.flatnonzero(np.isin(whole.channels, part.channels))
     stays = stays_of(whole, program.classes, survivors)
-    return int(stays[: where[0]].sum()), int(stays[where].sum())
+    return int(stays[: where[0]].sum()) if len(where) else 0, int(stays[where].sum())
 
 
 def _place_of_axis(picks: list[Any], axis: int, dims: int) -> int:

@@ -193,6 +193,7 @@ class TensorRules:
             ).shape
         )
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
+        tensors = [x for x in tensors if 0 not in x.shape] or tensors[:1]
         parts = [x.at(dim) for x in tensors]
         if all(p is not None for p in parts) and dim > 0:
             return Ids(np.concatenate([p for p in parts if p is not None]), dim, shape)
@@ -223,14 +224,22 @@ class TensorRules:
         leaves, spec = pytree.tree_flatten(value)
         types = {x.dtype for x in sources}
         dtype = types.pop() if len(types) == 1 else None
-        outputs = [ids and replace(ids, dtype=dtype) for ids in (compact(v, of_weight) for v in leaves)]
+        found = [compact(v, of_weight) if v.numel() else self.empty(tuple(v.shape), sources) for v in leaves]
+        outputs = [ids and replace(ids, dtype=dtype) for ids in found]
         if any(ids is None for ids in outputs):
             outputs = [
                 ids or self.split_over_axes(v, sources, of_weight, what) for ids, v in zip(outputs, leaves, strict=True)
             ]
         elif len(sources) == 1:
-            self.separate(sources[0], [ids for ids in outputs if ids is not None], what)
+            self.separate(sources[0], [ids for ids in outputs if ids is not None and 0 not in ids.shape], what)
         return pytree.tree_unflatten(outputs, spec)
+
+    def empty(self, shape: tuple[int, ...], sources: list[Ids]) -> Ids:
+        """Return a part without values, `x[:, :, :0]`: as wide as `x` on its channel axis, or without channels."""
+        x = sources[0]
+        if len(sources) == 1 and len(shape) == len(x.shape) and shape[x.dim] in (0, len(x.channels)):
+            return replace(x, channels=x.channels[: shape[x.dim]], shape=shape)
+        return self.notes.opaque(shape, "is empty")
 
     def split_over_axes(self, literal: Tensor, sources: list[Ids], of_weight: bool, what: str) -> Ids:
         """Follow channels that are split over several axes, as by a channel shuffle, along the widest of them."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, Untraceable
 from pdc_core.graph.calls import call
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
@@ -262,12 +262,12 @@ class _Size(tuple[Any, ...]):
 def user_line() -> str:
     """Return «, in file.py, line 12: `code`» for the innermost line of code that is neither torch's nor PDC's."""
     frame = sys._getframe(1)
-    own = (torch.__path__[0], __file__.rpartition("graph")[0])
+    own = (f"{torch.__path__[0]}/", __file__.rpartition("graph")[0])
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(own) and not name.startswith("<"):
             code = linecache.getline(name, frame.f_lineno).strip()
-            return f", in {name.rpartition('/')[2]}, line {frame.f_lineno}: {code}"
+            return f", in {name.rpartition('/')[2]}, line {frame.f_lineno}: `{code}`"
         frame = frame.f_back  # type: ignore[assignment]
     return ""
 
@@ -293,8 +293,10 @@ def trace_program(
 
     Raises
     ------
+    Untraceable
+        The forward pass depends on values.
     PDCError
-        The forward pass depends on values, or refuses the example.
+        It refuses the example.
     """
     given = start().inputs
     for buffers in (True, False):
@@ -326,7 +328,7 @@ def trace_program(
     else:
         hint = "its forward pass branches on values, loops over them or calls code that torch.fx cannot follow"
         why = f"{hint} ({type(first).__name__}: {first_line(first)})"
-    raise PDCError(f"{type(model).__name__} cannot be traced: {why}.") from first
+    raise Untraceable(f"{type(model).__name__} cannot be traced: {why}.") from first
 
 
 def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example: Tensor) -> None:

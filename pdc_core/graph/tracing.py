@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, Untraceable
 from pdc_core.graph.calls import bound
 from pdc_core.graph.grouping import build_groups
 from pdc_core.graph.ids import WAY
 from pdc_core.graph.in_place import read_elsewhere, writes_in_place
-from pdc_core.graph.inside import inputs_of, renamed, submodule
+from pdc_core.graph.inside import inputs_of, parts, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.rehearsal import obstacle
 from pdc_core.graph.shapes import ids_in
@@ -53,9 +53,10 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
 
     Raises
     ------
+    Untraceable
+        The forward pass depends on values. The error names the part that can be traced, if there is one.
     PDCError
-        The network cannot be traced because its forward pass depends on values, or a part of it is in train mode or
-        carries hooks, or it refuses the example.
+        A part of the network is in train mode or carries hooks, or it refuses the example.
 
     Examples
     --------
@@ -75,9 +76,33 @@ def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside:
             if "missing" in str(error):
                 raise PDCError(f"{name} takes several inputs; PDC works on networks that take one.") from error
             raise PDCError(f"{name} does not take one input: {error}.") from error
-        return trace_on(model, alone, residual)
+        try:
+            return trace_on(model, alone, residual)
+        except Untraceable as error:
+            raise Untraceable(error.why, traceable_part(model, example, residual)) from error
     given, outside = inputs_of(model, inside, example)
     return renamed(trace_on(submodule(model, inside), given, residual), model, inside, example, outside)
+
+
+def traceable_part(model: nn.Module, example: Tensor, residual: str = "internal") -> str:
+    """Return the dotted name of the part of a network with most layers that can be traced, or nothing.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network in eval mode that cannot be traced as a whole.
+    example : Tensor, shape (1, c, h, w)
+        One input; the network is run on it once.
+    residual : {"internal", "shared", "gather"}, default "internal"
+        The residual treatment, as in `trace`.
+    """
+    for name, part, given in parts(model, example):
+        try:
+            if trace_on(part, given, residual).clusterable:
+                return name
+        except PDCError:  # what is in it may still be followed
+            continue
+    return ""
 
 
 def trace_on(model: nn.Module, inputs: Mapping[str, Any], residual: str) -> ChannelGraph:

@@ -15,8 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core.models import MODELS
-from pdc_core.runs import list_runs
+from pdc_core.runs import list_runs, run_worker
 from ui.own_networks import _failures, register_own
+from ui.runs.compare import before_of
 
 ROOT = Path(__file__).parents[2]
 Open = Callable[..., AppTest]
@@ -25,6 +26,17 @@ from torch import nn
 def make(channels, classes):
     convolutions = nn.Conv2d(channels, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.ReLU()
     return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+"""
+CHOOSY = """
+
+class Choosy(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.body, self.exit = make(channels, 10), nn.Linear(10, classes)
+
+    def forward(self, x):
+        y = self.body(x)
+        return y if y.sum() > 1e9 else self.exit(y)
 """
 
 
@@ -80,6 +92,34 @@ def test_every_page_opens_it(opened: Open, folder: Path, page: str) -> None:
     if page == "plan":
         (shown,) = (code.value for code in app.code if code.value.startswith("pdc distil"))
         assert f"--build {name_in(folder)}" in shown
+
+
+def test_of_one_that_cannot_be_traced_a_part_is_pruned(
+    opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    module = next(folder.glob("own_*.py"))
+    module.write_text(NET + CHOOSY)
+    own = f"{module.stem}:Choosy"
+    pdc.register_custom(own)
+    try:
+        data = pdc.load_data("digits")
+        with pytest.raises(pdc.Untraceable) as caught:
+            pdc.trace(pdc.load_model(own, "digits", weights="random"), data.example)
+        graph = pdc.trace(pdc.load_model(own, "digits", weights="random"), data.example, inside=caught.value.part)
+        plan, quick = pdc.Plan.uniform(graph, 0.5), pdc.Training(epochs=1, images=64)
+        spec = pdc.RunSpec(model=own, weights="random", plan=plan, training=quick, allow_weak_teacher=True)
+        run = pdc.create_run(spec, root=folder / "runs")
+        run_worker(run)
+        for page in ("model", "filters", "plan", "distil", "compare"):
+            app = opened(page, runs=folder / "runs", model=own, weights="random")
+            assert not app.exception
+            assert not app.error
+            (caption,) = (caption for caption in app.caption if "pruned only in its part `body`" in caption.value)
+            assert "`return y if y.sum() > 1e9" in caption.help
+        assert before_of(pdc.read_run(run)).graph.inside == "body"
+    finally:
+        MODELS.pop(own, None)
 
 
 def test_a_run_started_on_the_page_ends_with_a_file_that_loads_without_the_app(opened: Open, folder: Path) -> None:

@@ -184,7 +184,7 @@ def _scale(kernels: NDArray[np.float32], pixels: float, gap: int) -> int:
 @st.cache_data(show_spinner="Running validation images", max_entries=16)
 def rates(_network: Network, key: str) -> dict[str, FloatArray]:
     """Return how often each filter is active on validation images; nothing where there are none."""
-    macs = network_cost(_network, _network.digest).macs
+    macs = network_cost(_network).macs
     count = min(len(_network.data.val), int(np.clip(_RATE_MACS / max(1, macs), 4, _RATE_IMAGES)))
     if count == 0:
         return {}

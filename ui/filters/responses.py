@@ -16,6 +16,7 @@ from pdc_core.analysis.responses import Responses, measure_responses
 from pdc_core.clustering import channel_covariances
 from pdc_core.errors import PDCError
 from pdc_core.train import Training
+from ui.current_plan import network_key
 from ui.jobs import Job, Key, jobs, request
 from ui.network import QUICK_MACS, Network, data_stamp, network_cost
 
@@ -31,19 +32,19 @@ def training_images(network: Network) -> int:
 
 def validation_images(network: Network) -> int:
     """Return how many validation images are looked through for what excites a filter."""
-    macs = network_cost(network, network.digest).macs
+    macs = network_cost(network).macs
     return min(len(network.data.val), int(np.clip(_MACS / max(1, macs), _FEWEST, _MOST)))
 
 
 def response_covariances(network: Network) -> Job[dict[str, Tensor]]:
     """Measure the covariance of each group's channels on training images: at once where that is quick."""
-    macs = network_cost(network, network.digest).macs * training_images(network)
+    macs = network_cost(network).macs * training_images(network)
     return request(_key("covariances", network), lambda job: _covariances(network, job), wait=macs <= QUICK_MACS)
 
 
 def known_covariances(network: Network) -> Job[dict[str, Tensor]] | None:
     """Return the job of `response_covariances`; where it costs more than seconds, only if somebody has asked for it."""
-    macs = network_cost(network, network.digest).macs * training_images(network)
+    macs = network_cost(network).macs * training_images(network)
     unasked = 0 < macs <= _UNASKED_MACS
     return response_covariances(network) if unasked else jobs().known(_key("covariances", network))
 
@@ -69,7 +70,7 @@ def measured_covariance(network: Network, name: str) -> Tensor:
 def responses(network: Network) -> Job[dict[str, Responses]]:
     """Measure what excites the filters of all groups on validation images: at once where that is quick."""
     count = validation_images(network)
-    macs = network_cost(network, network.digest).macs * count
+    macs = network_cost(network).macs * count
     return request(_key("responses", network), lambda job: _responses(network, count, job), wait=macs <= QUICK_MACS)
 
 
@@ -82,7 +83,7 @@ def fields_of(_network: Network, key: str, name: str) -> np.ndarray:
 
 def _key(what: str, network: Network) -> Key:
     stamp = str(data_stamp(network.data_name))
-    return what, network.digest, network.graph.residual, network.data_name, str(network.data.mean), stamp
+    return what, network_key(network), network.data_name, str(network.data.mean), stamp
 
 
 def _covariances(network: Network, job: Job[dict[str, Tensor]]) -> dict[str, Tensor]:

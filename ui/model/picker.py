@@ -5,6 +5,7 @@ A choice is applied only if everything loads and fits; else the page says what d
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -198,7 +199,7 @@ def _take(choice: Choice) -> None:
     """Load what was chosen and open it, or remember what does not fit."""
     st.session_state.pop(_REFUSED, None)
     try:
-        load_network(choice.model, choice.data, choice.weights, choice.residual)
+        load_network(**asdict(choice))
     except PDCError as error:
         reason = in_words(error)
         for path, name in st.session_state.get(_NAMES, {}).items():
@@ -215,7 +216,7 @@ def _draw_refusal(refused: _Refusal) -> None:
     """Say what did not fit, until something else is chosen."""
     st.error(f"Not loaded; the network is unchanged. {refused.reason}")
     if refused.instead is not None:
-        choice = Choice(refused.choice.model, refused.instead, refused.choice.weights, refused.choice.residual)
+        choice = replace(refused.choice, data=refused.instead)
         st.button(
             "Hold back a part of train/ to measure on", type="primary", key="hold_back",
             on_click=lambda: st.session_state.update({_PENDING: choice}),

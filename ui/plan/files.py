@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+from dataclasses import asdict, replace
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -11,8 +12,9 @@ from pdc_core.errors import PDCError
 from pdc_core.models.load import SHIPPED
 from pdc_core.plan import Plan, difference
 from pdc_core.runs import RunSpec, default_training, run_command
+from ui.choice import choose
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
-from ui.network import Network
+from ui.network import Network, load_network
 from ui.own_networks import register_line
 
 NAMED_ONLY = "imagenet"  # only its shape and classes are known
@@ -88,13 +90,18 @@ def _data(network: Network) -> str:
 
 
 def _take_file(network: Network, key: str) -> None:
-    """Load a plan file if it fits this network."""
+    """Load a plan file if it fits this network, with the residual treatment and the part of it that the plan is for."""
     file = st.session_state[key]
     st.session_state[_FILES] += 1  # the next file meets a fresh uploader
     if file is None:
         return
     try:
-        set_plan(Plan.from_json(file.getvalue().decode("utf-8")), network, f"loaded {file.name}")
+        plan = Plan.from_json(file.getvalue().decode("utf-8"))
+        traced = {"residual": plan.residual, "inside": plan.inside}
+        same = traced == {"residual": network.graph.residual, "inside": network.graph.inside}
+        of = network if same else load_network(**asdict(replace(network.choice, **traced)))
+        set_plan(plan, of, f"loaded {file.name}")
+        choose(of.choice)
     except (PDCError, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, PDCError) else "It is not a text file."
         refuse(f"{file.name} was not loaded. {reason}")

@@ -32,11 +32,10 @@ def set_all(network: Network) -> None:
 def draw_constraints(network: Network) -> None:
     """Draw the constraints on all counts."""
     plan = current_plan()
-    chosen = current_choice().residual
+    st.session_state["residual_choice"] = current_choice().residual
     st.selectbox(
         "Residual connections",
         RESIDUALS,
-        index=RESIDUALS.index(chosen),
         format_func=TREATMENTS.__getitem__,
         key="residual_choice",
         on_change=lambda: choose(residual=st.session_state["residual_choice"]),

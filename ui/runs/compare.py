@@ -173,8 +173,8 @@ def measured_here(run: Run) -> Job[dict[int, tuple[float, float]]]:
 
 def before_of(run: Run) -> Network:
     """Return the network that a run started from."""
-    residual = run.spec.plan.residual if run.spec.plan else "internal"
-    return load_network(run.spec.model, run.spec.data, run.spec.weights, residual)
+    traced = {"residual": run.spec.plan.residual, "inside": run.spec.plan.inside} if run.spec.plan else {}
+    return load_network(run.spec.model, run.spec.data, run.spec.weights, **traced)
 
 
 def folded_of(run: Run) -> nn.Module:

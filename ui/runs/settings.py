@@ -219,7 +219,7 @@ def _forward(_network: Network, digest: str, batch: int) -> float:
 @st.cache_data(show_spinner="Timing one step", max_entries=64)
 def _forward_of_image(_network: Network, digest: str) -> float:
     """Return the seconds of a forward pass per image, of a batch that is not too much work for a page."""
-    batch = max(1, min(64, QUICK_MACS // max(1, network_cost(_network, digest).macs)))
+    batch = max(1, min(64, QUICK_MACS // max(1, network_cost(_network).macs)))
     return _timed(_network, batch) / batch
 
 

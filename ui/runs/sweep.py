@@ -120,7 +120,7 @@ def _spec(base: RunSpec, keeps: str, methods: list[str], seeds: str, rule: str) 
 
 def _seconds(network: Network, spec: SweepSpec, runs: list[Run]) -> float:
     """Estimate the seconds of all runs, from that of one at full width."""
-    whole = network_cost(network, network.digest).macs
+    whole = network_cost(network).macs
     training = spec.base.training.for_steps(steps_of(network, spec.base.training))
     wide = training.model_copy(update={"fold_when_tied": False})
     left = {keep: plan_cost(network.graph, Plan.uniform(network.graph, keep)).macs / whole for keep in spec.keeps}

@@ -238,6 +238,13 @@ def by_chunks(x: Tensor) -> Tensor:
     return torch.cat([F.relu(part) for part in x.chunk(2, dim=1)], dim=1)
 
 
+def after_a_prefix(x: Tensor, prefix: int = 0) -> Tensor:
+    rows = torch.cat([x[:, :, :prefix], x[:, :, prefix:] * 2], dim=2)  # of no rows, as of a ViT without class token
+    channels = torch.cat([rows[:, :prefix], F.relu(rows[:, prefix:])], dim=1)
+    none, whole = channels.split([prefix, channels.shape[1] - prefix], dim=1)
+    return torch.cat([whole, none], dim=1) + whole[..., :prefix].sum(-1, keepdim=True)
+
+
 def divided(x: Tensor) -> Tensor:
     if x.dim() == 4 and x.dtype.is_floating_point:
         return x / math.sqrt(x.shape[1]) + x.shape[2]
@@ -263,6 +270,7 @@ FREE: dict[str, tuple[nn.Module, str]] = {
     "channel shuffle": (Block(By(shuffled)), "first read"),
     "if by size": (Block(By(padded_to_even)), "first read"),
     "loop over chunks": (Block(By(by_chunks)), "first first.2 read"),
+    "parts without values": (Block(By(after_a_prefix)), "first read"),
     "scaled by sizes": (Block(By(divided)), "first read"),
     "functions of TorchScript": (Block(Scripted()), "first read"),
     "map of pixels": (Block(Window()), "first read"),

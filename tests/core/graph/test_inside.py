@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,54 @@ def test_torchvisions_segmentation_networks_fold_as_a_whole(name: str) -> None:
     tied = pdc.reconstruct_(copy.deepcopy(model), graph, labels)
     assert pdc.check_equal(tied, pdc.fold(tied, graph, labels), X).relative <= 1e-9
     assert pdc.plan_cost(graph, {}).macs == counted_macs(model, X)
+
+
+class Choosy(nn.Module):
+    """Parts of every kind, called by a forward pass that branches on values."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.parts.values():
+            x = part(x)
+        return x if x.sum() < 1e9 else -x
+
+
+def small_chain(layers: int) -> nn.Sequential:
+    pairs = [(nn.Conv2d(3, 3, 1), nn.ReLU()) for _ in range(layers)]
+    return nn.Sequential(*(layer for pair in pairs for layer in pair))
+
+
+@pytest.mark.parametrize(
+    ("net", "part"),
+    [
+        (Choosy(few=small_chain(2), many=small_chain(5)), "parts.many"),  # most layers
+        (Choosy(only=small_chain(1)), ""),  # no filters that another layer within reads
+        (Choosy(outer=Choosy(few=small_chain(2)), more=small_chain(3)), "parts.more"),
+        (
+            Choosy(outer=Choosy(few=small_chain(3)), more=small_chain(2)),
+            "parts.outer.parts.few",
+        ),  # within one that fails
+        (Choosy(twice=(shared := small_chain(4)), again=shared, once=small_chain(2)), "parts.once"),
+    ],
+)
+def test_the_error_names_the_part_that_can_be_traced(net: nn.Module, part: str) -> None:
+    with pytest.raises(pdc.Untraceable, match=r"test_inside.py, line \d+: `return x if") as caught:
+        pdc.trace(lively_(net), X)
+    assert caught.value.part == part
+    assert ("--inside" in str(caught.value)) == bool(part)
+    if part:
+        assert pdc.trace(net, X, inside=part).clusterable
+
+
+def test_a_detectors_error_shows_torchvisions_line_and_offers_its_backbone() -> None:
+    make = pdc.torchvision().models.detection.fcos_resnet50_fpn
+    model = make(weights=None, weights_backbone=None, num_classes=3, min_size=64, max_size=64).double().eval()
+    with pytest.raises(pdc.Untraceable, match=r"in fcos.py, line \d+: `for img in images.*--inside backbone") as caught:
+        pdc.trace(model, X)
+    assert pickle.loads(pickle.dumps(caught.value)).part == "backbone"
 
 
 def test_what_cannot_be_a_part_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,28 @@ def test_a_plan_file_is_taken_and_groups_it_does_not_name_keep_all_filters(
     app = _upload(opened("plan"), "plan.yaml", b"counts:\n  layer1.0.conv1: 2\n")
     assert not app.error
     assert list(app.session_state["plan"].counts.values()) == [2, 16, 16, 32, 32, 32, 64, 64, 64]
+
+
+@pytest.mark.parametrize(
+    "traced", [{"residual": "shared"}, {"inside": "layer2"}, {"residual": "gather", "inside": "layer3"}]
+)
+def test_a_plan_for_another_treatment_or_part_opens_the_network_so(opened: Open, traced: dict[str, str]) -> None:
+    plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8), **traced), 0.5)
+    app = _upload(opened("plan"), "plan.json", plan.to_json().encode())
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["plan"].counts == plan.counts
+    assert any(f"Residual treatment: {plan.residual}" in caption.value for caption in app.caption)
+    assert ("pruned only in its part" in app.caption[0].value) == bool(plan.inside)
+    assert app.selectbox(key="residual_choice").value == plan.residual
+    assert traced.items() <= asdict(app.session_state["choice"]).items()
+    assert all(value in str(app.query_params[name]) for name, value in traced.items())
+
+
+def test_a_plan_for_a_part_that_is_not_there_is_refused(opened: Open) -> None:
+    app = _upload(opened("plan"), "plan.json", b'{"counts": {"neck.conv1": 4}, "inside": "neck"}')
+    assert "has no submodule 'neck'" in app.error[0].value
+    assert app.session_state["choice"].inside == ""
 
 
 def test_named_plans_are_compared_and_opened_again(opened: Open, press: Press) -> None:
