@@ -294,8 +294,9 @@ def traced_timm(model: nn.Module) -> tuple[torch.Tensor, pdc.ChannelGraph]:
 
 def counted(model: nn.Module, x: torch.Tensor) -> int:
     """Count MACs with torch's counter on the meta device, where it sees attention too."""
+    frozen = copy.deepcopy(model).requires_grad_(False).to("meta")  # the counter fails on views of what learns
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        copy.deepcopy(model).to("meta")(x[:1].to("meta"))
+        frozen(x[:1].to("meta"))
     return counter.get_total_flops() // 2
 
 

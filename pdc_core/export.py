@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -190,10 +190,6 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
                 "load(path, build=...) a function that makes it."
             )
         model = build_model(card.model, card.shape[0], len(card.classes), size=card.shape[1]).eval()
-    for f in content["folds"]:
-        graph = trace(model, torch.zeros(1, *f["input"]), residual=f["residual"], inside=f.get("inside", ""))
-        labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
-        model = fold_unchecked_(model, graph, labels)
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
@@ -201,6 +197,15 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> nn.M
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise PDCError(f"{bad[0]} in {path} holds numbers that are not finite; the file is not used.")
+    kinds = Counter(t.dtype for t in tensors.values() if t.is_floating_point())
+    precision = kinds.most_common(1)[0][0] if kinds else torch.get_default_dtype()
+    model = model.to(precision)  # also what the file does not hold, such as buffers that are not persistent
+    for f in content["folds"]:
+        graph = trace(
+            model, torch.zeros(1, *f["input"], dtype=precision), residual=f["residual"], inside=f.get("inside", "")
+        )
+        labels = check_labels(graph, {name: np.asarray(a) for name, a in f["labels"].items()})
+        model = fold_unchecked_(model, graph, labels)
     weights = OrderedDict((name, t.clone()) for name, t in tensors.items())  # aligned in memory, like torch's own
     weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # versions, which MNASNet reads
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
@@ -32,8 +32,17 @@ def still_computes(model: nn.Module, wanted: fx.Graph, program: Program, graph: 
     finally:
         for module in training:
             module.training = True
-    constants = walk.constants.keys() | program.constants.keys()
-    return sized == (program.sizes is not None) and not constants and _plain(found) == _plain(wanted)
+    if sized != (program.sizes is not None) or not _same(walk.constants, program.constants):
+        return False
+    return _plain(found) == _plain(wanted)
+
+
+def _same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
+    """Return whether a forward pass makes the same tensors from nothing; those on the meta device have no values."""
+    return found.keys() == wanted.keys() and all(
+        t.device == wanted[name].device != torch.device("meta") and torch.equal(t, wanted[name])
+        for name, t in found.items()
+    )
 
 
 def _plain(program: fx.Graph) -> list[Any]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.graph.calls import bound, call
+from pdc_core.graph.faults import first_line
+from pdc_core.graph.shapes import counted
 from pdc_core.graph.structure import ChannelGraph, ChannelGroup, Layer, LayerTensors, Slice
 
 
@@ -36,25 +38,21 @@ def inputs_of(model: nn.Module, inside: str, example: Tensor) -> tuple[dict[str,
     PDCError
         The network fails before it reaches the submodule, never calls it, or calls it several times.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     module = submodule(model, inside)
-    with FlopCounterMode(display=False) as whole:
-        calls, failed = _calls(model, {inside: module}, example)
+    (calls, failed), whole = counted(lambda: _calls(model, {inside: module}, example))
     found = calls[inside]
     name = f"{type(model).__name__}.{inside}"
     if failed is not None and not found:
-        text = (str(failed).strip().splitlines() or [type(failed).__name__])[0][:200]
-        raise PDCError(f"{type(model).__name__} fails on the example before it reaches {inside}: {text}.") from failed
+        what = f"{type(model).__name__} fails on the example before it reaches {inside}"
+        raise PDCError(f"{what}: {first_line(failed)}.") from failed
     if len(found) != 1:
         times = "never called" if not found else f"called {len(found)} times"
         raise PDCError(f"{name} is {times} for one example; choose a part that is called once.")
     given = found[0]
     if not _plain(given):
         raise PDCError(f"{name} is given no plain tensors; choose a part that takes tensors.")
-    with FlopCounterMode(display=False) as own, torch.no_grad():
-        call(module.forward, given)
-    return given, (whole.get_total_flops() - own.get_total_flops()) // 2
+    _, own = counted(lambda: call(module.forward, given))
+    return given, whole - own
 
 
 def parts(model: nn.Module, example: Tensor) -> Iterator[tuple[str, nn.Module, dict[str, Any]]]:

@@ -7,9 +7,8 @@ the batch stays open.
 
 from __future__ import annotations
 
-import linecache
+import itertools
 import operator
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError, Untraceable
 from pdc_core.graph.calls import call
+from pdc_core.graph.faults import first_line, user_line
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
@@ -74,7 +74,15 @@ class Tracer(fx.Tracer):
                 if name not in parameter_proxy_cache:
                     parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
                 return parameter_proxy_cache[name]
+            if not isinstance(attr_val, nn.Parameter):  # a buffer that the forward pass has made anew
+                return self.create_proxy("get_attr", self.constant(attr_val), (), {})
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def constant(self, value: Tensor) -> str:
+        """Put a tensor that the forward pass made from nothing on the network, as torch.fx does; return its name."""
+        name = next(free for i in itertools.count() if not hasattr(self.root, free := f"_tensor_constant{i}"))
+        setattr(self.root, name, value)
+        return name
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
         given: dict[str, Any] = {}
@@ -257,24 +265,6 @@ class _Size(tuple[Any, ...]):
         return not self == other
 
     __hash__ = tuple.__hash__
-
-
-def user_line() -> str:
-    """Return «, in file.py, line 12: `code`» for the innermost line of code that is neither torch's nor PDC's."""
-    frame = sys._getframe(1)
-    own = (f"{torch.__path__[0]}/", __file__.rpartition("graph")[0])
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(own) and not name.startswith("<"):
-            code = linecache.getline(name, frame.f_lineno).strip()
-            return f", in {name.rpartition('/')[2]}, line {frame.f_lineno}: `{code}`"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def trace_program(

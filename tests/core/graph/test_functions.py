@@ -199,6 +199,26 @@ class Own(nn.Module):
         return F.linear(F.prelu(x, self.slope).mean((2, 3)), self.head)
 
 
+class Grid(nn.Module):
+    """Adds, or appends, places of pixels from a buffer that the forward pass makes anew for another size."""
+
+    def __init__(self, channels: int, append: bool) -> None:
+        super().__init__()
+        self.append, self.read = append, nn.Conv2d(2, channels, 1)
+        self.register_buffer("grid", torch.zeros(1, 2, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if self.grid.shape[2:] != (height, width):
+            rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+            self.grid = torch.stack([rows, columns])[None].to(self.read.weight.dtype)
+        places = self.grid.expand(x.shape[0], -1, -1, -1)
+        if not self.append:
+            return x + self.read(places)
+        first, rest = torch.cat([self.read(places), x], dim=1).split([x.shape[1], x.shape[1]], dim=1)
+        return torch.cat([rest, F.relu(first)], dim=1)[:, 1 : x.shape[1] + 1]
+
+
 class Block(nn.Module):
     """A convolution to six channels, something in between, and a classifier."""
 
@@ -271,6 +291,8 @@ FREE: dict[str, tuple[nn.Module, str]] = {
     "if by size": (Block(By(padded_to_even)), "first read"),
     "loop over chunks": (Block(By(by_chunks)), "first first.2 read"),
     "parts without values": (Block(By(after_a_prefix)), "first read"),
+    "grid made anew": (Block(Grid(6, append=False)), "first read"),
+    "grid made anew, appended": (Block(Grid(6, append=True)), "first first.2 middle.read middle.read.2 read"),
     "scaled by sizes": (Block(By(divided)), "first read"),
     "functions of TorchScript": (Block(Scripted()), "first read"),
     "map of pixels": (Block(Window()), "first read"),
@@ -358,7 +380,9 @@ def test_a_forward_pass_bound_to_one_size_says_so_at_another() -> None:
 
 def test_networks_of_functions_are_clustered_tied_and_saved(tmp_path: Path) -> None:
     images = torch.randn(20, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    for make in (Own, lambda: Block(SameConv(6, 6, 3, 2), SameConv(2, 6, 3)), lambda: Block(nn.Identity(), Ghost())):
+    grid = lambda: Block(Grid(6, append=True))  # noqa: E731
+    padded, ghost = lambda: Block(SameConv(6, 6, 3, 2), SameConv(2, 6, 3)), lambda: Block(nn.Identity(), Ghost())
+    for make in (Own, padded, ghost, grid):
         net = lively_(make())
         graph = pdc.trace(net, X[:1], "shared")
         for vectors in ("raw", "activations"):
@@ -371,7 +395,9 @@ def test_networks_of_functions_are_clustered_tied_and_saved(tmp_path: Path) -> N
             assert torch.equal(again(X), small(X))
 
 
-@pytest.mark.parametrize("name", ["scaled by sizes", "blur", "own tensors", "ghost", "scaled producer"])
+@pytest.mark.parametrize(
+    "name", ["scaled by sizes", "blur", "own tensors", "ghost", "scaled producer", "grid made anew, appended"]
+)
 def test_a_folded_network_of_functions_is_folded_again(name: str) -> None:
     net = lively_(FREE[name][0])
     graph = pdc.trace(net, X[:1], "shared")
