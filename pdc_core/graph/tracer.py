@@ -22,7 +22,7 @@ from pdc_core.graph.faults import first_line, user_line
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
 from pdc_core.graph.interpreter import ChannelInterpreter
-from pdc_core.graph.scripted import readable
+from pdc_core.graph.stand_ins import readable
 from pdc_core.graph.untouched import Untouched
 
 # While torch.fx traces, it replaces nn.Module.__call__ and __getattr__ for the whole process. One trace at a time, and

@@ -1,7 +1,9 @@
-"""What takes no stand-ins for tensors: functions that TorchScript compiled, and `len`. During a trace both do."""
+"""What takes no stand-ins for tensors: functions that TorchScript compiled, `len`, einops. During a trace they do."""
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType
@@ -17,7 +19,8 @@ from pdc_core.graph.in_place import Proxy
 def readable(model: nn.Module) -> Iterator[None]:
     """Inside this context, what the network's methods name is plain Python where torch.jit.script compiled it.
 
-    Nor does `len`, which has to return a number, hide the size of the batch there.
+    Nor does `len`, which has to return a number, hide the size of the batch there, and einops takes stand-ins for
+    tensors of torch.
 
     Parameters
     ----------
@@ -26,7 +29,10 @@ def readable(model: nn.Module) -> Iterator[None]:
     """
     swapped: list[tuple[dict[str, Any], str, Any]] = []
     lengths: list[dict[str, Any]] = []
+    libraries = _einops_libraries()
+    stand_ins: list[type] = [Proxy, *Proxy.__subclasses__()] if libraries else []
     try:
+        libraries |= dict.fromkeys(stand_ins, _uncached(libraries.get(torch.Tensor)))
         for names in _namespaces(model):
             if "__name__" in names and "len" not in names:
                 lengths.append(names)
@@ -37,10 +43,30 @@ def readable(model: nn.Module) -> Iterator[None]:
                     names[name] = plain
         yield
     finally:
+        for kind in stand_ins:
+            del libraries[kind]
         for names in lengths:
             del names["len"]
         for names, name, value in swapped:
             names[name] = value
+
+
+def _einops_libraries() -> dict[type, Any]:
+    """Return einops's own table of the library that works on each type; an empty one where einops is not in use."""
+    module: Any = sys.modules.get("einops._backends")
+    table: dict[type, Any] | None = getattr(module, "_type2backend", None)
+    if table is None:
+        return {}
+    module.get_backend(torch.empty(0))  # notes torch's
+    return table
+
+
+def _uncached(library: Any) -> Any:
+    """Return what einops calls torch by, with shapes as lists, which it does not keep for the next call."""
+    own = copy.copy(library)
+    if own is not None:
+        own.shape = lambda x: list(x.shape)
+    return own
 
 
 def _length(value: Any) -> Any:
