@@ -41,3 +41,34 @@ def call(forward: Forward, given: Mapping[str, Any]) -> Any:
         else:
             first.append(named.pop(name))
     return forward(*first, **named)
+
+
+# How torch calls the tensor that a function works on, and the sizes that a method gives it.
+_FIRST = ("input", "self", "tensor", "tensors", "condition")
+_SIZES = {"view": "size", "reshape": "shape", "expand": "size", "broadcast_to": "size"}
+
+
+def in_order(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of an operation with what it works on first, and then sizes, if they came by name.
+
+    Parameters
+    ----------
+    name : str
+        Of a function of torch or of a method of a tensor, as `operations.operation` gives it.
+    args, kwargs : tuple, dict
+        Its arguments.
+    """
+    args, kwargs = tuple(args), dict(kwargs)
+    if not args:
+        args = tuple(kwargs.pop(first) for first in [first for first in _FIRST if first in kwargs][:1])
+    if len(args) == 1 and _SIZES.get(name) in kwargs:
+        args += (kwargs.pop(_SIZES[name]),)
+    return args, kwargs
+
+
+def in_order_of(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the arguments of a module with what it works on first, if all came by name."""
+    first = next(iter(inspect.signature(forward).parameters), "")
+    if args or first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}

@@ -218,7 +218,7 @@ def _blocks(
         for g, here in _by_group(group[c]):
             table = np.zeros((sizes[g], int(block.max()) + 1), dtype=np.int64)  # how often a channel is in a block
             np.add.at(table, (position[c[here]], block[here]), 1)
-            if (table == table[0]).all():
+            if (table == table[0, 0]).all():
                 continue  # every channel is equally often in every block, as behind a channel shuffle
             total = table.sum(axis=0)
             if (total != total[0]).any() or ((table > 0).sum(axis=1) != 1).any() or len(set(table.sum(axis=1))) != 1:

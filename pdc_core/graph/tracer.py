@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError, Untraceable
-from pdc_core.graph.calls import call
+from pdc_core.graph.calls import call, in_order, in_order_of
 from pdc_core.graph.faults import first_line, user_line
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy, writes_in_place
@@ -53,6 +53,12 @@ class Tracer(fx.Tracer):
         return Proxy(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any) -> fx.Proxy:
+        if kind in ("call_function", "call_method"):
+            args, kwargs = in_order(
+                target if isinstance(target, str) else getattr(target, "__name__", ""), args, kwargs
+            )
+        elif kind == "call_module":
+            args, kwargs = in_order_of(self.root.get_submodule(target).forward, args, kwargs)
         made = super().create_proxy(kind, target, args, kwargs, *more, **named)
         if writes_in_place(made.node) and isinstance(args[0], Proxy):
             args[0].node = made.node

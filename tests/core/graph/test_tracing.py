@@ -138,6 +138,10 @@ FROZEN: dict[str, tuple[Net, str]] = {
     "rolled": (Net(lambda n, x: torch.roll(n.a(x), 1, 1)), "roll"),
     "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "tensor's size"),
     "matrix product": (Net(lambda n, x: torch.matmul(n.a(x), n.a(x))), "matmul"),
+    "a convolution group each": (
+        Net(lambda n, x: n.g(torch.cat([n.a(x), n.b(x)], 1)), g=nn.Conv2d(12, 6, 1, groups=2)),
+        "spread unevenly over the groups of convolution g",
+    ),
     "reflected channels": (
         Net(lambda n, x: F.pad(n.a(x)[:, None], (0, 0, 0, 0, 1, 1), mode="reflect")[:, 0], 8),
         "pad",
