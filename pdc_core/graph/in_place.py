@@ -13,6 +13,8 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from pdc_core.errors import PDCError
+from pdc_core.graph.kinds import class_of
 from pdc_core.graph.operations import SHAPE, SIZES, TRANSPOSED, UNCHANGED, operation
 
 _OPERATORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # method -> (a new value, in place)
@@ -27,7 +29,14 @@ _SAME_MEMORY_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, _DropoutNd)
 
 
 class Proxy(fx.Proxy):
-    """A stand-in for a value that knows when it is written to."""
+    """A stand-in for a value that knows when it is written to, and which class the value has."""
+
+    def stands_for(self) -> type:
+        """Return the class of the value, or raise where only its sizes tell, which are followed in a second trace."""
+        found = None if _is_size(self.node) else class_of(self.node, self.tracer)
+        if found is None:
+            raise PDCError(f"its forward pass asks for the class of {self.node.name}")
+        return found
 
     def length(self) -> Any:
         """Return what `len` would."""

@@ -181,6 +181,10 @@ class SizedProxy(Proxy):
 
     tracer: SizedTracer
 
+    def stands_for(self) -> type:
+        value = self.tracer.walk.values.get(self.node)
+        return Tensor if value is None or isinstance(value, Ids | Weight) else type(value)
+
     def _ids(self) -> Ids | Weight | None:
         value = self.tracer.walk.values.get(self.node)
         return value if isinstance(value, Ids | Weight) else None
@@ -295,6 +299,7 @@ def trace_program(
         It refuses the example.
     """
     given = start().inputs
+    refused: PDCError | None = None
     for buffers in (True, False):
         tracer = Tracer(buffers, given)
         try:
@@ -304,8 +309,12 @@ def trace_program(
             continue
         walk = start()
         walk.constants = made
-        _run(walk, model, program, example)
-        return program, walk, False
+        try:
+            _run(walk, model, program, example)
+        except PDCError as error:  # perhaps since the forward pass asks what only a value can tell
+            refused = refused or error
+        else:
+            return program, walk, False
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
     device = next((p.device for p in model.parameters()), example.device)
     first: Exception | None = None
@@ -319,6 +328,8 @@ def trace_program(
         except Exception as error:
             first = first or error
     assert first is not None
+    if refused is not None:
+        raise refused
     if isinstance(first, PDCError):
         why = str(first)
     else:

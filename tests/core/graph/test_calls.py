@@ -101,6 +101,55 @@ class Sizing(Two):
         return self.second(z)
 
 
+def only(x: Any) -> Tensor:
+    """Return a tensor, or the first of several."""
+    if isinstance(x, tuple | list):
+        return only(x[0])
+    assert isinstance(x, Tensor | nn.Parameter)
+    return x
+
+
+def tensors(*values: Any) -> int:
+    return sum(torch.is_tensor(x) for x in values) + sum(torch.jit.isinstance(x, Tensor) for x in values)
+
+
+class Asking(Two):
+    """Asks for the class of everything, here and in functions; every wrong answer makes it another network."""
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        y = self.first(x) if isinstance(x, Tensor) else self.first(x)[:, :2]
+        halves = y.chunk(2, dim=1)
+        if isinstance(halves, tuple):
+            y = torch.cat(halves[::-1], dim=1)
+        y = F.relu(only((y, x))) * tensors(y, mask, x, 1, self.first.weight)  # 6
+        if isinstance(y.shape[1], int) and isinstance(y.shape, tuple) and not isinstance(y, nn.Parameter):
+            y = y * 2
+        if isinstance(y, nn.Module | str):
+            y = y[:, :3]
+        if isinstance(mask, Tensor):
+            y = y * mask
+        return only([[self.second(y), y], y])
+
+
+class AskingSymbolically(Two):
+    """Asks for nothing that needs the example's sizes."""
+
+    def forward(self, x: Any) -> Tensor:
+        y = only(self.first(x))
+        return only((self.second(F.relu(y) * tensors(y, x, None)),))
+
+
+@pytest.mark.parametrize("kind", [Asking, AskingSymbolically])
+def test_it_folds_exactly_where_classes_are_asked_for(kind: type[nn.Module]) -> None:
+    graph = assert_sound(lively_(kind()), X)
+    assert [g.name.split(".")[0] for g in graph.clusterable] in (["first"], ["first", "first"])
+    assert "isinstance" not in globals()
+    assert torch.is_tensor(X)
+    assert torch.jit.isinstance(X, Tensor)
+    assert not torch.is_tensor(kind)
+    assert torch.is_tensor.__module__ == "torch"
+
+
 @pytest.mark.parametrize("kind", [Sizing, Optional, OnlyByName, Several, Wrapped, OfItsOwn, Flat, Renaming])
 def test_it_folds_exactly(kind: type[nn.Module]) -> None:
     graph = assert_sound(lively_(kind()), X)

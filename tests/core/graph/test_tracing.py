@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 import pdc_core as pdc
-from tests.networks import chain, counted_macs, lively_, parameters, random_labels, reconstructed_and_folded
+from tests.networks import (
+    assert_sound,
+    chain,
+    counted_macs,
+    lively_,
+    parameters,
+    random_labels,
+    reconstructed_and_folded,
+)
 
 X = torch.randn(4, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -124,6 +132,30 @@ def test_what_can_be_followed_folds_exactly_under_every_treatment(name: str, res
         assert pdc.check_equal(tied, small, X).equal
         priced = pdc.plan_cost(graph, pdc.Plan.uniform(graph, keep))
         assert (priced.macs, priced.params) == (counted_macs(small, X), parameters(small))
+
+
+LAYERS = {
+    1: (nn.Conv1d, nn.ZeroPad1d(1), nn.ConstantPad1d(1, 0.5), nn.ReflectionPad1d(1), nn.ReplicationPad1d(1),
+        nn.CircularPad1d(1), nn.LPPool1d(2, 2), nn.MaxPool1d(2), nn.AvgPool1d(2), nn.Upsample(scale_factor=2)),
+    2: (nn.Conv2d, nn.ZeroPad2d(1), nn.ConstantPad2d(1, 0.5), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1),
+        nn.CircularPad2d(1), nn.LPPool2d(2, 2), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.UpsamplingNearest2d(None, 2)),
+    3: (nn.Conv3d, nn.ZeroPad3d(1), nn.ConstantPad3d(1, 0.5), nn.ReflectionPad3d(1), nn.ReplicationPad3d(1),
+        nn.CircularPad3d(1), nn.LPPool3d(2, 2), nn.MaxPool3d(2), nn.AvgPool3d(2), nn.Upsample(scale_factor=2)),
+}  # fmt: skip
+ACTIVATIONS = (
+    nn.Hardshrink(0.1), nn.Softshrink(0.1), nn.Tanhshrink(), nn.RReLU(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU(),
+    nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.LogSigmoid(), nn.Softplus(), nn.Softsign(), nn.Threshold(0.1, 0.2),
+    nn.SiLU(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dims", LAYERS)
+def test_layers_that_keep_channels_apart_are_followed(dims: int) -> None:
+    convolution, *between = LAYERS[dims]
+    for layer in (*between, *ACTIVATIONS):
+        net = lively_(nn.Sequential(convolution(2, 6, 1), layer, convolution(6, 4, 1), nn.Flatten(2)))
+        x = torch.randn(2, 2, *[4] * dims, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        assert [g.name for g in assert_sound(net, x).clusterable] == ["0"], layer
 
 
 FROZEN: dict[str, tuple[Net, str]] = {
