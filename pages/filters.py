@@ -43,7 +43,8 @@ network = begin(
 key = view_key(network)
 groups = [group.name for group in network.graph.clusterable]
 if not groups:
-    st.info("No layer of this network can be clustered with this residual treatment. Change it on the page Plan.")
+    where = f"the part `{network.graph.inside}`" if network.graph.inside else "this network"
+    st.info(f"No layer of {where} can be clustered with this residual treatment. Change it on the page Plan.")
     st.stop()
 
 

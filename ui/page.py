@@ -74,6 +74,8 @@ def begin(title: str, sentence: str) -> Network:
         st.stop()
     part = f", pruned only in its part `{network.graph.inside}`" if network.graph.inside else ""
     st.caption(f"{network.label}{part} · {MACS}", help=network.untraced or None)
+    if choice.inside:
+        st.button("Take the whole network", type="tertiary", on_click=choose, kwargs={"inside": ""})
     adopt_plan(network)
     if refused := refusal():
         st.error(refused)

@@ -61,7 +61,9 @@ def test_a_plan_file_is_taken_and_groups_it_does_not_name_keep_all_filters(
 @pytest.mark.parametrize(
     "traced", [{"residual": "shared"}, {"inside": "layer2"}, {"residual": "gather", "inside": "layer3"}]
 )
-def test_a_plan_for_another_treatment_or_part_opens_the_network_so(opened: Open, traced: dict[str, str]) -> None:
+def test_a_plan_for_another_treatment_or_part_opens_the_network_so(
+    opened: Open, press: Press, traced: dict[str, str]
+) -> None:
     plan = pdc.Plan.uniform(pdc.trace(MODEL, torch.zeros(1, 1, 8, 8), **traced), 0.5)
     app = _upload(opened("plan"), "plan.json", plan.to_json().encode())
     assert not app.exception
@@ -72,6 +74,10 @@ def test_a_plan_for_another_treatment_or_part_opens_the_network_so(opened: Open,
     assert app.selectbox(key="residual_choice").value == plan.residual
     assert traced.items() <= asdict(app.session_state["choice"]).items()
     assert all(value in str(app.query_params[name]) for name, value in traced.items())
+    if plan.inside:
+        press(app, "Take the whole network")
+        assert "pruned only in its part" not in app.caption[0].value
+        assert "inside" not in app.query_params
 
 
 def test_a_plan_for_a_part_that_is_not_there_is_refused(opened: Open) -> None:
