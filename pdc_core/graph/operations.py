@@ -24,6 +24,7 @@ ELEMENTWISE = {
     "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout",
     "stochastic_depth", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square", "clamp", "clamp_", "clip", "sin", "cos",
     "erf", "reciprocal", "log1p", "expm1", "contiguous", "clone", "detach", "float", "double", "half", "to", "type_as",
+    "as_tensor",
     "identity", "relu6_", "silu_", "gelu_", "elu_", "selu_", "celu_", "leaky_relu_", "hardswish_", "mish_",
     "threshold_", "exp_", "neg_", "abs_", "sqrt_", "square_", "rrelu", "hardshrink", "softshrink", "tanhshrink", "sign",
     "sgn", "floor", "ceil", "round", "trunc", "frac", "exp2", "log2", "log10", "sinh", "cosh", "tan", "asin", "acos",
@@ -50,7 +51,9 @@ REARRANGED = {
 }  # fmt: skip
 TRANSPOSED = {"T", "mT", "H", "mH"}  # attributes
 SIZES = {"size", "dim", "ndimension", "getattr", "numel", "is_floating_point", "stride"}
-UNCHANGED = {"contiguous", "clone", "detach", "float", "double", "half", "to", "type", "type_as"}  # of a parameter
+UNCHANGED = {  # of a parameter
+    "contiguous", "clone", "detach", "float", "double", "half", "to", "type", "type_as", "as_tensor",
+}  # fmt: skip
 REDUCTIONS = {
     "mean",
     "sum",

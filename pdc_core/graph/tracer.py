@@ -112,8 +112,10 @@ class Tracer(fx.Tracer):
         return not isinstance(m, _AS_FUNCTIONS) and calls_torchs_forward(m)
 
 
-# What makes a tensor from sizes. Unwrapped, these refuse a size that is open, such as that of the batch.
-_MAKERS = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye)
+# What makes a tensor from sizes or from a tensor. Unwrapped, these refuse stand-ins, such as that of a batch's size.
+_MAKERS = (
+    torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye, torch.as_tensor,
+)  # fmt: skip
 
 
 _AS_FUNCTIONS = (nn.GLU, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.Unflatten, nn.Unfold)

@@ -47,6 +47,7 @@ OPERATIONS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "resize": lambda n, y: F.interpolate(input=F.pad(input=y, pad=(1, 1, 1, 1)), scale_factor=2.0),
     "stack": lambda n, y: torch.stack(tensors=[y, -y], dim=-1).amax(dim=-1),
     "one axis more": lambda n, y: torch.squeeze(input=torch.unsqueeze(input=y, dim=1), dim=1),
+    "made a tensor": lambda n, y: torch.as_tensor(y) * torch.as_tensor(2.0).to(y),
     "norm": lambda n, y: F.instance_norm(input=y),
 }
 
