@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.interpreter import ChannelInterpreter
+from pdc_core.graph.program import trace_program
 from pdc_core.graph.structure import Program
-from pdc_core.graph.tracer import trace_program
 
 
 def still_computes(model: nn.Module, wanted: fx.Graph, program: Program, graph: ChannelGraph) -> bool:

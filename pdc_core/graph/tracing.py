@@ -20,11 +20,11 @@ from pdc_core.graph.ids import WAY
 from pdc_core.graph.in_place import read_elsewhere, writes_in_place
 from pdc_core.graph.inside import inputs_of, parts, renamed, submodule
 from pdc_core.graph.interpreter import ChannelInterpreter
+from pdc_core.graph.program import trace_program
 from pdc_core.graph.rehearsal import obstacle
 from pdc_core.graph.shapes import ids_in
 from pdc_core.graph.structure import RESIDUALS, ChannelGraph, ChannelGroup, Layer, Program, Slice
 from pdc_core.graph.tensors import layer_of, output_axes, owners
-from pdc_core.graph.tracer import trace_program
 
 
 def trace(model: nn.Module, example: Tensor, residual: str = "internal", inside: str = "") -> ChannelGraph:
