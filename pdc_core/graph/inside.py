@@ -63,7 +63,8 @@ def parts(model: nn.Module, example: Tensor) -> Iterator[tuple[str, nn.Module, d
     """
     layers = {name: _layers_in(module) for name, module in model.named_modules() if name}
     named = {name: model.get_submodule(name) for name, count in layers.items() if count > 1}
-    calls, _ = _calls(model, named, example)
+    like = next(model.parameters(), example)  # only the example's shape counts for `trace`
+    calls, _ = _calls(model, named, example.to(like.device, like.dtype))
     for name in sorted(named, key=lambda name: -layers[name]):
         if len(calls[name]) == 1 and _plain(calls[name][0]):
             yield name, named[name], calls[name][0]

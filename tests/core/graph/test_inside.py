@@ -126,6 +126,9 @@ def test_the_error_names_the_part_that_can_be_traced(net: nn.Module, part: str) 
     with pytest.raises(pdc.Untraceable, match=r"test_inside.py, line \d+: `return x if") as caught:
         pdc.trace(lively_(net), X)
     assert caught.value.part == part
+    with pytest.raises(pdc.Untraceable) as caught:  # an example of another type is a shape as well
+        pdc.trace(net, X.float())
+    assert caught.value.part == part
     assert ("--inside" in str(caught.value)) == bool(part)
     if part:
         assert pdc.trace(net, X, inside=part).clusterable
