@@ -43,8 +43,8 @@ def call(forward: Forward, given: Mapping[str, Any]) -> Any:
     return forward(*first, **named)
 
 
-# How torch calls the tensor that a function works on, and the sizes that a method gives it.
-_FIRST = ("input", "self", "tensor", "tensors", "condition")
+# How torch calls the first argument of a function (of two of these names, the first), and the sizes of a shape.
+_FIRST = ("condition", "sorted_sequence", "input", "self", "tensor", "tensors")
 _SIZES = {"view": "size", "reshape": "shape", "expand": "size", "broadcast_to": "size"}
 
 
@@ -54,12 +54,13 @@ def in_order(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
     Parameters
     ----------
     name : str
-        Of a function of torch or of a method of a tensor, as `operations.operation` gives it.
+        Of a function of torch or of a method of a tensor, as `operations.name_of` gives it. Other functions have
+        names of their own for what comes first; their arguments stay.
     args, kwargs : tuple, dict
         Its arguments.
     """
     args, kwargs = tuple(args), dict(kwargs)
-    if not args:
+    if not args and not name.startswith("function "):
         args = tuple(kwargs.pop(first) for first in [first for first in _FIRST if first in kwargs][:1])
     if len(args) == 1 and _SIZES.get(name) in kwargs:
         args += (kwargs.pop(_SIZES[name]),)

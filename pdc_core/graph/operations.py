@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx, nn
 
 SUM = {
@@ -92,10 +94,13 @@ MODULES_SPATIAL = (
 
 def operation(node: fx.Node) -> str:
     """Return the name of a torch or operator function or method; a user's own function never counts as one."""
-    if node.op != "call_function":
-        return str(node.target)
-    origin = (getattr(node.target, "__module__", None) or "torch").split(".")[0]
-    name = str(getattr(node.target, "__name__", node.target))
+    return name_of(node.target) if node.op == "call_function" else str(node.target)
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function of torch or operator; «function NAME» for any other."""
+    origin = (getattr(function, "__module__", None) or "torch").split(".")[0]
+    name = str(getattr(function, "__name__", function))
     return (
         name if origin in {"torch", "_operator", "operator", "math", "builtins", "torchvision"} else f"function {name}"
     )

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from pdc_core.graph.calls import call, in_order, in_order_of
 from pdc_core.graph.in_place import Proxy, writes_in_place
+from pdc_core.graph.operations import name_of
 
 
 class Tracer(fx.Tracer):
@@ -38,9 +39,7 @@ class Tracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any) -> fx.Proxy:
         if kind in ("call_function", "call_method"):
-            args, kwargs = in_order(
-                target if isinstance(target, str) else getattr(target, "__name__", ""), args, kwargs
-            )
+            args, kwargs = in_order(target if isinstance(target, str) else name_of(target), args, kwargs)
         elif kind == "call_module":
             args, kwargs = in_order_of(self.root.get_submodule(target).forward, args, kwargs)
         made = super().create_proxy(kind, target, args, kwargs, *more, **named)

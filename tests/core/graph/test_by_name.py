@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import pdc_core as pdc
 from tests.networks import assert_sound, lively_
 
 X = torch.randn(3, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -50,6 +51,26 @@ OPERATIONS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "made a tensor": lambda n, y: torch.as_tensor(y) * torch.as_tensor(2.0).to(y),
     "norm": lambda n, y: F.instance_norm(input=y),
 }
+
+
+@torch.fx.wrap
+def scaled(by: float, input: Tensor) -> Tensor:
+    return input * by
+
+
+def test_the_program_is_called_with_its_arguments_in_the_right_places() -> None:
+    def between(n: Net, y: Tensor) -> Tensor:
+        y = torch.where(condition=y > 0.1, input=y, other=scaled(by=0.5, input=y))
+        y = torch.searchsorted(sorted_sequence=torch.ones(2, dtype=y.dtype), input=y) + y
+        return torch.cat(tensors=[y.view(size=(-1, 6, 36)).reshape(shape=(-1, 6, 6, 6))], dim=1) + n.first.bias[0]
+
+    net = lively_(Net(between))
+    graph = pdc.trace(net, X[:1])
+    program = torch.fx.GraphModule(net, graph.program.graph)
+    for name, value in graph.program.constants.items():
+        setattr(program, name, value)
+    with torch.no_grad():
+        assert torch.allclose(program(X), net(X), rtol=1e-9)
 
 
 @pytest.mark.parametrize("residual", ["internal", "gather"])
