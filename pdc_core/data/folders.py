@@ -14,8 +14,12 @@ from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # names of their folders
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
+_SPLITS = {  # names of their folders, in any case; the first that is there counts
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".avif", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
 _VAL_SHARE, _VAL_MOST, _TEST_SHARE = 0.1, 5000, 0.2
 
@@ -25,8 +29,8 @@ class NoHeldOutImages(PDCError):
 
     Parameters
     ----------
-    root : Path
-        The folder that holds train/.
+    train : Path
+        The folder of the training images.
     size : int
         Height and width of the images, in pixels.
 
@@ -36,20 +40,20 @@ class NoHeldOutImages(PDCError):
         The data set, as `load_folder` takes it, whose parts are made of train/.
     """
 
-    def __init__(self, root: Path, size: int) -> None:
-        at = f"@{size}" if size != SIZE else ""
-        self.instead = f"{FOLDER}{root / 'train'}{at}"
+    def __init__(self, train: Path, size: int) -> None:
+        self.instead = _name(train, size)
         super().__init__(
-            f"{root} has train/ but no folder val/ or test/ with images to measure on. Make val/CLASS/, or give "
-            f"{self.instead} to let PDC hold back a part of train/, stratified and always the same."
+            f"{train.parent} has {train.name}/ but no folder val/ or test/ with images to measure on. Make val/CLASS/, "
+            f"or give {self.instead} to let PDC hold back a part of {train.name}/, stratified and always the same."
         )
 
 
 def load_folder(name: str, workers: int | None = None) -> Data:
     """Return the data set under "folder:PATH" without reading an image.
 
-    PATH holds train/CLASS/... and val/CLASS/..., or valid/ or validation/. Folders within a class are searched as well;
-    hidden files and folders are left out. If there is also a folder test/, val is for choosing and test for reporting.
+    PATH holds train/CLASS/... and val/CLASS/..., by these or other usual names (training/, valid/, validation/,
+    testing/; upper case counts as lower). Folders within a class are searched as well; hidden files and folders are
+    left out. If there is also a folder test/, val is for choosing and test for reporting.
     If there is only one of the two, as with ImageNet, it is the test split, and a stratified part of train/ (a tenth,
     at most 5,000) is the validation split. PATH may also hold CLASS/... alone: then a fifth of the images is the test
     split, stratified and always the same, and a part of the rest the validation split as above.
@@ -75,10 +79,12 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     """
     root, size = _place(name)
     info = describe_folder(name)
-    whole, held = _undivided(root), _held_out(root)
-    train, y = _files(root if whole else root / "train", info.classes)
-    _check_classes(root if whole else root / "train", y, info.classes, 3 if whole else 3 - len(held))
-    if whole:
+    parts = _parts(root)
+    held = [parts[part] for part in ("val", "test") if part in parts]
+    first = parts.get("train", root)
+    train, y = _files(first, info.classes)
+    _check_classes(first, y, info.classes, 3 - len(held))
+    if not held:
         train, y, test, y_test = _divided(train, y, round(_TEST_SHARE * len(y)), len(info.classes))
     else:
         test, y_test = _files(held[-1], info.classes)
@@ -91,8 +97,8 @@ def load_folder(name: str, workers: int | None = None) -> Data:
         Split(_as_tensor(ImageFiles(paths, size, workers)), torch.from_numpy(labels))
         for paths, labels in ((train, y), (val, y_val), (test, y_test))
     )
-    first, second, third = splits
-    return Data(name, first, second, third, info.classes, info.shape, info.mean, info.std, shift=0, flip=True)
+    chosen, choosing, reporting = splits
+    return Data(name, chosen, choosing, reporting, info.classes, info.shape, info.mean, info.std, shift=0, flip=True)
 
 
 def describe_folder(name: str) -> DataInfo:
@@ -118,14 +124,17 @@ def describe_folder(name: str) -> DataInfo:
         raise PDCError(
             f"There is no folder {root}; give the one that holds train/CLASS/ and val/CLASS/, or CLASS/ alone."
         )
-    whole, train = _undivided(root), root / "train"
-    classes = _folders(root if whole else train)
-    if len(classes) >= 2 and not whole and not _held_out(root):
-        raise NoHeldOutImages(root, size)
+    parts = _parts(root)
+    first = parts.get("train", root / "train") if parts else root
+    classes = _folders(first)
+    if len(classes) >= 2 and set(parts) == {"train"}:
+        raise NoHeldOutImages(first, size)
     if len(classes) < 2:
+        inner = root / classes[0] if classes and not parts else None
+        hint = f" Perhaps you mean {_name(inner, size)}." if inner and len(_folders(inner)) >= 2 else ""
         raise PDCError(
             f"{root} has to hold train/CLASS/ and val/CLASS/, or CLASS/ alone, with the images of at least 2 classes; "
-            f"there are {len(classes)} in {root if whole else train}."
+            f"there {'is' if len(classes) == 1 else 'are'} {len(classes)} in {first}.{hint}"
         )
     return DataInfo(name, (3, size, size), classes, _MEAN, _STD)
 
@@ -145,7 +154,7 @@ def folder_state(name: str) -> tuple[int, int] | None:
     """
     try:
         root, _ = _place(name)
-        parts = [root] if _undivided(root) else [root / "train", *_held_out(root)]
+        parts = _parts(root).values() or (root,)
         folders = [root, *(folder / each for folder in parts for each in ("", *_folders(folder)))]
         changed = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
     except (OSError, PDCError, ValueError):  # whoever loads it says what is wrong
@@ -153,15 +162,17 @@ def folder_state(name: str) -> tuple[int, int] | None:
     return (max(changed), len(changed)) if changed else None
 
 
-def _undivided(root: Path) -> bool:
-    """Return whether a folder holds classes rather than splits."""
-    return not any((root / name).is_dir() for names in _SPLITS.values() for name in names)
-
-
-def _held_out(root: Path) -> list[Path]:
-    """Return the folders of the validation and the test split, as far as there are any."""
-    named = ([root / name for name in _SPLITS[part] if (root / name).is_dir()] for part in ("val", "test"))
-    return [folders[0] for folders in named if folders]
+def _parts(root: Path) -> dict[str, Path]:
+    """Return the folder of each split, as far as there are any; none where a folder holds classes."""
+    names = _folders(root)
+    parts = {}
+    for part, usual in _SPLITS.items():
+        found = sorted((usual.index(name.lower()), name) for name in names if name.lower() in usual)
+        if found:
+            parts[part] = root / found[0][1]
+    if len(names) > 1 and set(parts) == {"train"} and not _folders(parts["train"]):
+        return {}  # pictures of trains
+    return parts
 
 
 def _folders(folder: Path) -> tuple[str, ...]:
@@ -213,6 +224,11 @@ def _place(name: str) -> tuple[Path, int]:
             f"{name}: after @ give the height and width of the images in pixels, 8 to 4096, for example folder:PATH@64."
         )
     return Path(path), int(size)
+
+
+def _name(folder: Path, size: int) -> str:
+    """Return the name of a folder of classes or splits as a data set."""
+    return f"{FOLDER}{folder}" + (f"@{size}" if size != SIZE else "")
 
 
 def _files(folder: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

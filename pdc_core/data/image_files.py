@@ -123,7 +123,7 @@ def _image(path: str, size: int, chance: np.ndarray | None) -> np.ndarray:
                 raise PDCError(f"The image {path} {wrong}.")
             if chance is None:
                 file.draft("RGB", (round(SHORTER * size), round(SHORTER * size)))  # a JPEG is decoded no larger
-            image = file.convert("RGB")
+            image = as_seen(file)
     except PDCError:
         raise
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
@@ -161,6 +161,28 @@ def unfit(image: Any) -> str | None:
     if getattr(image, "is_animated", False) and image.format != "MPO":  # photographs with a second view for 3D displays
         return f"has {image.n_frames} frames; save the one that is meant as an image of its own"
     return None
+
+
+def as_seen(image: Any) -> Any:
+    """Return a picture in colour as a viewer shows it: turned as its camera says, transparent parts white.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The picture, opened but perhaps not read.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Its mode is RGB.
+    """
+    from PIL import Image, ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    turned = turned.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned).convert("RGB")
 
 
 def _part(w: int, h: int, chance: np.ndarray) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pdc_core.data.folders import FOLDER
-from pdc_core.data.image_files import SHORTER, unfit
+from pdc_core.data.image_files import SHORTER, as_seen, unfit
 from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 
@@ -39,7 +39,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8]:
     PDCError
         It is no picture, is damaged or too large, or has more than 8 bits or several frames.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as file:
@@ -50,9 +50,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8]:
                     f"This picture has {file.width:,} x {file.height:,} pixels; give one of at most "
                     f"{MOST_PIXELS // 10**6} million."
                 )
-            turned = ImageOps.exif_transpose(file).convert("RGBA")
-            ground = Image.new("RGBA", turned.size, "white")
-            return np.array(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8)
+            return np.array(as_seen(file), dtype=np.uint8)
     except PDCError:
         raise
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

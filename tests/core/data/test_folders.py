@@ -17,6 +17,7 @@ from PIL import Image
 import pdc_core as pdc
 from pdc_core.data.folders import NoHeldOutImages, folder_state
 from pdc_core.data.image_files import ImageFiles, _image, _part
+from pdc_core.data.pictures import fit_picture, read_picture
 from pdc_core.seeds import generator
 from pdc_core.train import Training
 from pdc_core.train.batches import Batches
@@ -70,6 +71,43 @@ def test_the_validation_split_has_the_names_that_tools_give_it(tmp_path: Path, n
     before = folder_state(f"folder:{tmp_path}")
     (tmp_path / name / "bee" / "0.png").unlink()
     assert folder_state(f"folder:{tmp_path}") != before
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "Validation")])
+def test_splits_are_found_under_other_usual_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    data = pdc.load_data(f"folder:{make(tmp_path, {names[0]: 3, names[1]: 2})}@16")
+    assert data.classes == CLASSES
+    assert (len(data.train), len(data.val), len(data.test)) == (8, 1, 6)
+    assert all(f"/{names[1]}/" in path for path in data.test.images.paths)  # type: ignore[attr-defined]
+    before = folder_state(f"folder:{tmp_path}")
+    (tmp_path / names[1] / "bee" / "0.png").unlink()
+    assert folder_state(f"folder:{tmp_path}") != before
+
+
+def test_the_first_name_counts_and_case_decides_last(tmp_path: Path) -> None:
+    root = make(tmp_path, {"train": 3, "Train": 4, "training": 5, "validation": 1, "valid": 2})
+    data = pdc.load_data(f"folder:{root}@16")
+    assert len(data.test) == 6
+    assert {path.split("/")[-3] for path in data.train.images.paths} == {"Train"}  # type: ignore[attr-defined]
+
+
+def test_pictures_of_trains_are_a_class(tmp_path: Path) -> None:
+    classes = ("plane", "ship", "train")
+    data = pdc.load_data(f"folder:{make(tmp_path, {'.': 6}, classes)}@16")
+    assert data.classes == classes
+    assert len(data.train) + len(data.val) + len(data.test) == 18
+
+
+def test_flat_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    with pytest.raises(pdc.PDCError, match=r"there are 0 in .*train\.$"):
+        pdc.load_data(f"folder:{make(tmp_path, {'.': 6}, ('train', 'test'))}@16")
+
+
+def test_a_folder_around_the_data_set_is_named_with_what_is_in_it(tmp_path: Path) -> None:
+    make(tmp_path / "flowers", {"train": 3, "val": 2})
+    with pytest.raises(pdc.PDCError, match=r"there is 1 in .*Perhaps you mean (folder:.*/flowers@16)\.$") as error:
+        pdc.load_data(f"folder:{tmp_path}@16")
+    assert len(pdc.load_data(str(error.value).split()[-1].rstrip(".")).train) == 8
 
 
 def test_images_in_folders_of_a_class_count_and_files_of_the_system_do_not(tmp_path: Path) -> None:
@@ -279,6 +317,27 @@ def test_grey_pictures_and_photographs_with_two_views_are_read(tmp_path: Path) -
     grey, photo = ImageFiles([tmp_path / "grey.png", tmp_path / "photo.jpg"], size=16)[:]
     assert torch.equal(grey[0], grey[1])
     assert photo.float().std() > 0
+
+
+def test_pictures_are_read_as_a_viewer_shows_them(tmp_path: Path) -> None:
+    """Turned as the camera says, what is transparent white: as a single picture is read on the page Compare."""
+    root = make(tmp_path, {"train": 3, "val": 2})
+    colours = np.repeat(np.array([[[200, 0, 0]], [[0, 0, 200]]], np.uint8), 40, 0).repeat(80, 1)  # red above blue
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(colours).save(root / "val" / "bee" / "0.jpg", exif=exif, quality=95)
+    clear = np.concatenate([colours, np.zeros((80, 80, 1), np.uint8)], 2)
+    Image.fromarray(clear).save(root / "val" / "bee" / "1.png")
+    (root / "val" / "bee" / "0.png").unlink()
+    paths = ["0.jpg", "1.png"]
+    turned, white = ImageFiles([root / "val" / "bee" / path for path in paths], 16)[:].int()
+    assert turned[0, :, -4:].min() > 150 > 60 > turned[0, :, :4].max()  # red is on the right
+    assert turned[2, :, :4].min() > 150
+    assert white.min() == 255
+    data = pdc.load_data(f"folder:{root}@16")
+    for path, pixels in zip(paths, (turned, white), strict=True):
+        single = fit_picture(read_picture((root / "val" / "bee" / path).read_bytes()), data)[0].int()
+        assert (single - pixels).abs().float().mean() < 5  # only one of the two decodes a JPEG smaller
 
 
 def test_a_class_that_was_never_taught_is_refused(tmp_path: Path) -> None:
