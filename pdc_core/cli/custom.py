@@ -17,14 +17,23 @@ _OPTION, _OPTION_DATA = "--build", "--build-data"
 
 @app.callback()
 def custom(
+    context: typer.Context,
     build: Annotated[list[str] | None, typer.Option(_OPTION, metavar="MODULE:FUNCTION", help=_HELP)] = None,
     build_data: Annotated[
         list[str] | None, typer.Option(_OPTION_DATA, metavar="MODULE:FUNCTION", help=_HELP_DATA)
     ] = None,
 ) -> None:
-    """Import the modules that the command line, PDC_BUILD or PDC_BUILD_DATA name; a run file or a page cannot."""
+    """Import the modules that the command line, PDC_BUILD or PDC_BUILD_DATA name; a run file or a page cannot.
+
+    A single network or data set that the command line names is what the command works on, unless it names another.
+    """
     register_all([*(build or []), *environment_targets()])
     register_all_data([*(build_data or []), *environment_data_targets()])
+    single = {name: own[0] for name, own in (("model", build), ("data", build_data)) if own and len(own) == 1}
+    context.default_map = {
+        name: {p.name: single[p.name] for p in command.params if p.name in single and (p.required or p.default)}
+        for name, command in context.command.commands.items()  # type: ignore[attr-defined]
+    }
 
 
 def build_first(arguments: list[str]) -> list[str]:

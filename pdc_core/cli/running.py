@@ -42,7 +42,7 @@ Folder = Annotated[Path, typer.Argument(help="The run folder or sweep folder.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")]
 
 
-@app.command(epilog="Example: pdc run recipes/digits.yaml --dry-run")
+@app.command(epilog="Example: pdc run recipes/clothing_resnet20_teach.yaml --dry-run")
 def run(
     folder: Annotated[Path, typer.Argument(help="A run folder, a sweep folder, or a recipe (a file ending in .yaml).")],
     queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before this one.")] = False,

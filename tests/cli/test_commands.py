@@ -16,6 +16,8 @@ from filelock import FileLock
 import pdc_core as pdc
 from pdc_core.runs import FolderRecorder, RunSpec, create_run, read_spec
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_distil_prints_the_promised_object_and_nothing_else_on_stdout(pdc_command, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -205,14 +207,18 @@ def test_a_mistyped_command_is_exit_code_2(pdc_command) -> None:
     assert pdc_command("distil", "--sed", 1)[0] == 2
 
 
-COMMANDS = "app distil finish layers list pause plan report resume rm run sensitivity show status stop teach"
+COMMANDS = (
+    "app distil export finish layers list pause plan report resume rm run sensitivity show status stop sweep teach"
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_explains_itself_with_an_example(pdc_command, command: str) -> None:
     code, out, _ = pdc_command(command, "--help")
     assert code == 0
-    assert f"Example: pdc {command}" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert f"Example: pdc {command}" in said
+    assert all((ROOT / recipe).is_file() for recipe in re.findall(r"recipes/\S+\.yaml", said))
 
 
 def test_python_m_is_the_same_program() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,41 @@ def test_the_option_stands_anywhere_on_the_command_line(nets: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "6" in done.stdout
     assert f"{nets}:make" in done.stdout
+
+
+MINE = """
+import torch
+def make():
+    images, labels = torch.zeros(30, 1, 12, 12, dtype=torch.uint8), torch.arange(30) % 3
+    return (images, labels), (images[:6], labels[:6]), (images[:6], labels[:6])
+"""
+
+
+def test_what_the_command_line_makes_known_is_what_a_command_works_on(
+    nets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pdc_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / f"{nets}_data.py").write_text(MINE)
+    own, data = f"{nets}:make", f"{nets}_data:make"
+    code, out, err = pdc_command("layers", "--build", own)
+    assert code == 0, err
+    assert f"{own} on digits (1x8x8)" in out
+    code, out, err = pdc_command("distil", "--build", own, "--build-data", data, "--weights", "random", "--dry-run")
+    assert code == 0, err
+    assert f"distil {own} on {data}: 8 epochs of 30 images" in out
+    assert "distil resnet20 on" in pdc_command("distil", "--build", own, "--model", "resnet20", "--dry-run")[1]
+    assert "distil resnet20 on" in pdc_command("distil", "--build", own, "--build", own, "--dry-run")[1]
+    monkeypatch.setenv("PDC_BUILD", own)  # of a server, whose runs are of other networks too
+    assert "distil resnet20 on" in pdc_command("distil", "--dry-run")[1]
+
+
+def test_a_recipe_keeps_its_own_data(
+    nets: str, tmp_path: Path, pdc_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / f"{nets}_data.py").write_text(MINE)
+    recipe = ROOT / "recipes" / "clothing_resnet20_teach.yaml"
+    code, out, err = pdc_command("run", recipe, "--dry-run", "--build-data", f"{nets}_data:make")
+    assert code == 0, err
+    assert "on clothing" in out
 
 
 def test_a_module_that_imports_torchvision_is_imported_where_that_has_to_be_repaired(tmp_path: Path) -> None:
