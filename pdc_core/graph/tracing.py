@@ -194,8 +194,9 @@ def _check(model: nn.Module, example: Tensor, residual: str) -> None:
 
 
 def _acts(hook: Any) -> bool:
-    """Return whether a hook may change what a module computes; those by which transformers collects outputs do not."""
-    return not str(getattr(hook, "__module__", "")).startswith("transformers.utils.output_capturing")
+    """Return whether a hook may change what a module computes; a Pruner's and transformers' only collect outputs."""
+    made = str(getattr(getattr(hook, "func", hook), "__module__", ""))
+    return not made.startswith(("pdc_core.", "transformers.utils.output_capturing"))
 
 
 def _check_kind(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from pdc_core.clustering import IntArray
 from pdc_core.clustering.labels import merged_groups
@@ -112,7 +113,8 @@ def _shapes(model: nn.Module, modules: Sequence[str], example: Tensor) -> dict[s
 class Recording:
     """The outputs of some modules of a network in its last forward pass.
 
-    Used as a context manager, it stops recording at the end.
+    Used as a context manager, it stops recording at the end. A copy of the network, by `copy.deepcopy` or from a
+    pickle, is not recorded.
 
     Parameters
     ----------
@@ -128,7 +130,12 @@ class Recording:
         self._handles = [model.get_submodule(m).register_forward_hook(partial(self._take, m)) for m in self.modules]
 
     def _take(self, name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        self._outputs[name] = output
+        if self._handles and not isinstance(output, Proxy):  # a trace runs the network, too
+            self._outputs[name] = output
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the outputs, whose history nobody can copy, when a network and so its hooks are copied."""
+        return {"modules": self.modules, "_outputs": {}, "_handles": []}
 
     @property
     def seen(self) -> dict[str, Tensor]:
@@ -166,6 +173,7 @@ class Recording:
         """Stop recording."""
         for handle in self._handles:
             handle.remove()
+        self._handles = []
 
     def __enter__(self) -> Recording:
         return self

@@ -15,7 +15,7 @@ from pdc_core.errors import PDCError
 from pdc_core.folding import fold_unchecked_
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.losses import comparable_blocks
-from pdc_core.plan import Plan
+from pdc_core.plan import Plan, check_mergeable
 from pdc_core.pruner.attached import AttachedTying
 from pdc_core.pruner.attachment import checked_optimizers
 from pdc_core.pruner.checks import check_finite, untied
@@ -73,8 +73,8 @@ class Pruner(AttachedTying):
     Raises
     ------
     PDCError
-        The network cannot be traced, the plan does not fit it, a setting is unknown or out of range, or images are
-        missing.
+        The network cannot be traced, the plan does not fit it or can merge nothing, a setting is unknown or out of
+        range, or images are missing.
 
     Examples
     --------
@@ -122,6 +122,8 @@ class Pruner(AttachedTying):
         with evaluating(self.model):
             self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside or plan.inside)
             plan.check(self.graph)
+            if labels is None:
+                check_mergeable(plan, self.graph)
             if teacher is None:
                 teacher = twin(self.model)
         given = TyingInput(self.model, self.graph, self.settings, self._cluster, self.images)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -87,6 +89,64 @@ def test_a_loop_of_ones_own_prunes_it(net: Keeping) -> None:
     assert type(small) is Keeping  # though its forward pass is another one while it trains
     assert small.training
     assert pdc.check_equal(net.eval(), small.eval(), images[:8]).relative <= 1e-4
+
+
+@pytest.fixture
+def guided() -> tuple[nn.Module, pdc.Pruner, Tensor]:
+    """Return a network with blocks that a pruner watches, in the middle of its loop, the pruner and a batch."""
+    images = FEW.prepare(FEW.train.images[:16])
+    net = pdc.load_model("resnet20", data="digits", weights="random")
+    plan = pdc.Plan.uniform(pdc.trace(net, images[:1]), 0.5)
+    pruner = pdc.Pruner(net, plan, images[:1], steps=2, images=images)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    pruner.attach(optimizer)
+    pruner.guidance(images, net.train()(images)).backward()
+    optimizer.step()
+    return net, pruner, images
+
+
+def copied(net: nn.Module) -> nn.Module:
+    return copy.deepcopy(net)
+
+
+def averaged(net: nn.Module) -> nn.Module:
+    return torch.optim.swa_utils.AveragedModel(net).module
+
+
+def pickled(net: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("how", [copied, averaged, pickled])
+def test_a_network_that_a_pruner_guides_is_copied_after_its_forward_pass(
+    guided: tuple[nn.Module, pdc.Pruner, Tensor], how: Callable[[nn.Module], nn.Module]
+) -> None:
+    net, pruner, x = guided
+    out = net(x)
+    other = how(net)
+    assert torch.equal(other.eval()(x), net.eval()(x))
+    out = net.train()(x)
+    before = pruner.guidance(x, out)
+    out = net(x)
+    other(-x)  # is not what the teacher is compared with
+    assert torch.equal(pruner.guidance(x, out), before)
+    assert pdc.trace(other, x[:1]).clusterable
+
+
+def test_a_network_that_a_pruner_guides_is_traced_and_priced_between_two_steps(
+    guided: tuple[nn.Module, pdc.Pruner, Tensor],
+) -> None:
+    net, pruner, x = guided
+    plain = pdc.load_model("resnet20", data="digits", weights="random")
+    before = pruner.guidance(x, net(x))
+    out = net(x)
+    groups = [(g.name, g.size, g.frozen) for g in pdc.trace(net.eval(), x[:1])]
+    assert groups == [(g.name, g.size, g.frozen) for g in pdc.trace(plain, x[:1])]
+    assert pdc.cost(net, x[:1]) == pdc.cost(plain, x[:1])
+    assert torch.equal(pruner.guidance(x, out), before)
 
 
 class Counting(nn.Module):

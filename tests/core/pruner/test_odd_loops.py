@@ -355,6 +355,15 @@ def test_what_a_pruner_cannot_use_is_said_when_it_is_made(given: dict[str, Any],
         pdc.Pruner(network(), {"0": 2}, X[:1])
 
 
+def test_a_network_in_which_nothing_can_be_merged_is_refused_when_the_pruner_is_made() -> None:
+    net = network().float()
+    for name in ("0", "3", "8"):
+        torch.nn.utils.parametrizations.weight_norm(net.get_submodule(name))
+    plan = pdc.Plan.uniform(pdc.trace(copy.deepcopy(net).eval(), SINGLE[:1]), 0.5)
+    with pytest.raises(pdc.PDCError, match=r"Nothing can be merged .* \(Conv2d with WeightNorm\)"):
+        pdc.Pruner(net, plan, SINGLE[:1], images=SINGLE)
+
+
 class Inherited(torch.optim.SGD):
     """Calls the step of its parent class, which torch hooks as well."""
 
