@@ -82,18 +82,20 @@ def unchanged(task: quality.Task, variant: str) -> bool:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return the Markdown table: means over seeds."""
+    """Return the Markdown table: mean and standard deviation over seeds."""
     lines = [
         "# Each piece of the default removed, one at a time",
         "",
         f"Written by `python benchmarks/ablation.py` on {datetime.date.today()}, torch {torch.__version__}. Accuracy "
-        "in percent and cross entropy at the last epoch, means over seeds (n of them).",
+        "in percent and cross entropy at the last epoch, means over seeds (n of them), of accuracies ± their standard "
+        "deviation.",
         "",
         "| task | keep | variant | test accuracy | val accuracy | val loss | n |",
         "|---|--:|---|--:|--:|--:|--:|",
     ]
     for (task, keep, variant), own in rows.groupby(["task", "keep", "variant"], sort=False):
-        accuracies = f"{100 * own.test_accuracy.mean():.2f} | {100 * own.val_accuracy.mean():.2f}"
+        spread = (f"{100 * a.mean():.2f} ± {100 * a.std():.2f}" for a in (own.test_accuracy, own.val_accuracy))
+        accuracies = " | ".join(spread)
         lines.append(f"| {task} | {keep:g} | {variant} | {accuracies} | {own.val_loss.mean():.4f} | {len(own)} |")
     return "\n".join(lines) + "\n"
 
