@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pdc_core.data.arrays import PARTS, checked_arrays
-from pdc_core.data.image_files import unfit
+from pdc_core.data.folders import SPLITS
+from pdc_core.data.image_files import as_seen, unfit
 from pdc_core.data.images import Data
 from pdc_core.errors import PDCError
 from pdc_core.targets import find_modules_here, import_function, is_target, targets_in
@@ -18,7 +19,10 @@ from pdc_core.targets import find_modules_here, import_function, is_target, targ
 BUILD_DATA = "PDC_BUILD_DATA"  # the environment variable: what --build-data names, separated by commas
 MAX_BYTES = 8 * 2**30
 _PREFIXES = ("npz", "folder")  # of names that are written with a colon too
-_HOW = "return (train, validation, test), each a map-style data set of (image, label) or a pair (images, labels)"
+_HOW = (
+    "return (train, validation, test), (train, test) or a dict of them, each a map-style data set of (image, label) or "
+    "a pair (images, labels)"
+)
 _KNOWN: dict[str, Callable[[], Any]] = {}
 _MADE: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...]] | Data] = {}
 
@@ -29,10 +33,11 @@ def register_data(target: str) -> str:
     Parameters
     ----------
     target : str
-        "package.module:function". The function takes nothing and returns (train, validation, test): each a map-style
-        data set of (image, label), such as torchvision's or Hugging Face's, or a pair of arrays or tensors (images,
-        labels). Images are PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It may also
-        return a `Data`.
+        "package.module:function". The function takes nothing and returns (train, validation, test), or (train, test),
+        or a mapping of them by name: each a map-style data set of (image, label), such as torchvision's or Hugging
+        Face's, or a pair of arrays or tensors (images, labels). Without validation images, a part of those for
+        training is held back. Images are PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It
+        may also return a `Data`.
 
     Returns
     -------
@@ -129,18 +134,30 @@ def made_data(name: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]] | Data
 
 
 def _arrays(name: str, returned: Any) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    if not (isinstance(returned, tuple | list) and len(returned) == len(PARTS)):
+    parts = _parts(returned)
+    if not {"train", "test"} <= set(parts):
         raise PDCError(f"{name}() returned {_what(returned)}; {_HOW}.")
     arrays: dict[str, np.ndarray] = {}
-    for part, given in zip(PARTS, returned, strict=True):
+    for part, given in parts.items():
         images, labels = _both(given, f"the {part} part of {name}")
         arrays[f"x_{part}"], arrays[f"y_{part}"] = _bytes(images, f"x_{part} of {name}"), labels
     checked = checked_arrays(arrays, name)
     count = int(checked["y_train"].max()) + 1
-    classes = tuple(map(str, _class_names(returned[0]) or range(count)))
+    classes = tuple(map(str, _class_names(parts["train"]) or range(count)))
     if len(classes) < count:
         raise PDCError(f"{name} names {len(classes)} classes, but its labels go up to {count - 1}.")
     return checked, classes
+
+
+def _parts(returned: Any) -> dict[str, Any]:
+    """Return what a function returned by split, as far as it can be told; of two, one is the test split."""
+    if isinstance(returned, Mapping):
+        usual = {each: part for part, names in SPLITS.items() for each in names}
+        parts = {usual[key.lower()]: returned[key] for key in returned if str(key).lower() in usual}
+        return {"train" if part == "train" else "test": parts[part] for part in parts} if len(parts) == 2 else parts
+    if not isinstance(returned, tuple | list) or (returned and hasattr(returned[0], "shape")):  # a pair of arrays
+        return {}
+    return dict(zip({2: ("train", "test"), 3: PARTS}.get(len(returned), ()), returned, strict=False))
 
 
 def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +221,7 @@ def _channels_first(image: Any, where: str) -> np.ndarray:
     if hasattr(image, "convert"):  # PIL
         if (wrong := unfit(image)) is not None:
             raise PDCError(f"{where} {wrong}.")
-        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        image = image if image.mode in ("L", "RGB") else as_seen(image)
     values = np.asarray(image)
     if values.ndim not in (2, 3):
         raise PDCError(f"{where} has the shape {values.shape}; images have to be (h, w) or (h, w, c).")
@@ -225,4 +242,6 @@ def _bytes(images: np.ndarray, where: str) -> np.ndarray:
 
 
 def _what(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return f"{type(given).__name__} of {', '.join(map(str, given)) or 'nothing'}"
     return f"{type(given).__name__} of {len(given)}" if isinstance(given, tuple | list) else type(given).__name__

@@ -14,7 +14,7 @@ from pdc_core.data.images import Data, DataInfo, Split, held_back
 from pdc_core.errors import PDCError
 
 FOLDER = "folder:"
-_SPLITS = {  # names of their folders, in any case; the first that is there counts
+SPLITS = {  # names of their folders, in any case; the first that is there counts
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
@@ -166,7 +166,7 @@ def _parts(root: Path) -> dict[str, Path]:
     """Return the folder of each split, as far as there are any; none where a folder holds classes."""
     names = _folders(root)
     parts = {}
-    for part, usual in _SPLITS.items():
+    for part, usual in SPLITS.items():
         found = sorted((usual.index(name.lower()), name) for name in names if name.lower() in usual)
         if found:
             parts[part] = root / found[0][1]

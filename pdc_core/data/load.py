@@ -192,22 +192,24 @@ def _load_clothing(info: DataInfo) -> Data:
 
 def _load_npz(name: str) -> Data:
     arrays = read_npz(name.removeprefix(NPZ))
-    x, y = arrays["x_train"], arrays["y_train"]
-    info = DataInfo(name, x.shape[1:], tuple(arrays[CLASSES].tolist()), *_mean_and_std(x))
-    if "x_val" in arrays:
-        train, val, test = (to_split(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS)
-        return Data(name, train, val, test, info.classes, info.shape, info.mean, info.std, shift=1, flip=False)
-    return _assemble(info, x, y, arrays["x_test"], arrays["y_test"], shift=1, flip=False)
+    return _from_arrays(name, arrays, tuple(arrays[CLASSES].tolist()))
 
 
 def _load_custom(name: str) -> Data:
     found = made_data(name)
     if isinstance(found, Data):
         return replace(found, name=name)
-    arrays, classes = found
+    return _from_arrays(name, *found)
+
+
+def _from_arrays(name: str, arrays: dict[str, np.ndarray], classes: tuple[str, ...]) -> Data:
+    """Return the data of checked arrays; without validation images, a part of those for training is held back."""
     x = arrays["x_train"]
-    train, val, test = (to_split(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS)
-    return Data(name, train, val, test, classes, x.shape[1:], *_mean_and_std(x))
+    info = DataInfo(name, x.shape[1:], classes, *_mean_and_std(x))
+    if "x_val" in arrays:
+        train, val, test = (to_split(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS)
+        return Data(name, train, val, test, classes, info.shape, info.mean, info.std, shift=1, flip=False)
+    return _assemble(info, x, arrays["y_train"], arrays["x_test"], arrays["y_test"], shift=1, flip=False)
 
 
 def _load_torchvision(info: DataInfo, root: Path) -> Data:

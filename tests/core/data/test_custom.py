@@ -95,6 +95,33 @@ def test_every_form_gives_the_same_images(form: str, images: np.ndarray, made: A
     assert pdc.describe_data("mydata_here:make").shape == data.shape
 
 
+HALF = LABELS[:6]
+GIVEN = {"train": (GREY, LABELS), "validation": (GREY[:6], HALF), "test": (GREY[6:], HALF)}
+
+
+@pytest.mark.parametrize(
+    ("returned", "sizes"),
+    [
+        (GIVEN, (12, 6, 6)),
+        ({"Test": GIVEN["test"], "TRAIN": GIVEN["train"], "valid": GIVEN["validation"], "extra": None}, (12, 6, 6)),
+        ({"train": GIVEN["train"], "validation": GIVEN["test"]}, (11, 1, 6)),
+        ((GIVEN["train"], GIVEN["test"]), (11, 1, 6)),
+        ([MapStyle(list(GREY)), MapStyle(list(GREY[6:]))], (11, 1, 6)),
+    ],
+)
+def test_splits_by_name_or_without_validation_images(returned: Any, sizes: tuple[int, int, int], made: Any) -> None:
+    data = pdc.load_data(made(returned))
+    assert (len(data.train), len(data.val), len(data.test)) == sizes
+    assert np.array_equal(data.test.images.numpy(), GREY[6:, None])
+    known = np.concatenate([data.train.images.numpy(), data.val.images.numpy()]) if sizes[0] < 12 else data.train.images
+    assert sorted(map(bytes, np.asarray(known))) == sorted(map(bytes, GREY[:, None]))
+
+
+def test_transparent_parts_are_white(made: Any) -> None:
+    clear = MapStyle([Image.fromarray(np.dstack([each, np.zeros((6, 5), np.uint8)])) for each in COLOUR])
+    assert pdc.load_data(made((clear,) * 3)).train.images.min() == 255
+
+
 def test_a_data_set_is_made_once_and_taken_as_it_is(made: Any) -> None:
     calls = []
     digits = pdc.load_data("digits")
@@ -107,7 +134,12 @@ def test_a_data_set_is_made_once_and_taken_as_it_is(made: Any) -> None:
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        ((GREY, LABELS), r"returned tuple of 2; return \(train, validation, test\)"),
+        ((GREY, LABELS), r"returned tuple of 2; return \(train, validation, test\), \(train, test\) or a dict"),
+        (((GREY, LABELS),), "returned tuple of 1; return"),
+        (((GREY, LABELS),) * 4, "returned tuple of 4; return"),
+        ({"images": GREY, "labels": LABELS}, "returned dict of images, labels; return"),
+        ({"validation": (GREY, LABELS), "test": (GREY, LABELS)}, "returned dict of validation, test; return"),
+        ({}, "returned dict of nothing; return"),
         (None, "returned NoneType; return"),
         (((GREY, LABELS),) * 2 + ({},), r"the test part of .* is dict"),
         (((GREY, LABELS[:5]),) * 3, "has 12 images, y_train has 5 labels"),
