@@ -30,8 +30,9 @@ RESULTS = Path(__file__).parent / "results"
 SCHEDULES: dict[str, dict[str, object]] = {
     "one merge at once": {"merges": 1},
     "6 merges over 0.3 of the run": {"merges": 6, "tied_after": 0.3},
+    "progressive strength over 0.5 of the run": {"schedule": "progressive", "tied_after": 0.5},
 }
-ONE, SIX = SCHEDULES
+ONE, SIX, PROGRESSIVE = SCHEDULES
 OTHERS: dict[str, dict[str, object]] = {
     f"{SIX}, weight decay 1e-4": {"weight_decay": 1e-4},
     f"{SIX}, alpha 0.9": {"alpha": 0.9},
@@ -64,8 +65,10 @@ def rows() -> Iterator[Row]:
     for images, schedule, lr in itertools.product((20_000, 45_000), (ONE, SIX), (0.02, 0.05)):
         yield Row(schedule, lr, 0.2, images, 12, 10)
     yield Row(SIX, 0.1, 0.2, 45_000, 12, 10)
-    for other in OTHERS:
+    for other in (*OTHERS, PROGRESSIVE):
         yield Row(other, 0.05, 0.2, 20_000, 12, 10)
+    for keep, schedule in ((0.2, PROGRESSIVE), (0.39, SIX), (0.39, PROGRESSIVE)):
+        yield Row(schedule, 0.05, keep, 45_000, 12, 10)
 
 
 def trained(row: Row, data: pdc.Data) -> dict[str, object]:
@@ -109,6 +112,7 @@ def main() -> None:
     """Run what is missing, one row at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of npz files")
+    parser.add_argument("--schedules", nargs="*", choices=list(SCHEDULES), default=list(SCHEDULES))
     parser.add_argument("--first", type=int, help="how many of the missing rows to run")
     parser.add_argument("--table", action="store_true", help="write the Markdown table and stop")
     parser.add_argument("--out", type=Path, default=RESULTS / "length.csv")
@@ -116,7 +120,7 @@ def main() -> None:
     if not given.table and given.data is None:
         parser.error("give --data, or --table")
     done = set(quality.finished(given.out, COLUMNS)[list(Row._fields)].itertuples(index=False, name=None))
-    missing = [] if given.table else [row for row in rows() if row not in done]
+    missing = [] if given.table else [row for row in rows() if row not in done and row.schedule in given.schedules]
     data = quality.as_shipped("cifar10", given.data) if missing else None
     for row in missing[: given.first] if data is not None else ():
         quality.append(given.out, trained(row, data))

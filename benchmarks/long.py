@@ -75,7 +75,7 @@ def rows() -> Iterator[Row]:
     for seed in (0, 1, 2):
         for keep, method in (*itertools.product((0.2, 0.39), pruned), (1.0, "whole")):
             yield Row("resnet20", keep, 30, method, seed)
-    deep = ((0.39, "pdc"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"))
+    deep = ((0.39, "pdc"), (0.39, "progressive"), (0.39, "l1"), (1.0, "whole"), (0.39, "pdc_sensitivity"))
     for epochs, (keep, method) in itertools.product((20, 40, 60), deep):
         yield Row("resnet56", keep, epochs, method, 0)
     for method in ("pdc_lr0.02", "pdc_lr0.1"):
