@@ -381,6 +381,7 @@ def test_a_photograph_is_answered_once_the_page_may_use_the_camera(page: Page, s
     for _ in range(2):  # the second one after "Clear photo"
         take = page.get_by_role("button", name="Take Photo")
         expect(take).to_be_enabled()
+        page.wait_for_function("document.querySelector('video')?.videoHeight > 0")  # before, there is nothing to take
         take.click()
         expect(answer).to_contain_text("Folded: ")
         expect(page.get_by_text("As fed: 8×8 pixels, grey")).to_be_visible()

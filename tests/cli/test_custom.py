@@ -31,6 +31,8 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("pdc_core.models.custom.MODELS", known := dict(MODELS))
     monkeypatch.setattr("pdc_core.models.zoo.MODELS", known)
     monkeypatch.setattr("pdc_core.models.load.MODELS", known)
+    monkeypatch.setattr("pdc_core.data.custom._KNOWN", {})
+    monkeypatch.setattr("pdc_core.data.custom._MADE", {})
     return name
 
 
