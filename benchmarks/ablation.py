@@ -87,16 +87,14 @@ def table(rows: pd.DataFrame) -> str:
         "# Each piece of the default removed, one at a time",
         "",
         f"Written by `python benchmarks/ablation.py` on {datetime.date.today()}, torch {torch.__version__}. Accuracy "
-        "in percent and cross entropy at the last epoch, means over seeds (n of them), of accuracies ± their standard "
-        "deviation.",
+        "in percent, mean ± standard deviation over seeds (n of them), and mean cross entropy, at the last epoch.",
         "",
-        "| task | keep | variant | test accuracy | val accuracy | val loss | n |",
-        "|---|--:|---|--:|--:|--:|--:|",
+        "| task | keep | variant | test accuracy | val accuracy | val loss |",
+        "|---|--:|---|--:|--:|--:|",
     ]
     for (task, keep, variant), own in rows.groupby(["task", "keep", "variant"], sort=False):
-        spread = (f"{100 * a.mean():.2f} ± {100 * a.std():.2f}" for a in (own.test_accuracy, own.val_accuracy))
-        accuracies = " | ".join(spread)
-        lines.append(f"| {task} | {keep:g} | {variant} | {accuracies} | {own.val_loss.mean():.4f} | {len(own)} |")
+        accuracies = " | ".join(quality.cell(100 * each, best=False) for each in (own.test_accuracy, own.val_accuracy))
+        lines.append(f"| {task} | {keep:g} | {variant} | {accuracies} | {own.val_loss.mean():.4f} |")
     return "\n".join(lines) + "\n"
 
 

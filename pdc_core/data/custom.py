@@ -153,7 +153,7 @@ def _parts(returned: Any) -> dict[str, Any]:
     """Return what a function returned by split, as far as it can be told; of two, one is the test split."""
     if isinstance(returned, Mapping):
         usual = {each: part for part, names in SPLITS.items() for each in names}
-        parts = {usual[key.lower()]: returned[key] for key in returned if str(key).lower() in usual}
+        parts = {usual[str(key).lower()]: returned[key] for key in returned if str(key).lower() in usual}
         return {"train" if part == "train" else "test": parts[part] for part in parts} if len(parts) == 2 else parts
     if not isinstance(returned, tuple | list) or (returned and hasattr(returned[0], "shape")):  # a pair of arrays
         return {}

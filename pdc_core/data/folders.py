@@ -81,9 +81,9 @@ def load_folder(name: str, workers: int | None = None) -> Data:
     info = describe_folder(name)
     parts = _parts(root)
     held = [parts[part] for part in ("val", "test") if part in parts]
-    first = parts.get("train", root)
-    train, y = _files(first, info.classes)
-    _check_classes(first, y, info.classes, 3 - len(held))
+    learned = parts.get("train", root)
+    train, y = _files(learned, info.classes)
+    _check_classes(learned, y, info.classes, 3 - len(held))
     if not held:
         train, y, test, y_test = _divided(train, y, round(_TEST_SHARE * len(y)), len(info.classes))
     else:
@@ -97,8 +97,8 @@ def load_folder(name: str, workers: int | None = None) -> Data:
         Split(_as_tensor(ImageFiles(paths, size, workers)), torch.from_numpy(labels))
         for paths, labels in ((train, y), (val, y_val), (test, y_test))
     )
-    chosen, choosing, reporting = splits
-    return Data(name, chosen, choosing, reporting, info.classes, info.shape, info.mean, info.std, shift=0, flip=True)
+    first, second, third = splits
+    return Data(name, first, second, third, info.classes, info.shape, info.mean, info.std, shift=0, flip=True)
 
 
 def describe_folder(name: str) -> DataInfo:

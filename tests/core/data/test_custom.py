@@ -95,6 +95,16 @@ def test_every_form_gives_the_same_images(form: str, images: np.ndarray, made: A
     assert pdc.describe_data("mydata_here:make").shape == data.shape
 
 
+class Named:
+    """A key that is no string, as Hugging Face's NamedSplit."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+
 HALF = LABELS[:6]
 GIVEN = {"train": (GREY, LABELS), "validation": (GREY[:6], HALF), "test": (GREY[6:], HALF)}
 
@@ -105,6 +115,7 @@ GIVEN = {"train": (GREY, LABELS), "validation": (GREY[:6], HALF), "test": (GREY[
         (GIVEN, (12, 6, 6)),
         ({"Test": GIVEN["test"], "TRAIN": GIVEN["train"], "valid": GIVEN["validation"], "extra": None}, (12, 6, 6)),
         ({"train": GIVEN["train"], "validation": GIVEN["test"]}, (11, 1, 6)),
+        ({Named("train"): GIVEN["train"], Named("test"): GIVEN["test"], None: ()}, (11, 1, 6)),
         ((GIVEN["train"], GIVEN["test"]), (11, 1, 6)),
         ([MapStyle(list(GREY)), MapStyle(list(GREY[6:]))], (11, 1, 6)),
     ],
