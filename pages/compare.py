@@ -92,7 +92,7 @@ facts[3].metric(
     f"{report.max_abs_diff:.1e}" if run.spec.method == "pdc" else "–",
     border=True,
     height="stretch",
-    help="Between the reconstructed network (clusters tied) and the folded one, on the whole test set.",
+    help=f"Between the reconstructed network (clusters tied) and the folded one, on {report.compared}.",
 )
 with right:
     figure(

@@ -103,7 +103,7 @@ def cost(model: nn.Module, example: Tensor) -> Cost:
         counted = _counted(_on_meta(model), torch.empty((1, *example.shape[1:]), device="meta"))
     except RuntimeError:  # tensors on the meta device have no values; what else is wrong shows again here
         weights = next(model.parameters(), example)
-        counted = _counted(twin(model), example[:1].to(weights.device, weights.dtype))
+        counted = _counted(twin(model).eval(), example[:1].to(weights.device, weights.dtype))
     layers = tuple(LayerCost(**{k: v for k, v in row.items() if k != "called"}) for row in counted.rows.values())
     return Cost(sum(layer.macs for layer in layers), sum(p.numel() for p in model.parameters()), layers)
 

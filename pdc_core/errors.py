@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class PDCError(ValueError):
     """Report what was given, what is allowed and what to do about it, in one or two sentences.
@@ -26,3 +31,20 @@ class Untraceable(PDCError):
         advice = f" Its part {part} can: inside={part!r} (on the command line --inside {part}) prunes that part alone."
         super().__init__(why + advice if part else why)
         self.why, self.part = why, part
+
+
+def first_reason(error: ValidationError) -> tuple[str, str]:
+    """Return where the first thing is that pydantic refused, in dotted names, and what is wrong with it.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic raised.
+
+    Returns
+    -------
+    tuple of str
+        The place, empty for the whole; and the reason, without a full stop.
+    """
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), str(first["msg"]).removeprefix("Value error, ")

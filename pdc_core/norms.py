@@ -28,7 +28,7 @@ def reestimate_norms_(
     model : nn.Module
         The network, changed in place. Norms without running statistics are left alone.
     images : Tensor, shape (b, c, h, w)
-        Prepared images on the network's device, at least 2.
+        Prepared images, on any device and of any precision, at least 2.
     batch_size : int, default 250
         Most images per batch, at least 2; fewer of large images (`batch_sizes.images_in_memory`). All batches are
         equally large, give or take one.
@@ -48,7 +48,9 @@ def reestimate_norms_(
     Source: BN re-estimation, REPAIR (Jordan et al., arXiv 2211.08403) and others.
     """
     _check(len(images))
-    return _reestimate_(model, _even(images, images_in_memory(images.shape[1:], batch_size)), training_only)
+    weight = next(model.parameters())
+    parts = _even(images, images_in_memory(images.shape[1:], batch_size))
+    return _reestimate_(model, (part.to(weight.device, weight.dtype) for part in parts), training_only)
 
 
 def recalibrate_(model: nn.Module, data: Data, n_images: int, *, seed: int = 0, batch_size: int = 128) -> nn.Module:
@@ -92,6 +94,8 @@ def _reestimate_(model: nn.Module, batches: Iterable[Tensor], training_only: boo
     ]
     norms = [norm for norm in norms if norm.training or not training_only]
     modes = [(module, module.training) for module in model.modules()]
+    if not norms:
+        return model.eval()
     momenta = [norm.momentum for norm in norms]
     before = [{name: t.clone() for name, t in norm.named_buffers(recurse=False)} for norm in norms]
     model.eval()
@@ -123,4 +127,6 @@ def _even(images: Tensor, most: int) -> tuple[Tensor, ...]:
 
 def _check(n_images: int) -> None:
     if n_images < 2:
-        raise PDCError(f"Norm statistics cannot be estimated from {n_images} images; give at least 2.")
+        raise PDCError(
+            f"Norm statistics cannot be estimated from {n_images} image{'' if n_images == 1 else 's'}; give at least 2."
+        )

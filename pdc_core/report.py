@@ -79,11 +79,16 @@ def _sentence(run_id: str, report: Report) -> str:
             "change is training's alone."
         )
     same = "every" if report.same_predictions else "NOT every"
+    exact = (
+        f" Folding changed no logit of {report.compared} by more than {report.max_abs_diff:.1e}; {same} test image "
+        "keeps its class."
+        if report.was_folded
+        else ""
+    )
     return (
         f"Run {escape(run_id)}: test accuracy {report.before.test_accuracy:.2%} before and "
         f"<b>{report.result.test_accuracy:.2%}</b> folded, with <b>{report.macs_cut:.1%} of the MACs cut</b> "
-        f"(residual sums: {escape(str(report.residual))}). Folding changed no logit of the test images by more than "
-        f"{report.max_abs_diff:.1e}; {same} image keeps its class. MACs are multiply-accumulates of conv and linear "
+        f"(residual sums: {escape(str(report.residual))}).{exact} MACs are multiply-accumulates of conv and linear "
         "layers for one image, what the pruning literature calls FLOPs."
     )
 
@@ -125,9 +130,10 @@ def _figures(run: Run, report: Report) -> list[go.Figure]:
     if len(train) and len(measured):
         found += [
             charts.loss_curves(train, epochs),
-            charts.accuracy_curve(measured, epochs, report.before.val_accuracy),
-            charts.tying_curves(train, epochs),
+            charts.accuracy_curve(measured, epochs, (report.teacher or report.before).val_accuracy),
         ]
+        if report.was_folded:
+            found.append(charts.tying_curves(train, epochs))
     moving = _motion(run)
     return [*found, moving] if moving is not None else found
 

@@ -192,6 +192,11 @@ def data_stamp(name: str) -> Stamp:
     return folder_state(name) if name.startswith(FOLDER) else stamp_of(name.partition(":")[2])
 
 
+def images_key(network: Network) -> tuple[str, str, str]:
+    """Return what tells one state of a network's images from another: the files of a name may have changed."""
+    return network.data_name, str(network.data.mean), str(data_stamp(network.data_name))
+
+
 def predictions(network: Network) -> Job[Predictions]:
     """Classify the test split: at once where that is quick, else in the background."""
     return _measured(network, "test")
@@ -204,10 +209,9 @@ def validation_accuracy(network: Network) -> Job[Predictions]:
 
 def _measured(network: Network, split: str) -> Job[Predictions]:
     images: Split = getattr(network.data, split)
-    stamp = str(data_stamp(network.data_name))  # a folder's images may have changed, though its name has not
     work = network_cost(network).macs * len(images)
     return request(
-        ("classify", network.digest, network.data_name, str(network.data.mean), stamp, split),
+        ("classify", network.digest, *images_key(network), split),
         lambda job: _classify(network, images, job.progress),
         wait=work <= QUICK_MACS,
     )

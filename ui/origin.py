@@ -5,7 +5,9 @@ from __future__ import annotations
 from pdc_core.errors import PDCError
 from pdc_core.models.load import RANDOM, SHIPPED
 from pdc_core.runs import Run, read_run, run_name
+from pdc_core.train import chance_level
 from ui.classroom import run_folder
+from ui.drawing import percent
 from ui.network import Network
 
 
@@ -39,4 +41,17 @@ def origin_sentence(network: Network) -> str:
     return (
         "Nothing is known of these weights. Were they trained on this data, with this normalisation and this order of "
         "classes?"
+    )
+
+
+def near_chance(network: Network, accuracy: float | None) -> str | None:
+    """Return in a sentence that a network hardly beats guessing on the test images, or None."""
+    if accuracy is None or not len(network.data.test):
+        return None
+    guessing, least = chance_level(network.data.test.labels)
+    if accuracy > least:
+        return None
+    return (
+        f"This network classifies {percent(accuracy)} of the test images correctly; guessing gives "
+        f"{percent(guessing)}. {origin_sentence(network)}"
     )

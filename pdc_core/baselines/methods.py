@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from pdc_core.baselines.deletion import delete
 from pdc_core.baselines.selection import select_filters
 from pdc_core.clustering import assign
 from pdc_core.copies import twin
 from pdc_core.data import Data
+from pdc_core.errors import PDCError
 from pdc_core.folding import fold
 from pdc_core.graph import ChannelGraph
 from pdc_core.norms import reestimate_norms_
@@ -73,22 +75,32 @@ def folding(given: PruningInput) -> nn.Module:
 
 def folding_bn(given: PruningInput) -> nn.Module:
     """Fold without data, then re-estimate the norm statistics on 2,000 training images."""
-    return reestimate_norms_(folding(given), given.data.prepare(given.data.train.images[:2000]))
+    return reestimate_norms_(folding(given), given.data.prepare(given.data.train.sample(2000).images))
 
 
 def scratch(given: PruningInput) -> nn.Module:
     """Take the small architecture with new random weights: is anything of the old network worth keeping?
 
-    Convolutions and linear layers are drawn as He et al. do for ReLU (arXiv 1502.01852); norms start as the identity.
+    Convolutions and linear layers are drawn as He et al. do for ReLU (arXiv 1502.01852); norms start as the identity,
+    other layers as PyTorch makes them. A network with parameters of its own, of which nobody can say how they begin, is
+    refused.
     """
     small, generator = l1(given), torch.Generator().manual_seed(given.seed)
-    for module in small.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.reset_parameters()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(given.seed)
+        for name, module in small.named_modules():
+            if isinstance(module, _ConvNd | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif (reset := getattr(module, "reset_parameters", None)) is not None:
+                reset()
+            elif own := next((own for own, _ in module.named_parameters(recurse=False)), None):
+                raise PDCError(
+                    f"Method 'scratch' needs new weights, and how the parameter {f'{name}.{own}'.lstrip('.')} of "
+                    f"{type(module).__name__} begins is not known, since it has no reset_parameters(); choose another "
+                    "method, or give the module one."
+                )
     return small
 
 

@@ -53,7 +53,7 @@ def print_forecast(spec: RunSpec, as_json: bool) -> None:
         f"{found.steps:,} steps of {spec.training.batch_size}",
         f"MACs of one image: {found.macs_before:,}{cut}; parameters: {found.params_before:,}{smaller}",
         f"time per step: {1000 * found.step_seconds:.0f} ms on {found.device}; run: about {duration(found.seconds)}",
-        f"memory: at most {found.memory / 2**20:,.0f} MiB",
+        f"memory: at most {found.memory / 2**20:,.0f} MiB" if found.memory else "memory: not known on this system",
         FLOPS,
     )
     for line in (*([chosen] if chosen else []), *lines, *([BUSY] if found.busy and not chosen else [])):

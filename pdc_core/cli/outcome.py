@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
 from pdc_core.errors import PDCError
@@ -70,6 +71,7 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
             key: content[key]
             for key in (
                 "max_abs_diff",
+                "compared_images",
                 "same_predictions",
                 "seconds",
                 "residual",
@@ -91,14 +93,18 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
         console.print(f"Nothing was pruned: the change in accuracy is training's alone. {FLOPS}")
     elif report.folded is not None:
         every = "every" if report.same_predictions else "NOT every"
-        console.print(
-            f"MACs cut {report.macs_cut:.1%} (residual sums: {report.residual}). Logits of the reconstructed and the "
-            f"folded network differ by at most {report.max_abs_diff:.1e}; {every} test image keeps its class. {FLOPS}"
+        exact = (
+            f" Logits of the reconstructed and the folded network differ by at most {report.max_abs_diff:.1e} on "
+            f"{report.compared}; {every} test image keeps its class."
+            if report.was_folded
+            else ""
         )
+        console.print(f"MACs cut {report.macs_cut:.1%} (residual sums: {report.residual}).{exact} {FLOPS}")
     if report.best is not None and report.last is not None and report.best.epoch != report.last.epoch:
         console.print(
             f"The table is of the last epoch, {report.last.epoch:g}. Best on validation: epoch {report.best.epoch:g}, "
-            f"{report.best.val_accuracy:.2%} (test {report.best.test_accuracy:.2%}): {folder / 'best.safetensors'}"
+            f"{report.best.val_accuracy:.2%} (test {report.best.test_accuracy:.2%}): {folder / 'best.safetensors'}",
+            markup=False,
         )
     if report.ended_early is not None:
         early = report.ended_early
@@ -112,12 +118,12 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
     if report.new_head is not None:
         console.print(f"New head: {report.new_head} began with random weights.", markup=False)
     seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
-    console.print(f"{seconds}Network: {folder / 'folded.safetensors'}")
+    console.print(f"{seconds}Network: {folder / 'folded.safetensors'}", markup=False)
 
 
 def _table(folder: Path, networks: dict[str, NetworkReport], teacher: str) -> Table:
     """Return the table of all networks that were measured."""
-    table = Table("", *networks, title=f"{folder}")
+    table = Table("", *networks, title=Text(str(folder)))
     each = list(networks.values())
     table.add_row("accuracy, test", *(f"{n.test_accuracy:.2%}" for n in each))
     table.add_row("accuracy, validation", *(f"{n.val_accuracy:.2%}" for n in each))

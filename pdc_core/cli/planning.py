@@ -190,7 +190,7 @@ def plan(
         console.print(f"{change.what}: {change.before} -> {change.after}", markup=False)
     for file in (out, picture):
         if file is not None:
-            console.print(f"Written to {file}")
+            console.print(f"Written to {file}", markup=False)
 
 
 def _measured(

@@ -23,4 +23,4 @@ def report(
     """Write the report of a finished run as one HTML page that opens offline: numbers, charts, plan and command."""
     path = out or folder / "report.html"
     write_whole(path, html_report(read_run(folder)))
-    stdout().print(f"Wrote {path}")
+    stdout().print(f"Wrote {path}", markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ from pdc_core.cli.options import (
 )
 from pdc_core.cli.outcome import new_run, print_report, train
 from pdc_core.data import describe_data
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.graph import trace
 from pdc_core.models import load_model
 from pdc_core.models.load import RANDOM, SHIPPED
@@ -38,6 +38,9 @@ from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import choices, explained
 from pdc_core.runs import RunSpec
 from pdc_core.train import SCHEDULES, Training
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 from pdc_core.train.settings import EARLIER_NAMES, LONG
 
 Setting = Annotated[
@@ -234,11 +237,7 @@ def asked_run(**given: Any) -> RunSpec:
     try:
         return RunSpec(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise PDCError(f"{message[0].upper()}{message[1:]}.") from error
-        raise PDCError(f"--{first['loc'][0]} {first['input']}: {message[0].lower()}{message[1:]}.") from error
+        raise _refused(error) from error
 
 
 def _valid(make: Callable[..., Training], settings: list[str] | None, **given: Any) -> Training:
@@ -256,12 +255,16 @@ def _valid(make: Callable[..., Training], settings: list[str] | None, **given: A
     try:
         return make(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise PDCError(f"{message[0].upper()}{message[1:]}.") from error
-        name = str(first["loc"][0]).replace("_", "-")
-        raise PDCError(f"--{name} {first['input']}: {message[0].lower()}{message[1:]}.") from error
+        raise _refused(error) from error
+
+
+def _refused(error: ValidationError) -> PDCError:
+    """Return the error that names the option of which a value was refused."""
+    where, message = first_reason(error)
+    if not where:
+        return PDCError(f"{message[0].upper()}{message[1:]}.")
+    option = where.partition(".")[0].replace("_", "-")
+    return PDCError(f"--{option} {error.errors()[0]['input']}: {message[0].lower()}{message[1:]}.")
 
 
 def _value(text: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdc_core.errors import PDCError
+from pdc_core.seeds import generator
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,33 @@ class Split:
             Images and labels.
         """
         return Split(self.images[:count], self.labels[:count])
+
+    def sample(self, count: int) -> Split:
+        """Return images that stand for all of the split, always the same ones.
+
+        These are the first, or a random choice where the images come class by class, as those of folders do: there
+        the first would show one class alone.
+
+        Parameters
+        ----------
+        count : int
+            How many; all if there are fewer.
+
+        Returns
+        -------
+        Split
+            Images and labels.
+        """
+        if count >= len(self) or not self._class_by_class():
+            return self.first(count)
+        chosen = torch.randperm(len(self), generator=generator(0))[:count].sort().values
+        return Split(self.images[chosen], self.labels[chosen])
+
+    def _class_by_class(self) -> bool:
+        """Return whether neighbours are of one class more often than halfway between always and by chance."""
+        alike = (self.labels[1:] == self.labels[:-1]).double().mean()
+        shares = self.labels.unique(return_counts=True)[1] / len(self)
+        return bool(alike > (1 + shares.square().sum()) / 2)
 
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels in order.

@@ -99,7 +99,7 @@ def export_run(
                 file = folder / f"{name}{suffix}"
                 if progress is not None:
                     progress(len(found), len(FORMS) * len(networks), f"{file.name}: writing and measuring")
-                runnable = _write(network, file, form, data.prepare(data.train.first(n_images).images), threads)
+                runnable = _write(network, file, form, data.prepare(data.train.sample(n_images).images), threads)
                 at = evaluate(runnable, data, data.test, teacher=full)
                 full = at.predictions if full is None else full
                 found.append(

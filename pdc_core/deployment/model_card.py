@@ -84,8 +84,8 @@ def _summary(run: Run, report: Report) -> str:
         )
     equal = "every" if report.same_predictions else "not every"
     exact = (
-        f" Folding changed no logit of the test images by more than {report.max_abs_diff:.1e}, and {equal} image keeps "
-        "its class."
+        f" Folding changed no logit of {report.compared} by more than {report.max_abs_diff:.1e}, and {equal} test "
+        "image keeps its class."
         if run.spec.method == "pdc"
         else ""
     )

@@ -177,9 +177,9 @@ def sensitivity(
     keeps : sequence of float
         Keep ratios k/n to try, above 0 and below 1; a single cluster is tried as well.
     images : int, default 500
-        Validation images to measure on, the first ones of the split.
+        Validation images to measure on, a sample of the split.
     merge_images : int, default 512
-        Training images on which channels are measured, the first ones of the split, 1 or more.
+        Training images on which channels are measured, a sample of the split, 1 or more.
     seed : int, default 0
         Seed of the clustering, 0 or more.
     progress : callable, optional
@@ -200,11 +200,12 @@ def sensitivity(
     if len(data.val) == 0:
         raise PDCError(f"{data.name} has no validation images to measure the sensitivity on; hold some back.")
     device = next(model.parameters()).device
-    x, y = data.prepare(data.val.images[:images].to(device)), data.val.labels[:images].to(device)
-    merge_x = data.prepare(data.train.images[:merge_images].to(device))
+    split = data.val.sample(images)
+    x, y = data.prepare(split.images.to(device)), split.labels.to(device)
+    merge_x = data.prepare(data.train.sample(merge_images).images.to(device))
     key = sensitivity_key(model, graph, data, keeps=keeps, images=images, merge_images=merge_images, seed=seed)
     file = None if cache is None else Path(cache) / f"{key}.json"
-    known = Sensitivity.from_json(file.read_text()) if file is not None and file.exists() else None
+    known = _read(file)
     if known is not None and known.complete:
         return known
 
@@ -227,6 +228,14 @@ def sensitivity(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, result.to_json())
     return result
+
+
+def _read(file: Path | None) -> Sensitivity | None:
+    """Return what an earlier call stored, None where it stored nothing that can be read: then it is measured again."""
+    try:
+        return None if file is None else Sensitivity.from_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 class _Merges:
@@ -296,7 +305,8 @@ def sensitivity_key(
     groups = [(g.name, g.size, g.blocks, g.frozen is None) for g in graph.groups]
     digest.update(repr((_METHOD, groups, graph.residual, tuple(keeps), seed, data.mean, data.std)).encode())
     tensors = [t for _, t in sorted(model.state_dict().items())]
-    tensors += [data.val.images[:images], data.val.labels[:images], data.train.images[:merge_images]]
+    split = data.val.sample(images)
+    tensors += [split.images, split.labels, data.train.sample(merge_images).images]
     for t in tensors:
         digest.update(repr((t.dtype, tuple(t.shape))).encode() + t.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from pdc_core.clustering import IntArray, ReaderCovariances, assign, channel_cov
 from pdc_core.clustering.labels import merged_groups
 from pdc_core.copies import twin
 from pdc_core.costs import cost
-from pdc_core.data import Data, Split
+from pdc_core.data import Data
 from pdc_core.errors import PDCError
 from pdc_core.estimates.sensitivities import MERGE_IMAGES, SENSITIVITY_IMAGES, divergence, log_softmax
 from pdc_core.folding import fold
@@ -93,9 +93,9 @@ def preview(
     labels : mapping of str to int array, shape (n,), optional
         Those that `assign` gives for this plan; left out, they are computed.
     images : int, default 1000
-        Validation images to measure on, the first ones of the split.
+        Validation images to measure on, a sample of the split.
     merge_images : int, default 512
-        Training images on which channels are measured and norms re-estimated, the first ones of the split, 2 or more.
+        Training images on which channels are measured and norms re-estimated, a sample of the split, 2 or more.
     seed : int, default 0
         Seed of the clustering, 0 or more.
 
@@ -105,9 +105,9 @@ def preview(
         The plan does not fit, or the data has no validation images.
     """
     start = time.perf_counter()
-    split = Split(data.val.images[:images], data.val.labels[:images])
+    split = data.val.sample(images)
     before = evaluate(model, data, split).accuracy
-    x = data.prepare(data.train.images[:merge_images].to(next(model.parameters()).device))
+    x = data.prepare(data.train.sample(merge_images).images.to(next(model.parameters()).device))
     labels = check_labels(graph, assign(model, graph, plan, seed, images=x) if labels is None else labels)
     small = _folded(model, graph, labels, x)
     accuracy, price = evaluate(small, data, split).accuracy, cost(small, data.prepare(split.images[:1]))
@@ -127,9 +127,9 @@ class WholeMerges:
     data : Data
         Validation images to measure on, training images for the merge.
     images : int, default 500
-        Validation images to measure on, the first ones of the split.
+        Validation images to measure on, a sample of the split.
     merge_images : int, default 512
-        Training images on which channels are measured and norms re-estimated, the first ones of the split, 2 or more.
+        Training images on which channels are measured and norms re-estimated, a sample of the split, 2 or more.
 
     Raises
     ------
@@ -149,8 +149,8 @@ class WholeMerges:
         if len(data.val) == 0:
             raise PDCError(f"{data.name} has no validation images to measure a plan on; hold some back.")
         self.model, self.graph, self.data = model, graph, data
-        self.x = data.prepare(data.train.images[:merge_images].to(next(model.parameters()).device))
-        self.split = Split(data.val.images[:images], data.val.labels[:images])
+        self.x = data.prepare(data.train.sample(merge_images).images.to(next(model.parameters()).device))
+        self.split = data.val.sample(images)
 
     @torch.no_grad()
     def damage(self, plan: Plan, seed: int = 0) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
+from pdc_core.files import replacing
 from pdc_core.plan import Plan
 from pdc_core.pruner import Pruner
 from pdc_core.torchvision_adapter import torchvision
@@ -102,7 +103,8 @@ class PDCCallback(TrainerCallback):
             Not used.
         """
         if self.pruner is not None and state.is_world_process_zero:
-            torch.save(self.pruner.state_dict(), _folder(args, state) / STATE)
+            with replacing(_folder(args, state) / STATE) as file:
+                torch.save(self.pruner.state_dict(), file)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan.rules import check_fit, refuse_count, refuse_hand
@@ -265,6 +265,27 @@ class Plan(BaseModel):
         check_fit(self, graph)
         return self
 
+    def sized(self, graph: ChannelGraph) -> Plan:
+        """Return the same plan with the sizes of all groups, which one that was written by hand need not say.
+
+        Parameters
+        ----------
+        graph : ChannelGraph
+            The trace of the network.
+
+        Returns
+        -------
+        Plan
+            A new plan.
+
+        Raises
+        ------
+        PDCError
+            It does not fit the graph, as for `check`.
+        """
+        self.check(graph)
+        return self.model_copy(update={"sizes": {group.name: group.size for group in graph.clusterable}})
+
     def to_json(self) -> str:
         """Return the plan as indented JSON."""
         return self.model_dump_json(indent=2)
@@ -361,7 +382,5 @@ def parse_plan(raw: Any, source: str) -> Plan:
     try:
         return Plan.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
+        where, message = first_reason(error)
         raise PDCError(f"{source} is not a valid plan: {f'{where}: ' if where else ''}{message}.") from error

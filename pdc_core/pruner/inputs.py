@@ -78,7 +78,7 @@ def checked_images(images: Any, example: Tensor, dtype: torch.dtype) -> Tensor |
     want = f"a tensor of shape (b, {', '.join(map(str, example.shape[1:]))}), about 512 inputs as the network gets them"
     if not isinstance(images, Tensor):
         raise PDCError(f"images is {type(images).__name__}; give {want}.")
-    if images.dim() != example.dim() or len(images) == 0 or images.shape[1] != example.shape[1]:
+    if images.dim() != example.dim() or len(images) < 2 or images.shape[1] != example.shape[1]:
         raise PDCError(f"images has shape {tuple(images.shape)}; give {want}.")
     if not images.is_floating_point():
         raise PDCError(f"images holds {str(images.dtype).removeprefix('torch.')} numbers; give {want}, normalised.")

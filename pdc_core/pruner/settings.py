@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.train.settings import Training
 
 # Those of `Training` that hold for a loop of one's own: how filters are tied, and how the teacher guides.
@@ -36,7 +36,5 @@ def pruner_settings(given: dict[str, Any], steps: int | None = None) -> Training
     try:
         return Training(**{"merges": None, **given}).for_steps(steps)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
+        where, said = first_reason(error)
         raise PDCError(f"{where + ': ' if where else ''}{said}.") from error

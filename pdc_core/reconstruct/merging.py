@@ -142,8 +142,7 @@ class StepwiseTying(Tying):
         if all(np.array_equal(self.now[name], a) for name, a in before.items()):
             return
         modes = {module: module.training for module in self.model.modules()}
-        images = self.images.to(next(self.model.parameters()).dtype)
-        reestimate_norms_(self.model, images, training_only=True)
+        reestimate_norms_(self.model, self.images, training_only=True)
         for module, training in modes.items():
             module.training = training
 

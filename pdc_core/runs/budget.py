@@ -11,7 +11,7 @@ from torch import nn
 from pdc_core.baselines import WHOLE
 from pdc_core.data import Data
 from pdc_core.durations import duration
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.runs.spec import RunSpec
 from pdc_core.train import Forecast, Training, fit_length, forecast
 from pdc_core.train.batches import steps_per_epoch
@@ -100,7 +100,7 @@ def within_budget(
     try:
         training = Training.model_validate({**spec.training.model_dump(), "epochs": length.epochs})
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        _, reason = first_reason(error)
         raise PDCError(
             f"A budget of {duration(spec.budget)} gives {length.epochs} epochs here, which the settings do not allow: "
             f"{reason}; give a longer budget."

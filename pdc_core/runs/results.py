@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.runs.waiting import read_json
 
 NETWORKS = ("before", "reconstructed", "folded", "taught")
@@ -133,6 +133,8 @@ class Report(_Read):
         Largest difference between logits of the reconstructed and the folded network; None for "teach".
     relative_diff : float or None
         The same, divided by the largest |logit| of the reconstructed network; None for "teach".
+    compared_images : int or None
+        Test images on which both were found; None for "teach", and in reports of early versions.
     same_predictions : bool or None
         Whether both give every test image the same class; None for "teach".
     teacher : TeacherReport or None
@@ -163,6 +165,7 @@ class Report(_Read):
     taught: NetworkReport | None = None
     max_abs_diff: float | None = None
     relative_diff: float | None = None
+    compared_images: int | None = None
     same_predictions: bool | None = None
     teacher: TeacherReport | None = None
     train_images: int | None = None
@@ -192,9 +195,8 @@ class Report(_Read):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise PDCError(f"This is not a report of a run: {where or 'the file'}: {first['msg']}.") from error
+            where, reason = first_reason(error)
+            raise PDCError(f"This is not a report of a run: {where or 'the file'}: {reason}.") from error
 
     @property
     def networks(self) -> dict[str, NetworkReport]:
@@ -205,6 +207,18 @@ class Report(_Read):
     def result(self) -> NetworkReport:
         """The network that the run was for: the folded one, or the taught one."""
         return self.folded or self.taught or self.before
+
+    @property
+    def was_folded(self) -> bool:
+        """Whether tied filters were folded away; baselines remove filters before they train."""
+        whole, small = self.reconstructed, self.folded
+        return whole is not None and small is not None and whole.macs > small.macs
+
+    @property
+    def compared(self) -> str:
+        """On what the logits of the reconstructed and the folded network were compared, in words."""
+        some = self.compared_images is not None and self.compared_images != self.test_images
+        return f"{self.compared_images:,} test images" if some else "the test images"
 
     @property
     def macs_cut(self) -> float:

@@ -9,7 +9,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -17,13 +17,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.data import describe_data
 from pdc_core.durations import seconds_of
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import name_in
 from pdc_core.runs.files import write
 from pdc_core.runs.teachers import load_teacher, written_teacher
 from pdc_core.train import Training, check_teacher
+
+if TYPE_CHECKING:
+    from pdc_core.graph import ChannelGraph
 
 FORMAT = 2  # of run folders; a reader refuses those of a later one
 _HEAD = "# A run of PDC: what was asked. `pdc run FOLDER` does it.\n"
@@ -129,7 +132,7 @@ class RunSpec(BaseModel):
         except PDCError as error:
             raise ValueError(str(error)) from error
         if plan is not None:
-            found = plan.model_dump() if isinstance(plan, Plan) else dict(plan)
+            found = plan.model_dump() if isinstance(plan, Plan) else plan if isinstance(plan, dict) else {}
             given |= {"residual": found.get("residual", "internal"), "inside": found.get("inside", "")}
         return given
 
@@ -155,28 +158,36 @@ class RunSpec(BaseModel):
     def with_plan(self) -> RunSpec:
         """Return the same run with `keep` written out as a plan, which needs the network but no weights.
 
-        Under the method "whole" the plan keeps every filter.
+        A plan that does not say how many filters its groups have says it then. Under the method "whole" the plan keeps
+        every filter.
 
         Raises
         ------
         PDCError
-            The network is unknown, or nothing can be merged in it.
+            The network is unknown, the plan does not fit it, or nothing can be merged in it.
         """
         if self.kind != "distil":
             return self
-        plan = self.plan or self._uniform_plan()
+        plan = self.plan
+        if plan is None:
+            plan = self._uniform_plan()
+        elif not plan.counts.keys() <= plan.sizes.keys():
+            plan = plan.sized(self._graph())
         return self.model_copy(update={"plan": plan.whole() if self.method == WHOLE else plan, "keep": None})
 
     def _uniform_plan(self) -> Plan:
-        from pdc_core.graph import trace
-        from pdc_core.models import load_model
-
-        network = load_model(self.model, data=self.data, weights="random")
-        graph = trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
+        graph = self._graph()
         plan = Plan.uniform(graph, self.keep or 1.0, model=self.model)
         if self.method != WHOLE:
             check_mergeable(plan, graph)
         return plan
+
+    def _graph(self) -> ChannelGraph:
+        from pdc_core.graph import trace
+        from pdc_core.models import load_model
+
+        network = load_model(self.model, data=self.data, weights="random")
+        return trace(network, describe_data(self.data).example, residual=self.residual, inside=self.inside)
 
 
 def runs_root(root: str | Path | None = None) -> Path:
@@ -289,8 +300,5 @@ def read_spec(path: str | Path) -> RunSpec:
     try:
         return RunSpec.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PDCError(
-            f"{path} is not a valid run file: {where or 'the file'}: {first['msg'].removeprefix('Value error, ')}."
-        ) from error
+        where, reason = first_reason(error)
+        raise PDCError(f"{path} is not a valid run file: {where or 'the file'}: {reason}.") from error

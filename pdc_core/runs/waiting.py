@@ -32,7 +32,25 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def is_locked(lock: Path) -> bool:
-    """Return whether a living process holds the lock; a killed one cannot leave it behind."""
+    """Return whether a living process holds the lock; a killed one cannot leave it behind.
+
+    It is asked for as a shared lock, where the system has them: two who ask at once do not find each other's.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _is_locked_on_windows(lock)
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none; or somebody else's run, which has no worker here
+        return False
+
+
+def _is_locked_on_windows(lock: Path) -> bool:
     from filelock import FileLock, Timeout
 
     if not lock.exists():
@@ -42,7 +60,7 @@ def is_locked(lock: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a read-only copy of somebody's run has no worker here
+    except OSError:
         return False
 
 
@@ -58,12 +76,14 @@ def is_starting(status: dict[str, Any]) -> bool:
         return _is_recent(status)
     if status.get("host") != platform.node():
         return False
+    if os.name == "nt":  # where the signal 0 interrupts a process
+        return _is_recent(status)
     try:
         os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
     except PermissionError:
         return True
+    except (ProcessLookupError, TypeError, ValueError, OverflowError):  # it has ended, or the file is damaged
+        return False
     return True
 
 

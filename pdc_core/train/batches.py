@@ -76,7 +76,7 @@ class Batches:
         if device.type == "cuda" and isinstance(self.images, Tensor):  # on a GPU they lie on it from the start
             self.images = self.images.to(device)
         if isinstance(self.images, ImageFiles) and settings.workers:
-            self.images.workers = settings.workers
+            self.images = ImageFiles(self.images.paths, self.images.size, settings.workers)
         self.labels = data.train.labels.to(device)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -124,8 +124,8 @@ def evaluate(
     Raises
     ------
     PDCError
-        The split is empty, the network is in train mode or no classifier, or it gives another number of classes than
-        the data has.
+        The split is empty, the network is in train mode or no classifier, or it has fewer outputs than the data has
+        classes.
     """
     if len(split) == 0:
         raise PDCError(f"There is no image to measure with: this split of {data.name} is empty.")
@@ -136,7 +136,7 @@ def evaluate(
     seen, share = 0, len(range(rank, len(split), world))
     found: list[Tensor] = []
     right = right5 = torch.zeros((), dtype=torch.int64, device=device)
-    loss = torch.zeros((), dtype=torch.float64, device=device)
+    losses: list[Tensor] = []
     at_once = images_at_once(data.shape, batch_size, device)
     for images, labels in split.batches(at_once, rank, world):
         logits, y = model(data.prepare(images.to(device))), labels.to(device)
@@ -157,20 +157,21 @@ def evaluate(
                 f"The network gives outputs of shape {tuple(logits.shape[1:])} for the {len(data.classes)} classes of "
                 f"{data.name}; load one that was built for this data."
             )
-        loss += F.cross_entropy(logits, y, reduction="sum").double()
+        losses.append(F.cross_entropy(logits, y, reduction="sum"))
         found.append(logits.argmax(dim=1))
         right = right + (found[-1] == y).sum()
-        if logits.shape[1] >= TOP5_FROM:
+        if len(data.classes) >= TOP5_FROM:
             right5 = right5 + (logits.topk(5, dim=1).indices == y[:, None]).sum()
         if progress is not None:
             seen += len(labels)
             progress(seen, share)
     predictions = torch.cat(found).cpu()
     same = 0 if teacher is None else int((predictions == teacher).sum())
-    sums = torch.tensor([int(right), int(right5), same, float(loss)], dtype=torch.float64, device=device)
+    loss = sum(torch.stack(losses).tolist())
+    sums = torch.tensor([int(right), int(right5), same, loss], dtype=torch.float64)
     if world > 1:
-        sums = fabric.all_reduce(sums, reduce_op="sum")
-    top1, top5, agreement, total = (float(v) / len(split) for v in sums.cpu())
+        sums = fabric.all_reduce(sums.to(device), reduce_op="sum").cpu()
+    top1, top5, agreement, total = (float(v) / len(split) for v in sums)
     return Evaluation(
         top1,
         total,

@@ -29,9 +29,12 @@ def open_fabric(settings: Training) -> Any:
 
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    accelerator = settings.accelerator
+    if accelerator == "auto" and torch.backends.mps.is_available():  # Apple's GPUs lack float64, in which PDC clusters
+        accelerator = "cpu"
     try:
         fabric = Fabric(
-            accelerator=settings.accelerator,
+            accelerator=accelerator,
             devices=local,
             num_nodes=world // local,
             strategy="ddp" if world > 1 else "auto",

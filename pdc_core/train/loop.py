@@ -206,9 +206,9 @@ class Loop:
             group["lr"] = self._rate(self.done)
         with self.fabric.autocast():
             parts = self.task.loss(self.network, x, y)
-        stacked = torch.stack([part.detach().double() for part in parts.values()])
+        stacked = torch.stack([part.detach() for part in parts.values()])
         if self.fabric.world_size > 1:
-            stacked = self.fabric.all_reduce(stacked, reduce_op="mean")
+            stacked = self.fabric.all_reduce(stacked.double(), reduce_op="mean")
         values = dict(zip(parts, stacked.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             raise self._not_finite(f"The loss is {values['loss']}", self.done + 1)

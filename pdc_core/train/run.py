@@ -115,8 +115,7 @@ def distil(
     check_mergeable(plan, graph)
     if teacher is not None:
         check_teacher(teacher, data)
-    images, _ = next(iter(data.train.batches(settings.n_images)))
-    images = data.prepare(images)
+    images = data.prepare(data.train.sample(settings.n_images).images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
@@ -331,9 +330,10 @@ class _Measure:
 
 def _comparison(full: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, data: Data) -> dict[str, Any]:
     """Return how well two networks that should be one function agree, and the widths before and after."""
-    images, _ = next(iter(data.test.batches(COMPARED)))
+    images = data.test.sample(COMPARED).images
     check = check_equal(full, small, data.prepare(images))
     return {
+        "compared_images": len(images),
         "max_abs_diff": check.max_abs_diff,
         "relative_diff": check.relative,
         "residual": plan.residual,

@@ -95,9 +95,10 @@ def check_teacher(teacher: nn.Module, data: Data | DataInfo) -> None:
                 f"The teacher {name} has {len(info.classes)} classes ({_some(info.classes)}), {data.name} has {count} "
                 f"({_some(data.classes)}); {advice}."
             )
+    weights = next(teacher.parameters(), torch.zeros(()))
     try:
         with torch.no_grad():
-            z = teacher(torch.zeros(2, *data.shape))
+            z = teacher(torch.zeros(2, *data.shape, dtype=weights.dtype, device=weights.device))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise PDCError(
             f"The teacher {name} cannot take images {data.shape} of {data.name} ({str(error).splitlines()[0]}); "

@@ -69,7 +69,7 @@ class Forecast:
         Share of a core that this process got while steps were timed, 1 where the machine is free. All times are already
         those of a free machine.
     memory : int
-        Most bytes in use at once: of the GPU if there is one, else of this process.
+        Most bytes in use at once: of the GPU if there is one, else of this process; 0 where the system does not say.
     device : str
         Where the steps were timed.
     """
@@ -303,7 +303,7 @@ def _clustered(
     teacher: nn.Module | None,
 ) -> PDCTask:
     """Return the task of a run, its filters clustered as the run clusters them."""
-    images: Tensor = data.prepare(next(iter(data.train.batches(settings.n_images)))[0])
+    images = data.prepare(data.train.sample(settings.n_images).images)
 
     def cluster(network: nn.Module) -> Labels:
         return assign(network, graph, plan, seed=seed, images=images.to(next(network.parameters()).device))
@@ -355,10 +355,13 @@ def _latency(model: nn.Module, example: Tensor) -> float:
 
 
 def _memory(device: torch.device) -> int:
-    """Return the most bytes that were in use: of the GPU, else of this process since it began."""
+    """Return the most bytes that were in use: of the GPU, else of this process since it began; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource
     import sys
 
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

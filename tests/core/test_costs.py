@@ -79,3 +79,18 @@ def test_latency_gives_seconds_for_every_batch_size() -> None:
     seconds = pdc.latency(nn.Conv2d(1, 1, 1).eval(), torch.zeros(1, 1, 4, 4), (1, 3), repeats=3)
     assert set(seconds) == {1, 3}
     assert all(s > 0 for s in seconds.values())
+
+
+def test_a_network_whose_path_depends_on_values_is_counted_in_eval_mode() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(1, 4, 3, stride=4), nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x).flatten(1)[:, :4]
+            return self.bn(y) if y.sum() > -1e9 else y
+
+    model = Looks().train()
+    assert pdc.cost(model, torch.zeros(1, 1, 3, 3)).macs == 36
+    assert model.training

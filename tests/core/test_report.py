@@ -71,3 +71,16 @@ def test_the_command_line_writes_the_page(folder: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(folder)])
     assert done.exit_code == 0, done.output
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_only_what_was_folded_is_said_to_be_equal_and_on_as_many_images_as_were_compared(folder: Path) -> None:
+    def written(**changes: object) -> str:
+        (folder / "report.json").write_text(json.dumps({**_REPORT, **changes}))
+        return html_report(read_run(folder))
+
+    assert "no logit of the test images by more than 1.0e-06; every test image keeps its class" in written()
+    assert "no logit of 2,048 test images by" in written(compared_images=2048, test_images=10_000)
+    assert "no logit of the test images by" in written(compared_images=360, test_images=360)
+    deleted = written(reconstructed=_REPORT["folded"])  # a baseline: the small network is what was trained
+    assert "no logit" not in deleted
+    assert "75.0% of the MACs cut" in deleted

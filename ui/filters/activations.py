@@ -25,7 +25,7 @@ def draw_activation_maps(shown: GroupView) -> None:
         return
     picked = chosen(shown)[:FILTERS] or [int(np.argmax(np.bincount(shown.labels)[shown.labels] > 1))]
     count = min(IMAGES, len(data.val))
-    images = data.val.images[:count].numpy()
+    images = data.val.sample(count).images.numpy()
     before = maps_of(shown.network, shown.key, shown.name, tuple(picked), None, count)
     tied = maps_of(shown.network, shown.key, shown.name, tuple(picked), shown.labels.tobytes(), count)
     rows = [_row("image", [picture_of(image) for image in images])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +25,13 @@ from pdc_core.clustering.assignment import cluster_blocks
 from pdc_core.clustering.counts import silhouette
 from pdc_core.clustering.spread import cluster_means, spread_lost
 from pdc_core.clustering.vectors import covariance_factor, vectors_for
+from pdc_core.copies import twin
 from pdc_core.plan import Plan
 from pdc_core.reconstruct import reconstruct_
 from ui.current_plan import network_key
 from ui.drawing import png
 from ui.filters.responses import RESPONSES, measured_covariance
-from ui.network import FilterMap, Network, data_stamp, group_kernels, network_cost
+from ui.network import FilterMap, Network, group_kernels, images_key, network_cost
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -70,7 +70,7 @@ class GroupView:
 
 def view_key(network: Network) -> str:
     """Return what everything that is shown of a network depends on: weights, residual treatment and data."""
-    return f"{network_key(network)}:{network.data_name}:{data_stamp(network.data_name)}"
+    return ":".join((network_key(network), *images_key(network)))
 
 
 def shown_group(network: Network, plan: Plan, name: str, seed: int) -> GroupView:
@@ -188,8 +188,8 @@ def rates(_network: Network, key: str) -> dict[str, FloatArray]:
     count = min(len(_network.data.val), int(np.clip(_RATE_MACS / max(1, macs), 4, _RATE_IMAGES)))
     if count == 0:
         return {}
-    images = _network.data.prepare(_network.data.val.images[:count])
-    return activation_rates(copy.deepcopy(_network.module), _network.graph, images)
+    images = _network.data.prepare(_network.data.val.sample(count).images)
+    return activation_rates(twin(_network.module), _network.graph, images)
 
 
 def filter_table(shown: GroupView) -> pd.DataFrame:
@@ -233,11 +233,11 @@ def silhouette_of(shown: GroupView, kind: str, algorithm: str) -> float:
 def maps_of(
     _network: Network, key: str, name: str, filters: tuple[int, ...], labels: bytes | None, count: int
 ) -> NDArray[np.float32]:
-    """Return activation maps of filters on the first validation images, (filters, b, h, w).
+    """Return activation maps of filters on validation images, (filters, b, h, w).
 
     With `labels` (int64 bytes) the group's clusters are tied first: the maps are those of the centroids.
     """
-    module, group = copy.deepcopy(_network.module), _network.graph.group(name)
+    module, group = twin(_network.module), _network.graph.group(name)
     if labels is not None:
         reconstruct_(module, _network.graph, {name: np.frombuffer(labels, dtype=np.int64)})
-    return activation_maps(module, group, _network.data.prepare(_network.data.val.images[:count]), filters)
+    return activation_maps(module, group, _network.data.prepare(_network.data.val.sample(count).images), filters)

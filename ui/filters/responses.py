@@ -5,8 +5,6 @@ Both are measured once for a server, in the background, for all layers in one pa
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import streamlit as st
 from torch import Tensor
@@ -14,11 +12,12 @@ from torch import Tensor
 from pdc_core.analysis.receptive import receptive_fields
 from pdc_core.analysis.responses import Responses, measure_responses
 from pdc_core.clustering import channel_covariances
+from pdc_core.copies import twin
 from pdc_core.errors import PDCError
 from pdc_core.train import Training
 from ui.current_plan import network_key
 from ui.jobs import Job, Key, jobs, request
-from ui.network import QUICK_MACS, Network, data_stamp, network_cost
+from ui.network import QUICK_MACS, Network, images_key, network_cost
 
 RESPONSES = "activations"  # the name of such vectors in a plan
 _MOST, _FEWEST, _MACS = 500, 64, 60e9  # validation images, and what all of them together may cost
@@ -82,22 +81,19 @@ def fields_of(_network: Network, key: str, name: str) -> np.ndarray:
 
 
 def _key(what: str, network: Network) -> Key:
-    stamp = str(data_stamp(network.data_name))
-    return what, network_key(network), network.data_name, str(network.data.mean), stamp
+    return what, network_key(network), *images_key(network)
 
 
 def _covariances(network: Network, job: Job[dict[str, Tensor]]) -> dict[str, Tensor]:
     if not training_images(network):
         raise PDCError("This data has no images, so filters cannot be compared by their responses.")
-    images, _ = next(iter(network.data.train.batches(training_images(network))))
+    images = network.data.train.sample(training_images(network)).images
     groups = [group for group in network.graph.clusterable if group.readers]
-    found = channel_covariances(
-        copy.deepcopy(network.module), groups, network.data.prepare(images), progress=job.progress
-    )
+    found = channel_covariances(twin(network.module), groups, network.data.prepare(images), progress=job.progress)
     return {name: each.covariance for name, each in found.items()}
 
 
 def _responses(network: Network, count: int, job: Job[dict[str, Responses]]) -> dict[str, Responses]:
     groups = [group for group in network.graph.clusterable if group.readers]
-    images = network.data.prepare(network.data.val.images[:count])
-    return measure_responses(copy.deepcopy(network.module), groups, images, job.progress)
+    images = network.data.prepare(network.data.val.sample(count).images)
+    return measure_responses(twin(network.module), groups, images, job.progress)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pdc_core.data import Data
 from pdc_core.models import model_info
 from ui.model.picker import draw_fit
 from ui.network import Network, Predictions
-from ui.origin import origin_sentence
-
-NEAR_CHANCE = 2.0  # times the accuracy of guessing
+from ui.origin import near_chance
 
 
 def draw_inputs(network: Network, found: Predictions | None) -> None:
@@ -39,16 +36,9 @@ def fit_warnings(network: Network, found: Predictions | None) -> list[str]:
         )
     if info is not None and len(info.classes) != len(data.classes):
         warnings.append(f"The weights are for {len(info.classes)} classes, but the data has {len(data.classes)}.")
-    if found is not None and found.accuracy * _classes(data) < NEAR_CHANCE:
-        warnings.append(
-            f"Only {found.accuracy:.1%} of the test images are classified correctly, little better than guessing. "
-            + origin_sentence(network)
-        )
+    if found is not None and (sentence := near_chance(network, found.accuracy)):
+        warnings.append(sentence)
     return warnings if network.has_images else []
-
-
-def _classes(data: Data) -> int:
-    return max(1, len(data.classes))
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import streamlit as st
 
+from pdc_core.copies import twin
 from pdc_core.errors import PDCError
 from pdc_core.estimates import (
     DEFAULT_RULE,
@@ -24,7 +24,7 @@ from pdc_core.plan import Plan
 from ui.current_plan import current_plan, network_key, refuse, set_plan
 from ui.job_view import draw_job
 from ui.jobs import Job, jobs, request, this_session
-from ui.network import Network
+from ui.network import Network, images_key
 from ui.plan.sensitivity import LANE, measure, measured, measurement
 
 _WAITING = "budget_waiting"  # the network and the budget that is applied once everything is measured
@@ -169,7 +169,7 @@ def _comparison(network: Network, start: Plan, cut: float, of: str) -> Job[tuple
 
     def compare(job: Job[tuple[RulePlan, ...]]) -> tuple[RulePlan, ...]:
         return compare_rules(
-            copy.deepcopy(network.module),
+            twin(network.module),
             network.graph,
             start,
             cut,
@@ -182,7 +182,7 @@ def _comparison(network: Network, start: Plan, cut: float, of: str) -> Job[tuple
     # A budget replaces all counts but these, so that visitors who ask for the same one share the work.
     fixed = {name: start.counts.get(name) for name in sorted({*start.hand, *start.frozen})}
     constraints = start.model_dump_json(exclude={"counts"})
-    key = ("rules", network_key(network), network.data_name, constraints, f"{fixed}", f"{cut}", of)
+    key = ("rules", network_key(network), *images_key(network), constraints, f"{fixed}", f"{cut}", of)
     return request(key, compare, lane=LANE)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-
 import streamlit as st
 
+from pdc_core.copies import twin
 from pdc_core.estimates import Preview, preview
 from pdc_core.plan import Plan
 from ui.current_plan import network_key
 from ui.drawing import percent
 from ui.job_view import draw_job
 from ui.jobs import Key, jobs, request, this_session
-from ui.network import Network
+from ui.network import Network, images_key
 
 
 def draw_preview(network: Network, plan: Plan) -> None:
@@ -41,7 +40,7 @@ def draw_preview(network: Network, plan: Plan) -> None:
 def _start(network: Network, plan: Plan) -> None:
     job = request(
         _key(network, plan),
-        lambda _: preview(copy.deepcopy(network.module), network.graph, plan, network.data),
+        lambda _: preview(twin(network.module), network.graph, plan, network.data),
     )
     if job.left_by(this_session()):
         jobs().restart(job, this_session())
@@ -63,4 +62,4 @@ def _draw(found: Preview) -> None:
 
 
 def _key(network: Network, plan: Plan) -> Key:
-    return "preview", network_key(network), network.data_name, plan.to_json()
+    return "preview", network_key(network), *images_key(network), plan.to_json()

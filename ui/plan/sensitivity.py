@@ -6,19 +6,18 @@ beside the runs, also those of a measurement that was stopped.
 
 from __future__ import annotations
 
-import copy
-
 import pandas as pd
 import streamlit as st
 
 from pdc_core import charts
+from pdc_core.copies import twin
 from pdc_core.estimates import Sensitivity, sensitivity
 from pdc_core.runs import runs_root
 from ui.current_plan import network_key
 from ui.drawing import figure
 from ui.job_view import draw_job
 from ui.jobs import Cancelled, Job, Key, jobs, request, this_session
-from ui.network import Network
+from ui.network import Network, images_key
 
 LANE = "sensitivity"  # it takes minutes, and no page should wait behind it
 
@@ -59,7 +58,7 @@ def draw_sensitivity(network: Network) -> None:
 
 def _measure(network: Network, job: Job[Sensitivity]) -> Sensitivity:
     found = sensitivity(
-        copy.deepcopy(network.module),
+        twin(network.module),
         network.graph,
         network.data,
         progress=job.report,
@@ -82,4 +81,4 @@ def _draw(found: Sensitivity) -> None:
 
 
 def _key(network: Network) -> Key:
-    return "sensitivity", network_key(network), network.data_name
+    return "sensitivity", network_key(network), *images_key(network)

@@ -13,7 +13,7 @@ from torch import nn
 
 from pdc_core.analysis.answers import compare_answers
 from pdc_core.costs import latency
-from pdc_core.data import Data
+from pdc_core.data import Data, is_local
 from pdc_core.errors import PDCError
 from pdc_core.export import load
 from pdc_core.runs import Report, Run, list_runs, points_of, run_names
@@ -117,7 +117,7 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
 def count_test_images(data: str) -> int | None:
     """Return how many test images a data set has; None where it is not here to count them."""
     try:
-        return len(load_images(data, data_stamp(data)).test) or None
+        return len(load_images(data, data_stamp(data)).test) or None if is_local(data) else None
     except (PDCError, OSError):
         return None
 

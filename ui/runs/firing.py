@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import streamlit as st
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 
 from pdc_core import charts
 from pdc_core.analysis.activations import activation_maps
+from pdc_core.copies import twin
 from pdc_core.data import Data
 from pdc_core.graph import ChannelGraph, trace
 from pdc_core.runs import Run
@@ -60,7 +59,7 @@ def _trace(_folded: nn.Module, folder: str, shape: tuple[int, int, int]) -> Chan
 
 def _maps(module: nn.Module, graph: ChannelGraph, name: str, data: Data, image: Tensor) -> NDArray[np.float32]:
     group = graph.group(name)
-    return activation_maps(copy.deepcopy(module), group, data.prepare(image), range(group.size))[:, 0]
+    return activation_maps(twin(module), group, data.prepare(image), range(group.size))[:, 0]
 
 
 def _cell(who: str, i: int, values: NDArray[np.float32], strongest: float, top: float) -> str:

@@ -72,8 +72,9 @@ def draw_equality(run: Run) -> None:
 def _say_equal(report: Report) -> None:
     verdict = "all test predictions are the same" if report.same_predictions else "but some predictions differ"
     st.markdown(
-        f"Folding removed the duplicates and changed no logit by more than **{report.max_abs_diff:.1e}** "
-        f"({report.relative_diff:.1e} of the largest logit; limit {TOLERANCE[torch.float32]:.0e}): {verdict}. "
+        f"Folding removed the duplicates and changed no logit of {report.compared} by more than "
+        f"**{report.max_abs_diff:.1e}** ({report.relative_diff:.1e} of the largest logit; limit "
+        f"{TOLERANCE[torch.float32]:.0e}): {verdict}. "
         "Any difference in accuracy comes from training, none from folding."
     )
 

@@ -15,14 +15,14 @@ from pdc_core.errors import PDCError
 from pdc_core.models import model_info
 from pdc_core.models.load import RANDOM
 from pdc_core.runs import Run, RunSpec, list_runs, run_name, run_names
-from pdc_core.train import Training, chance_level
+from pdc_core.train import Training
 from ui.choice import choose, lecture
 from ui.class_queue import ahead_text
 from ui.classroom import in_class, name_of, own_root
 from ui.drawing import gallery, percent
 from ui.job_view import in_words
 from ui.network import Network
-from ui.origin import origin_sentence, run_behind
+from ui.origin import near_chance, run_behind
 from ui.runs.launching import start_run
 from ui.runs.progress import by_network, has_ended, is_live, is_of, message_of, session_runs
 from ui.runs.settings import estimate_teaching
@@ -40,19 +40,6 @@ def untrained(network: Network) -> str | None:
     if network.choice.weights == RANDOM:
         return "This network has random weights: it has not learned anything yet."
     return info.note if info is not None and info.new_head else None
-
-
-def near_chance(network: Network, accuracy: float | None) -> str | None:
-    """Return in a sentence that a network hardly beats guessing on the test images, or None."""
-    if accuracy is None or not len(network.data.test):
-        return None
-    guessing, least = chance_level(network.data.test.labels)
-    if accuracy > least:
-        return None
-    return (
-        f"This network classifies {percent(accuracy)} of the test images correctly; guessing gives "
-        f"{percent(guessing)}. {origin_sentence(network)}"
-    )
 
 
 def draw_training(network: Network, accuracy: float | None) -> bool:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from pdc_core.baselines import WHOLE
-from pdc_core.costs import latency, plan_cost
+from pdc_core.costs import plan_cost
 from pdc_core.data import load_data, subset
 from pdc_core.models import load_model
 from pdc_core.runs.sweeps.plans import uniform_plans
 from pdc_core.runs.sweeps.spec import Member, SweepSpec
 from pdc_core.train import Forecast, Training, forecast
-
-_MEASURED = 3  # networks whose latency a run measures at its end: before, reconstructed and folded
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class SweepForecast:
     run : Forecast
         Of one run that trains at full width.
     seconds : dict of str to float
-        Of each planned run on this machine, by its name, without loading, clustering and folding.
+        Of each planned run on this machine, by its name, without loading.
     macs : dict of str to int
         MACs of one image of each folded network, by the name of the run; those of the uniform plan.
     """
@@ -62,12 +59,9 @@ def forecast_sweep(spec: SweepSpec) -> SweepForecast:
     wide = base.training.model_copy(update={"fold_when_tied": False})
     found = forecast(model, data, wide, smallest, base.seed)
     training = base.training.for_steps(found.steps)
-    began = time.perf_counter()
-    latency(model, data.example)
-    ends = _MEASURED * (time.perf_counter() - began)
     macs = {keep: plan_cost(graph, plan).macs for keep, plan in plans.items()}
     seconds = {
-        member.name: ends + found.seconds * relative_seconds(member, macs[member.keep] / macs[None], training)
+        member.name: found.seconds * relative_seconds(member, macs[member.keep] / macs[None], training)
         for member in spec.members
     }
     return SweepForecast(found, seconds, {member.name: macs[member.keep] for member in spec.members})

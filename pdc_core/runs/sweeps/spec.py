@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pdc_core.baselines import METHOD_HELP, WHOLE
-from pdc_core.errors import PDCError
+from pdc_core.errors import PDCError, first_reason
 from pdc_core.estimates import RULES
 from pdc_core.plan import Plan
 from pdc_core.registry import choices, name_in
@@ -115,8 +115,8 @@ class SweepSpec(BaseModel):
         if base.get("kind", "distil") != "distil":
             raise ValueError("base: a sweep is made of distil runs; teach the network first")
         shared = {name: value for name, value in base.items() if name not in _NOT_OF_BASE}
-        plan = base.get("plan") or {}
-        shared |= {name: plan[name] for name in ("residual", "inside") if name in plan}
+        if isinstance(plan := base.get("plan"), dict):
+            shared |= {name: plan[name] for name in ("residual", "inside") if name in plan}
         return {**given, "base": {**shared, "keep": 1.0}}
 
     @field_validator("keeps", "methods", "seeds")
@@ -305,7 +305,5 @@ def validated_sweep(raw: Any, otherwise: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        where, message = first_reason(error)
         raise PDCError(f"{otherwise}: {f'{where}: ' if where else ''}{message}.") from error

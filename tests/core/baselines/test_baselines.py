@@ -179,3 +179,31 @@ def test_the_whole_network_may_finish_early_and_needs_nothing_to_merge() -> None
     result = train_baseline(WHOLE, net.eval(), pdc.Plan(), FEW, settings=pdc.Training(epochs=2), recorder=recorder)
     assert result.report["ended_early"]["step"] == 3
     assert result.report["folded"]["macs"] == result.report["before"]["macs"]
+
+
+def test_scratch_draws_every_parameter_anew_or_names_the_one_that_it_cannot() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gamma = nn.Parameter(torch.full((1, 6, 1, 1), 3.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.gamma * x
+
+    def small(last: nn.Module, seed: int = 0) -> nn.Module:
+        net = nn.Sequential(nn.Conv2d(2, 6, 3), nn.GroupNorm(1, 6), nn.PReLU(6), last, nn.Flatten(), nn.Linear(96, 3))
+        with torch.no_grad():
+            for p in net.parameters():
+                p.fill_(7.0)
+        graph = pdc.trace(net.eval(), EXAMPLE)
+        before = torch.get_rng_state()
+        made = METHODS["scratch"].make(PruningInput(net, graph, pdc.Plan(), None, seed))  # type: ignore[arg-type]
+        assert torch.equal(before, torch.get_rng_state())
+        return made
+
+    one, again, other = small(nn.Identity()), small(nn.Identity()), small(nn.Identity(), seed=1)
+    assert same_networks(one, again)
+    assert not same_networks(one, other)
+    assert not any((p == 7.0).any() for p in one.parameters())
+    with pytest.raises(pdc.PDCError, match=r"parameter 3\.gamma of Scaled begins is not known"):
+        small(Scaled())

@@ -46,3 +46,26 @@ def test_images_in_files_stay_there() -> None:
     numbers = [int(name.removeprefix("absent").removesuffix(".png")) for name in few.train.images.paths]
     assert np.array_equal(np.array(numbers) % 2, few.train.labels.numpy())
     assert (few.train.images.workers, few.train.images.size) == (3, 8)
+
+
+def test_a_sample_stands_for_all_classes_also_where_images_come_class_by_class() -> None:
+    order = torch.argsort(DIGITS.train.labels, stable=True)
+    for blocks in (order, torch.cat([order[500:], order[:500]])):  # as folders give them, and in another order
+        split = Split(DIGITS.train.images[blocks], DIGITS.train.labels[blocks])
+        found, again = split.sample(100), split.sample(100)
+        assert len(split.first(100).labels.unique()) < 3
+        assert len(found.labels.unique()) == 10
+        assert torch.equal(found.images, again.images)
+        assert len(found) == 100
+        shown = {(image.numpy().tobytes(), int(y)) for image, y in zip(split.images, split.labels, strict=True)}
+        assert all(
+            (image.numpy().tobytes(), int(y)) in shown for image, y in zip(found.images, found.labels, strict=True)
+        )
+
+
+def test_a_sample_of_mixed_images_is_the_first_of_them() -> None:
+    assert torch.equal(DIGITS.train.sample(50).images, DIGITS.train.images[:50])
+    assert torch.equal(DIGITS.train.sample(10**6).labels, DIGITS.train.labels)
+    one_class = Split(DIGITS.train.images[:9], torch.zeros(9, dtype=torch.int64))
+    assert torch.equal(one_class.sample(4).images, DIGITS.train.images[:4])
+    assert len(Split(DIGITS.train.images[:0], DIGITS.train.labels[:0]).sample(4)) == 0

@@ -208,6 +208,8 @@ def test_a_done_run_is_not_run_again_and_its_folder_is_not_taken(tmp_path: Path)
         ("kind: teach\ntraining: {warmup: 9}", "warmup of 9 epochs"),
         ("kind: distil\nkeep: 0.5\nplan: {}", "not both"),
         ("kind: teach\nformat: 99", "newer version of PDC"),
+        ("kind: distil\nplan: 5", "plan"),
+        ("kind: distil\nplan: [layer1]", "plan"),
     ],
 )
 def test_a_wrong_run_file_is_refused_with_the_line(tmp_path: Path, text: str, said: str) -> None:
@@ -448,3 +450,14 @@ def test_torn_files_of_a_finished_run_are_mended_from_what_is_whole(tmp_path: Pa
         (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
     assert repair_run(folder) == list(names)
     assert {name: (folder / name).read_bytes() for name in names} == whole
+
+
+def test_a_plan_that_a_person_wrote_gets_the_sizes_of_its_groups(tmp_path: Path) -> None:
+    by_hand = pdc.Plan(counts={"layer1.0.conv1": 4})
+    found = read_spec(pdc.create_run(RunSpec(plan=by_hand), root=tmp_path)).plan
+    assert found is not None
+    assert found.counts == by_hand.counts
+    assert found.sizes["layer1.0.conv1"] == 16
+    assert found.keep == {"layer1.0.conv1": 0.25}
+    with pytest.raises(pdc.PDCError, match="layer9"):
+        pdc.create_run(RunSpec(plan=pdc.Plan(counts={"layer9": 4})), root=tmp_path)

@@ -95,6 +95,7 @@ def test_runs_are_planned_seed_by_seed_and_widest_first() -> None:
         ({"base": {"kind": "teach"}}, "made of distil runs"),
         ({"base": {"budget": "2min"}}, "give images and epochs, not a budget"),
         ({"base": {"modle": "resnet20"}}, "base.modle"),
+        ({"base": {"plan": 5}}, "base.plan"),
     ],
 )
 def test_a_sweep_that_cannot_be_says_why(changes: dict[str, Any], says: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_a_run_that_is_asked_to_end_while_it_waits_never_begins(folder: Path, re
     assert status(folder)["state"] == state
     assert str(status(folder)["message"]).lower().startswith(f"{state} while it waited")
     assert not (folder / "request").exists()
+
+
+def test_those_who_ask_for_a_lock_at_once_do_not_find_each_others(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    with ThreadPoolExecutor(4) as pool:
+        assert not any(pool.map(lambda _: waiting.is_locked(tmp_path / "lock"), range(2000)))
+    with FileLock(tmp_path / "lock"):
+        assert waiting.is_locked(tmp_path / "lock")
+    assert not waiting.is_locked(tmp_path / "none")
+
+
+@pytest.mark.parametrize("pid", ["12 monkeys", 10**30, [7], {}])
+def test_a_damaged_process_number_is_nobodys(pid: object) -> None:
+    assert not waiting.is_starting({"state": "queued", "pid": pid, "host": platform.node()})

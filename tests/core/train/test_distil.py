@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from pdc_core.baselines import train_baseline
 from pdc_core.data import Split
 from pdc_core.train import Recorder, Stopped, Training
 from pdc_core.train.recorder import Request
+from pdc_core.train.tasks.pdc import PDCTask
 from tests.networks import counted_macs, parameters
 from tests.training import DIGITS, FEW, GRAPH, MODEL, PLAN, Interrupted, few, same_networks, timeless
 
@@ -205,3 +208,20 @@ def test_teaching_lowers_the_loss() -> None:
     losses = [h["train_loss"] for h in result.history if h["kind"] == "evaluation"]
     assert losses[-1] < losses[0]
     assert result.report["taught"]["test_accuracy"] > 0.2
+
+
+def test_filters_are_merged_on_images_of_all_classes_of_sorted_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = torch.argsort(FEW.train.labels, stable=True)
+    blocks = replace(FEW, train=Split(FEW.train.images[order], FEW.train.labels[order]))
+    seen: list[torch.Tensor] = []
+
+    class Watched(PDCTask):
+        def __init__(self, *given: Any) -> None:
+            seen.append(given[4])
+            super().__init__(*given)
+
+    monkeypatch.setattr("pdc_core.train.run.PDCTask", Watched)
+    pdc.distil(MODEL, PLAN, blocks, settings=pdc.Training(epochs=1, n_images=40))
+    classes = {int(y) for x in seen[0] for y in FEW.train.labels[(FEW.prepare(FEW.train.images) == x).all((1, 2, 3))]}
+    assert len(seen[0]) == 40
+    assert len(classes) == 10

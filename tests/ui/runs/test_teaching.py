@@ -18,8 +18,8 @@ from pdc_core.models import load
 from pdc_core.runs import RunSpec, create_run, read_run, run_worker
 from pdc_core.train import Training
 from ui.network import load_network
+from ui.origin import near_chance
 from ui.runs.settings import estimate_teaching
-from ui.runs.teaching import near_chance
 
 PAGES = Path(__file__).parents[3] / "pages"
 CLASSES = ("blue", "green", "red")
