@@ -68,7 +68,7 @@ def rewrite(model: nn.Module, graph: ChannelGraph, survivors: Survivors) -> nn.M
         for operand in node.all_input_nodes
         if (index := _expansion(program.values[operand], program.classes, survivors)) is not None
     }
-    careful = program.functional or program.sizes is not None
+    careful = program.functional or program.sizes is not None or _has_code_of_others(model)
     if not changes and not expansions and not careful:
         return model
     new = fx.Graph()
@@ -126,6 +126,12 @@ class FixedSize(nn.Module):
 
     def extra_repr(self) -> str:
         return " x ".join(map(str, self.sizes))
+
+
+def _has_code_of_others(model: nn.Module) -> bool:
+    """Return whether a forward pass may compute with widths that it reads from its layers, as torch's own never do."""
+    known = {"torch", "torchvision", "pdc_core"}
+    return any("forward" in m.__dict__ or type(m).__module__.partition(".")[0] not in known for m in model.modules())
 
 
 def _fix_size(model: nn.Module, program: fx.Graph, sizes: tuple[int, ...]) -> None:

@@ -24,3 +24,8 @@ def user_line() -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def needs_values(error: BaseException) -> bool:
+    """Return whether an operation failed on the meta device since its result depends on values."""
+    return isinstance(error, NotImplementedError | RuntimeError) and "meta" in str(error)

@@ -159,6 +159,8 @@ class TraceRecord:
         Modules and parameters that cannot be followed, and why.
     aliases : dict of str to str
         Further names of tensors that several modules hold, and the first name of each.
+    measured : dict of str to str
+        Parameters of which the forward pass uses a width as a number, and where.
     """
 
     size: int = 0
@@ -180,6 +182,7 @@ class TraceRecord:
     fixed: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    measured: dict[str, str] = field(default_factory=dict)
 
     def fresh(self, count: int) -> IntArray:
         """Return `count` ids that nobody has yet."""
@@ -189,6 +192,15 @@ class TraceRecord:
 
     def freeze(self, ids: Ids | IntArray, reason: str) -> None:
         self.frozen.append((ids.channels if isinstance(ids, Ids) else ids, reason))
+
+    def freeze_measured(self) -> None:
+        """Freeze the layers of `measured`, once all of their calls are known."""
+        for path, reason in self.measured.items():
+            owners = {path, path.rpartition(".")[0]}
+            for table in (self.producers, self.norms, self.readers, self.rows):
+                for name in owners | {owner + WAY for owner in owners}:
+                    if name in table:
+                        self.freeze(table[name], reason)
 
     def tie(self, a: IntArray, b: IntArray) -> None:
         if a is not b:

@@ -31,6 +31,8 @@ _SAME_MEMORY_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, _DropoutNd)
 class Proxy(fx.Proxy):
     """A stand-in for a value that knows when it is written to, and which class the value has."""
 
+    __array_ufunc__ = None  # so that a number of numpy leaves `number * stand-in` to the stand-in
+
     def stands_for(self) -> type:
         """Return the class of the value, or raise where only its sizes tell, which are followed in a second trace."""
         found = None if _is_size(self.node) else class_of(self.node, self.tracer)

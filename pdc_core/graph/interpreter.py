@@ -6,10 +6,12 @@ Methods are named as those of `torch.fx.Interpreter`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,8 +22,10 @@ from torch.utils import _pytree as pytree
 from pdc_core.graph.ids import WAY, Ids, TraceRecord, Weight
 from pdc_core.graph.layers import FUNCTIONS, LayerRules
 from pdc_core.graph.operations import (
+    CLAMPED,
     CONDITIONS,
     ELEMENTWISE,
+    MADE_LIKE,
     MODULES_ELEMENTWISE,
     MODULES_SPATIAL,
     POOLING,
@@ -111,6 +115,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target in FUNCTIONS and isinstance((args[0] if args else kwargs.get("input")), Ids | Weight):
+            self.freeze_measured(*self.own_widths(target, args, kwargs))
             return self.call_layer(target, args, kwargs)
         return self.operation(args, kwargs)
 
@@ -127,21 +132,26 @@ class ChannelInterpreter(LayerRules, TensorRules):
                 return self.size(args, kwargs)
         args, kwargs = self.as_ids(args, kwargs)
         entering = ids_in((args, kwargs))
-        derived = any(n in self.sized for n in node.all_input_nodes)
         if not entering:  # arithmetic on sizes, tensors made from nothing
             value = self.without_ids(node, args, kwargs)
-            if derived and not ids_in(value):
-                self.sized[node] = self.wider_value(node)
-            elif derived and self.depends_on_width():
-                self.freeze_measured(node)
+            if ids_in(value):
+                self.freeze_measured()
+            elif any(n in self.sized for n in node.all_input_nodes):
+                self.sized[node] = self.wider_value(node, value)
             return value
         if name in SIZES:
             return self.size(args, kwargs)
+        if name in MADE_LIKE:
+            self.freeze_measured()
+            return self.without_ids(node, on_meta(args), kwargs)
+        if name not in SHAPE | {"pad"}:
+            self.freeze_measured()
+        elif self.widths():  # whether its numbers can be narrowed is tried out
+            self.rearranged = True
         if name == "setitem":
             return self.assign(*args)
-        if derived and self.depends_on_width() and name not in SHAPE | {"pad"} | POOLING:
-            for ids in entering:
-                self.notes.freeze(ids, f"is combined with a tensor's size in {node.name}, which changes with the width")
+        if name in CLAMPED and len(entering) > 1:
+            return self.combine("maximum", args, kwargs)
         if name in ELEMENTWISE:
             return self.elementwise(args, kwargs)
         if name in {"max", "min"}:
@@ -177,6 +187,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, module = str(target), self.modules[str(target)]
         args, kwargs = self.as_ids(args, kwargs)
+        self.freeze_measured()
         run = lambda: module_on_meta(module, args, kwargs)  # noqa: E731
         if hasattr(module, "parametrizations"):
             how = " and ".join(
@@ -205,7 +216,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
             self.claim_module(name)
             return self.norm(name, module, args[0])
         if isinstance(module, MODULES_SPATIAL):
-            return self.spatial(name, run, args[0])
+            return self.spatial(type(module).__name__, run, args[0])
         if isinstance(module, nn.Flatten):
             return self.literal(lambda x: module(x), args, kwargs, f"{type(module).__name__} ({name})")
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
@@ -283,30 +294,53 @@ class ChannelInterpreter(LayerRules, TensorRules):
             self.sized[self.node] = None
         return value
 
-    def wider_value(self, node: fx.Node) -> Any:
-        """Return what arithmetic on sizes would give in a wider network; None where that is unknown."""
+    def wider_value(self, node: fx.Node, now: Any) -> Any:
+        """Return what arithmetic on sizes, `now`, would be in a wider network; None where that is unknown.
+
+        What is computed from a width counts as unknown where it happens to be the same: `c // 8` may not stay so.
+        """
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.sized.get(n, self.values.get(n)))
         try:
-            return apply(node, args, kwargs)
+            value = apply(node, args, kwargs)
         except Exception:  # the sizes of no real network may not fit together
             return None
+        picked = node.target is operator.getitem  # one size of a shape
+        return None if not picked and self.widths(node) and value == now else value
 
-    def depends_on_width(self) -> bool:
-        """Return whether the present node gets a size that a fold changes."""
-        return any(n in self.sized and self.sized[n] != self.values[n] for n in self.node.all_input_nodes)
+    def widths(self, node: fx.Node | None = None) -> list[fx.Node]:
+        """Return the inputs of a node (the present one) whose values are numbers that a fold changes."""
+        inputs = (node or self.node).all_input_nodes
+        return [n for n in inputs if n in self.sized and self.sized[n] != self.values[n]]
 
-    def freeze_measured(self, node: fx.Node) -> None:
-        """Freeze what a node's sizes were taken from: the tensor that it makes of them has as many channels."""
-        waiting, seen = list(node.all_input_nodes), set[fx.Node]()
+    def measured(self) -> list[Ids | Weight]:
+        """Return what the numbers that the present node gets, and that a fold changes, were taken from."""
+        waiting, seen, found = self.widths(), set[fx.Node](), list[Ids | Weight]()
         while waiting:
             each = waiting.pop()
             if each in seen:
                 continue
             seen.add(each)
-            measured = ids_in(self.values[each])
-            for ids in measured:
-                self.notes.freeze(ids, f"gives a tensor its size in {node.name}")
-            waiting += [] if measured else each.all_input_nodes
+            found += [self.values[n] for n in each.all_input_nodes if isinstance(self.values[n], Ids | Weight)]
+            waiting += self.widths(each)
+        return found
+
+    def freeze_measured(self, *but: Ids | Weight) -> None:
+        """Freeze what the present node's numbers were taken from, since it computes something else with other ones."""
+        reason = f"has a width that {self.node.name} calculates with"
+        for each in self.measured():
+            if isinstance(each, Weight):
+                if each not in but:
+                    self.notes.measured[each.path] = reason
+            elif not any(isinstance(b, Ids) and np.array_equal(b.channels, each.channels) for b in but):
+                self.notes.freeze(each, reason)
+
+    def own_widths(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Ids | Weight]:
+        """Return a layer's input and kernel where it may be told their width (as `groups`): a fold changes both."""
+        kind, names = FUNCTIONS[target]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        told = kind == "layer_norm" or "groups" in names
+        own = [given.get("input"), given.get("weight")] if told else []
+        return [each for each in own if isinstance(each, Ids | Weight)]
 
     # -- everything else ------------------------------------------------------------------------------
 

@@ -282,7 +282,8 @@ class LayerRules:
         """Follow a batch norm, an instance norm or a PReLU that is a module."""
         count = getattr(norm, "num_features", None) or norm.num_parameters
         read = x.at(1) if len(x.shape) > 1 else None
-        if read is None or len(read) != count:
+        without_batch = isinstance(norm, _InstanceNorm) and len(x.shape) != int(type(norm).__name__[-2]) + 2
+        if read is None or len(read) != count or without_batch:
             self.notes.freeze(x, f"enters {name} with its channels not where a norm expects them")
             return self.notes.opaque(x.shape, f"comes out of {name}")
         self.notes.once(self.notes.norms, name, read)

@@ -20,7 +20,7 @@ from pdc_core.errors import PDCError
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.layers import FUNCTIONS
 from pdc_core.graph.operations import SHAPE, operation
-from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
+from pdc_core.graph.shapes import apply, batch_stays, ids_in, is_ids, on_meta
 from pdc_core.graph.structure import ChannelGroup, Program
 
 
@@ -173,13 +173,14 @@ def _expanded(kernel: fx.Node, now: dict[fx.Node, Any], width: int) -> Call | No
 
 def _gives(node: fx.Node, target: Any, args: Any, kwargs: Any, expected: Any, classes: np.ndarray) -> bool:
     """Return whether the call makes exactly the expected channels out of those that stay."""
+    args = args if kwargs else batch_stays(operation(node), args)
     literal_args, literal_kwargs = pytree.tree_map(
         lambda v: v.literal().contiguous() if is_ids(v) else v, (args, kwargs), is_leaf=is_ids
     )
     if operation(node) == "pad":  # what it fills in has ids of its own, which no literal execution can make
         return _pads(*literal_args, **literal_kwargs, expected=expected, inner=args[0])
-    if target == "view":  # see interpreter.py: ids lie in memory otherwise than activations
-        target = "reshape"
+    if target in ("view", "view_as"):  # see tensor_rules.py: ids lie in memory otherwise than activations
+        target = target.replace("view", "reshape")
     try:
         made = (
             getattr(literal_args[0], target)(*literal_args[1:], **literal_kwargs)
@@ -257,8 +258,9 @@ def _changed(
         start, length = _interval(node, program, survivors)
         picks[place] = slice(start, start + length)
         new_args = (first, tuple(picks))
-    elif name == "squeeze" and len(node.args) == 1:
-        new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d != x.dim))
+    elif name in ("squeeze", "squeeze_") and len(node.args) == 1:
+        kept = {x.dim} if x.of_weight else {0, x.dim}
+        new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d not in kept))
     called, named = fx.node.map_arg((new_args, new_kwargs), now.__getitem__)
     if _gives(node, target, called, named, expected, program.classes):
         return target, new_args, new_kwargs

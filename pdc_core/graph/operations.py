@@ -24,16 +24,18 @@ ELEMENTWISE = {
     "relu", "relu_", "relu6", "hardswish", "hardsigmoid", "sigmoid", "sigmoid_", "silu", "gelu", "tanh", "tanh_", "elu",
     "leaky_relu", "softplus", "mish", "selu", "celu", "hardtanh", "hardtanh_", "softsign", "logsigmoid", "threshold",
     "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout",
-    "stochastic_depth", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square", "clamp", "clamp_", "clip", "sin", "cos",
-    "erf", "reciprocal", "log1p", "expm1", "contiguous", "clone", "detach", "float", "double", "half", "to", "type_as",
-    "as_tensor",
+    "stochastic_depth", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square", "clamp", "clamp_", "clip", "clip_",
+    "sin", "cos", "erf", "reciprocal", "log1p", "expm1", "contiguous", "clone", "detach", "float", "double", "half",
+    "to", "type_as", "as_tensor",
     "identity", "relu6_", "silu_", "gelu_", "elu_", "selu_", "celu_", "leaky_relu_", "hardswish_", "mish_",
     "threshold_", "exp_", "neg_", "abs_", "sqrt_", "square_", "rrelu", "hardshrink", "softshrink", "tanhshrink", "sign",
     "sgn", "floor", "ceil", "round", "trunc", "frac", "exp2", "log2", "log10", "sinh", "cosh", "tan", "asin", "acos",
     "atan", "asinh", "acosh", "atanh", "erfc", "lgamma", "digamma", "clamp_min", "clamp_max", "clamp_min_",
     "clamp_max_", "logit", "nan_to_num", "bfloat16", "cpu", "cuda", "requires_grad_", "negative", "positive", "pos",
-    "absolute", "zeros_like", "ones_like", "full_like",
+    "absolute", "zeros_like", "ones_like", "full_like", "empty_like",
 }  # fmt: skip
+CLAMPED = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_"}
+MADE_LIKE = {"new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"}  # of the type of a tensor, not its values
 POOLING = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
@@ -44,7 +46,7 @@ SHAPE = {
     "concat", "concatenate", "stack", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "getitem",
     "expand", "expand_as", "unbind", "reshape_as", "view_as", "unflatten", "swapdims", "moveaxis", "flip", "fliplr",
     "flipud", "roll", "rot90", "repeat", "tile", "broadcast_to", "ravel", "select", "channel_shuffle", "pixel_shuffle",
-    "pixel_unshuffle",
+    "pixel_unshuffle", "unsqueeze_", "squeeze_", "transpose_", "swapaxes_", "swapdims_",
 }  # fmt: skip
 # Shape operations after which a fold is rehearsed: whether they can be narrowed depends on which channels stay.
 REARRANGED = {

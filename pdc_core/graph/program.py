@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError, Untraceable
-from pdc_core.graph.faults import first_line
+from pdc_core.graph.faults import first_line, needs_values
 from pdc_core.graph.interpreter import ChannelInterpreter
 from pdc_core.graph.sized import SizedTracer
 from pdc_core.graph.stand_ins import readable
@@ -54,7 +54,9 @@ def trace_program(
         walk.constants = made
         try:
             _run(walk, model, program, example)
-        except PDCError as error:  # perhaps since the forward pass asks what only a value can tell
+        except _NeedsValues:
+            continue
+        except PDCError as error:
             refused = refused or error
         else:
             return program, walk, False
@@ -81,6 +83,10 @@ def trace_program(
     raise Untraceable(f"{type(model).__name__} cannot be traced: {why}.") from first
 
 
+class _NeedsValues(PDCError):
+    """Raised where an operation asks what only a value can tell, such as `x[x > 0]` or `x.item()`."""
+
+
 def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example: Tensor) -> None:
     """Let ids flow through a program."""
     for node in program.nodes:
@@ -89,6 +95,8 @@ def _run(walk: ChannelInterpreter, model: nn.Module, program: fx.Graph, example:
         except PDCError:
             raise
         except Exception as error:
+            if needs_values(error):
+                raise _NeedsValues(str(error)) from error
             given = f"an example of shape {tuple(example.shape)}"
             raise PDCError(
                 f"{type(model).__name__} does not accept {given}: {node.name} says «{first_line(error)}»."

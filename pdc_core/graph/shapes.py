@@ -75,6 +75,21 @@ def ids_in(value: Any) -> list[Ids]:
     return [v for v in pytree.tree_leaves(value, is_leaf=is_ids) if is_ids(v)]
 
 
+def batch_stays(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a shape operation so that a batch of one image is not squeezed away as `squeeze()` does.
+
+    Parameters
+    ----------
+    name : str
+        The operation.
+    args : tuple
+        Its arguments; of another operation they stay.
+    """
+    if name not in ("squeeze", "squeeze_") or len(args) > 1 or not is_ids(args[0]) or args[0].of_weight:
+        return args
+    return args[0], tuple(d for d, size in enumerate(args[0].shape) if size == 1 and d > 0)
+
+
 def apply(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function or method node on other arguments."""
     if node.op == "call_method":

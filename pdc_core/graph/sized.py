@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from pdc_core.errors import PDCError
-from pdc_core.graph.faults import user_line
+from pdc_core.graph.faults import needs_values, user_line
 from pdc_core.graph.ids import Ids, Weight
 from pdc_core.graph.in_place import Proxy
 from pdc_core.graph.interpreter import ChannelInterpreter
@@ -34,6 +34,10 @@ class SizedTracer(Tracer):
         self._following = True
         try:
             self.walk.run_node(node)
+        except Exception as error:
+            if needs_values(error):
+                raise PDCError(f"its forward pass depends on values{user_line()}") from error
+            raise
         finally:
             self._following = False
         return node

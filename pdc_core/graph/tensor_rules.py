@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from pdc_core.graph.ids import Ids, TraceRecord, compact, in_order, varying, widest
 from pdc_core.graph.operations import SUM, operation
-from pdc_core.graph.shapes import apply, ids_in, is_ids, on_meta
+from pdc_core.graph.shapes import apply, batch_stays, ids_in, is_ids, on_meta
 
 
 class TensorRules:
@@ -26,6 +26,7 @@ class TensorRules:
     notes: TraceRecord
     residual: str
     node: fx.Node
+    values: dict[fx.Node, Any]
     expanded: set[fx.Node]
     rearranged: bool
 
@@ -41,10 +42,12 @@ class TensorRules:
             return replace(x, dtype=None)
         return replace(x, dtype=None if types[0].is_floating_point else types[0]) if types else x
 
-    def spatial(self, name: str, run: Callable[[], Any], x: Ids) -> Any:
-        value = run()
-        if not isinstance(value, Tensor) or x.dim != 1 or value.dim() != len(x.shape) or value.shape[1] != x.shape[1]:
-            return self.unknown(name, lambda: value, (x,), {})
+    def spatial(self, kind: str, run: Callable[[], Any], x: Ids) -> Any:
+        """Pooling and padding of pixels. Of a tensor with one axis less, torch would take the channels for pixels."""
+        value, pixels = run(), int("".join(c for c in kind if c.isdigit()) or len(x.shape) - 2)
+        apart = isinstance(value, Tensor) and x.dim == 1 and len(x.shape) == value.dim() == pixels + 2
+        if not apart or value.shape[1] != x.shape[1]:
+            return self.unknown(kind, lambda: value, (x,), {}, "on another axis, or with several results")
         return x.reshaped(tuple(value.shape))
 
     def combine(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -95,6 +98,7 @@ class TensorRules:
         value = apply(self.node, on_meta(args), on_meta(kwargs))
         position = 2 if name == "norm" else 1  # x.norm(p, dim)
         named = kwargs.get("dim", kwargs.get("axis", args[position] if len(args) > position else None))
+        named = None if isinstance(named, bool) else named  # x.var(True): of all values
         dims = range(len(x.shape)) if named is None else [named] if isinstance(named, int) else list(named)
         over = {d % len(x.shape) for d in dims}
         outputs = pytree.tree_leaves(value)
@@ -194,6 +198,7 @@ class TensorRules:
         )
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
         tensors = [x for x in tensors if 0 not in x.shape] or tensors[:1]
+        tensors = [self.as_one_channel(x, dim) for x in tensors]
         parts = [x.at(dim) for x in tensors]
         if all(p is not None for p in parts) and dim > 0:
             return Ids(np.concatenate([p for p in parts if p is not None]), dim, shape)
@@ -202,6 +207,20 @@ class TensorRules:
         ):
             return Ids(tensors[0].channels, tensors[0].dim, shape)
         return self.unknown("cat of unlike channels", lambda: torch.empty(shape, device="meta"), (tensors,), {})
+
+    def as_one_channel(self, x: Ids, dim: int) -> Ids:
+        """Return a map of pixels, such as coordinates or a mean over channels, as one channel along `dim`.
+
+        What else it varies by is frozen, as most such maps are already.
+        """
+        if dim == 0 or x.shape[dim] != 1 or x.at(dim) is not None:
+            return x
+        self.notes.freeze(x, f"is one channel of {self.node.name}")
+        one = replace(x, channels=self.notes.fresh_frozen(1, "is a map of pixels"), dim=dim)
+        for node in self.node.all_input_nodes:
+            if self.values[node] is x:
+                self.values[node] = one
+        return one
 
     def shape_operation(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name == "getitem" and not isinstance(args[0], Ids):
@@ -212,7 +231,9 @@ class TensorRules:
                 "indexing by a list or tensor", lambda: apply(self.node, on_meta(args), kwargs), args, kwargs
             )
         # ids are expanded tensors, which `view` may refuse where the real activation does not: reshape is the same here
-        run = (lambda x, *a, **k: x.reshape(*a, **k)) if name == "view" else (lambda *a, **k: apply(self.node, a, k))
+        args = args if kwargs else batch_stays(name, args)
+        flat = {"view": "reshape", "view_as": "reshape_as"}.get(name)
+        run = (lambda x, *a, **k: getattr(x, flat)(*a, **k)) if flat else (lambda *a, **k: apply(self.node, a, k))
         return self.literal(run, args, kwargs, f"{name} ({self.node.name})")
 
     def literal(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> Any:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -47,11 +48,14 @@ class Tracer(fx.Tracer):
             args[0].node = made.node
         return made
 
+    def create_arg(self, a: Any) -> Any:
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
+
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self._following or threading.get_ident() != self._thread:
-            return forward(*args, **kwargs)
+        if self._following or threading.get_ident() != self._thread or m not in (self.submodule_paths or ()):
+            return forward(*args, **kwargs)  # what the forward pass has just made, a part of a Sequential for example
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
@@ -97,7 +101,8 @@ class Tracer(fx.Tracer):
 
 # What makes a tensor from sizes or from a tensor. Unwrapped, these refuse stand-ins, such as that of a batch's size.
 _MAKERS = (
-    torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.eye, torch.as_tensor,
+    torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.linspace, torch.eye,
+    torch.as_tensor,
 )  # fmt: skip
 
 

@@ -110,6 +110,7 @@ def trace_on(model: nn.Module, inputs: Mapping[str, Any], residual: str) -> Chan
     example = next(x for x in inputs.values() if isinstance(x, Tensor))
     program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
     careful = walk.functional or walk.rearranged or sized
+    walk.notes.freeze_measured()
     for node in walk.expanded:  # into a tensor of its own, which a write in place would miss
         if writes_in_place(node) and read_elsewhere(node, model):
             for each in (node, *node.all_input_nodes):

@@ -110,12 +110,37 @@ SOUND: dict[str, tuple[Net, str]] = {
         Net(lambda n, x: torch.cat([*(y := list(n.w(x).chunk(2, 1))), y[0]], 1), 18, w=nn.Conv2d(2, 12, 1)),
         "w w.2",
     ),
+    "clamped by another": (Net(lambda n, x: torch.clamp(n.a(x), min=n.b(x))), "a"),
+    "clamped on both sides": (Net(lambda n, x: n.a(x).clamp(n.b(x), 1 + n.b(x).abs())), "a"),
+    "clamped by a parameter": (Net(lambda n, x: n.a(x).clip(max=n.p.weight)[:, :], p=nn.Linear(1, 1)), "a"),
+    "layers made on the way": (Net(lambda n, x: nn.Upsample(scale_factor=2)(nn.ReLU()(n.a(x)))), "a"),
+    "a part of a sequence": (
+        Net(lambda n, x: n.q[1:](n.a(x)), q=nn.Sequential(nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1), nn.ReLU())),
+        "a q.1",
+    ),
+    "numbers of numpy": (Net(lambda n, x: n.a(x) * np.sqrt(0.25) + np.float32(0.5) * n.b(x)), "a"),
+    "as before a head split": (
+        Net(lambda n, x: (y := n.a(x)).view(y.size(0), 2, 3, 8, 8).transpose(1, 2).contiguous().view_as(y)),
+        "a",
+    ),
+    "squeezed": (
+        Net(lambda n, x: n.l(F.adaptive_avg_pool2d(n.a(x), 1).squeeze()).view(-1, 6, 1, 1), l=nn.Linear(6, 6)),
+        "a l",
+    ),
+    "unsqueezed in place": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3)).unsqueeze_(2).unsqueeze_(3)), "a"),
+    "a mean beside them": (Net(lambda n, x: torch.cat([n.a(x), x.mean(1, keepdim=True)], 1), 7), "a"),
+    "coordinates beside them": (
+        Net(lambda n, x: torch.cat([y := n.a(x), torch.linspace(-1, 1, y.size(3)).expand(y.size(0), 1, 8, 8)], 1), 7),
+        "a",
+    ),
+    "zeros of its type": (Net(lambda n, x: torch.cat([y := n.a(x), y.new_zeros(y.size(0), 2, 8, 8)], 1), 8), "a"),
     "expanded weights": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3))[:, :, None, None].expand(-1, 6, 8, 8)), "a"),
 }
 
 
 SOUND["added parameter"][0].extra = nn.Linear(1, 1)
 SOUND["added parameter"][0].extra.weight = nn.Parameter(torch.zeros(6, 1, 1))
+SOUND["clamped by a parameter"][0].p.weight = nn.Parameter(torch.zeros(6, 1, 1))
 
 
 @pytest.mark.parametrize("residual", ["internal", "shared", "gather"])
@@ -168,7 +193,16 @@ FROZEN: dict[str, tuple[Net, str]] = {
     "channels by list": (Net(lambda n, x: n.a(x)[:, [5, 4, 3, 2, 1, 0]]), "indexing by a list"),
     "reversed": (Net(lambda n, x: n.a(x).flip(1)), "flip"),
     "rolled": (Net(lambda n, x: torch.roll(n.a(x), 1, 1)), "roll"),
-    "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "tensor's size"),
+    "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "a width that truediv calculates with"),
+    "variance of all": (Net(lambda n, x: n.a(x) * n.b(x).var(True)), "var over channels"),
+    "pooled channels": (Net(lambda n, x: n.a(x) * F.avg_pool1d(n.b(x).mean((2, 3)), 3, 1, 1)[..., None, None]), "pool"),
+    "pooled channels, flat": (Net(lambda n, x: (y := n.a(x)) * F.max_pool3d(y, (3, 1, 1), 1, (1, 0, 0))), "max_pool3d"),
+    "pooled channels, module": (Net(lambda n, x: n.m(n.a(x)), m=nn.MaxPool3d((3, 1, 1), 1, (1, 0, 0))), "MaxPool3d"),
+    "shifted channels": (Net(lambda n, x: n.p(n.a(x)), p=nn.ConstantPad3d((0, 0, 0, 0, 1, -1), 0.0)), "ConstantPad3d"),
+    "channels as pixels": (
+        Net(lambda n, x: n.a(x) * n.i(n.b(x).mean((2, 3)))[..., None, None], i=nn.InstanceNorm1d(6)),
+        "enters i",
+    ),
     "matrix product": (Net(lambda n, x: torch.matmul(n.a(x), n.a(x))), "matmul"),
     "a convolution group each": (
         Net(lambda n, x: n.g(torch.cat([n.a(x), n.b(x)], 1)), g=nn.Conv2d(12, 6, 1, groups=2)),
