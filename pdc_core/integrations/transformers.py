@@ -42,6 +42,8 @@ class PDCCallback(TrainerCallback):
         One input; only its shape is used.
     network : str, default ""
         Name of the network inside the Trainer's model, such as "resnet"; "" is the model itself.
+    checkpoint : str or Path, optional
+        The folder that `Trainer.train(resume_from_checkpoint=...)` is given, where it is not in `output_dir`.
     settings : any
         What else `Pruner` takes, such as `images`, `schedule` and `outputs`.
 
@@ -53,8 +55,11 @@ class PDCCallback(TrainerCallback):
         The small network, once training has ended with all filters tied.
     """
 
-    def __init__(self, plan: Plan, example: Tensor, network: str = "", **settings: Any) -> None:
+    def __init__(
+        self, plan: Plan, example: Tensor, network: str = "", *, checkpoint: str | Path | None = None, **settings: Any
+    ) -> None:
         self.plan, self.example, self.network, self.settings = plan, example, network, settings
+        self.checkpoint = checkpoint
         self.pruner: Pruner | None = None
         self.folded: nn.Module | None = None
 
@@ -82,10 +87,15 @@ class PDCCallback(TrainerCallback):
         model = kwargs["model"].get_submodule(self.network)
         self.pruner = Pruner(model, self.plan, self.example, steps=state.max_steps, **self.settings)
         if state.global_step > 0:
-            path = _folder(args, state) / STATE
+            path = Path(self.checkpoint or _folder(args, state)) / STATE
             if not path.is_file():
-                raise PDCError(f"There is no {path}, so pruning cannot go on from this checkpoint; start from step 0.")
-            self.pruner.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+                raise PDCError(
+                    f"There is no {path}, so pruning cannot go on from this checkpoint. If it lies elsewhere, say so: "
+                    f"PDCCallback(..., checkpoint=FOLDER); else start from step 0."
+                )
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+            self.pruner.load_state_dict(saved)
+            self.pruner.check_loaded()  # the Trainer has loaded the weights
         self.pruner.attach(kwargs["optimizer"])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

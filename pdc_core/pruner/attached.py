@@ -81,7 +81,7 @@ class AttachedTying:
         return self
 
     def detach(self) -> None:
-        """Leave the optimisers alone from now on. Filters stay as they are."""
+        """Leave the optimisers and the network alone from now on. Filters stay as they are; nothing guides any more."""
         if self._hooks is not None:
             self._hooks.remove()
         self._hooks, self.optimizers, self.tying.optimizers = None, (), ()
@@ -118,11 +118,21 @@ class AttachedTying:
         return self.folded or self.tying.settled
 
     def _before_step(self, own: Collection[Tensor] | None) -> None:
-        if self._expected is not None:  # a state was loaded: the weights have to be those of the same step
-            expected, self._expected = self._expected, None
-            check_weights(self.model, expected)
+        self.check_loaded()
         with full_precision(self.model):
             self.tying.before_step(own)
+
+    def check_loaded(self) -> None:
+        """Raise where a state was loaded and the weights are not those of its step; the next step asks as well.
+
+        Raises
+        ------
+        PDCError
+            They are those of another step, or of another training.
+        """
+        if self._expected is not None:
+            expected, self._expected = self._expected, None
+            check_weights(self.model, expected)
 
     def _after_step(self) -> None:
         before, self.done = self.tying.progress, self.done + 1

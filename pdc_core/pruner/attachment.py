@@ -13,7 +13,13 @@ from pdc_core.errors import PDCError
 from pdc_core.graph import ChannelGraph
 from pdc_core.graph.tensors import layer_of, paths_of
 from pdc_core.pruner.hooks import hooks_of
-from pdc_core.reconstruct.optimizers import base_optimizer, other_state, state_after_a_step
+from pdc_core.reconstruct.optimizers import (
+    base_optimizer,
+    other_state,
+    parameters_of,
+    state_after_a_step,
+    steps_filter_by_filter,
+)
 
 
 def tied_parameters(model: nn.Module, graph: ChannelGraph, labels: Labels) -> dict[str, nn.Parameter]:
@@ -39,6 +45,27 @@ def tied_parameters(model: nn.Module, graph: ChannelGraph, labels: Labels) -> di
     return found
 
 
+def reading_parameters(model: nn.Module, graph: ChannelGraph, labels: Labels) -> dict[str, nn.Parameter]:
+    """Return the weights, by name, that are trained and read filters of a group that merges some.
+
+    Parameters
+    ----------
+    model : Module
+        The network that is trained.
+    graph : ChannelGraph
+        Its trace.
+    labels : dict of str to int array (n,)
+        The clusters of the end.
+    """
+    found = {}
+    for name, a in labels.items():
+        for part in graph.group(name).readers if a.max() + 1 < len(a) else ():
+            module = layer_of(model, part)
+            if isinstance(p := module.weight, nn.Parameter) and p.requires_grad:
+                found[paths_of(module, part)["weight"]] = p
+    return found
+
+
 def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...]:
     """Return torch's optimisers inside what was given.
 
@@ -54,7 +81,7 @@ def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...
     """
     if not given:
         raise PDCError("Give the optimiser that trains the network: pruner.attach(optimizer).")
-    found = tuple(_that_steps(base_optimizer(each)) for each in given)
+    found = tuple(dict.fromkeys(_that_steps(base_optimizer(each)) for each in given))  # each of them once
     for each in found:
         if not isinstance(each, torch.optim.Optimizer):
             raise PDCError(f"{type(each).__name__} is no torch.optim.Optimizer, whose hooks a pruner needs.")
@@ -123,7 +150,7 @@ def check_attachment(
 def attachment_notes(
     model: nn.Module, graph: ChannelGraph, labels: Labels, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[str, ...]:
-    """Return what of the optimisers' memory cannot be tied, in words.
+    """Return what of the network's training cannot be tied, in words.
 
     Parameters
     ----------
@@ -139,13 +166,27 @@ def attachment_notes(
     Returns
     -------
     tuple of str
-        One sentence per optimiser that keeps more than numbers per weight; empty for SGD, AdamW and most others.
+        One on weights that no attached optimiser trains, and one per optimiser that keeps more than numbers per weight;
+        empty for SGD, AdamW and most others that train all.
     """
     tied = tied_parameters(model, graph, labels)
-    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     notes, seen = [], set()
+    trained = {p for optimizer in optimizers for p in parameters_of(optimizer)}
+    if left := [name for name, p in reading_parameters(model, graph, labels).items() if p not in trained]:
+        verbs = ("reads", "is") if len(left) == 1 else ("read", "are")
+        notes.append(
+            f"{_listed(left)} {verbs[0]} merged filters and {verbs[1]} in none of the attached optimisers. If another "
+            "one trains them, attach all: attach(one, other)."
+        )
+    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for optimizer in optimizers:
         odd: dict[str, list[str]] = {}
+        kernel = next((p for p in tied.values() if owner.get(p) is optimizer and p.dim() > 1), None)
+        if kernel is not None and not steps_filter_by_filter(optimizer, kernel):
+            notes.append(
+                f"{type(optimizer).__name__} measures whole tensors, so what a step does to a filter depends on the "
+                "others. Tied filters stay tied, but do not move exactly as one in their place would."
+            )
         for name, p in tied.items():
             if owner.get(p) is not optimizer or (key := (id(optimizer), p.shape, p.dtype)) in seen:
                 continue

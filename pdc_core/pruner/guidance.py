@@ -99,7 +99,7 @@ class Guidance:
         self.weights = {name: getattr(settings, name) for name in FEATURES if getattr(settings, name) > 0}
         self.blocks = tuple(name for name in blocks if _same_block(student, teacher, name)) if self.weights else ()
         self.theirs = Recording(self.teacher.network, self.blocks)
-        self.ours = Recording(student, self.blocks)
+        self.student, self.ours = student, Recording(student, self.blocks)
 
     def watch(self, student: nn.Module) -> None:
         """Compare this network's blocks from now on.
@@ -110,7 +110,7 @@ class Guidance:
             Has the blocks under the same names.
         """
         self.ours.close()
-        self.ours = Recording(student, self.blocks)
+        self.student, self.ours = student, Recording(student, self.blocks)
 
     @contextmanager
     def unwatched(self, student: nn.Module) -> Iterator[None]:
@@ -175,6 +175,7 @@ class Guidance:
                 )
             recorded = zip(self.ours.outputs(), self.theirs.outputs(), strict=True)
             pairs = [(a, b.clone().to(a.device)) for a, b in recorded]
+            self._check_history([a for a, _ in pairs], ours)
             fade = (1 - progress) ** s.feature_decay
             for name, weight in self.weights.items():
                 terms.append(fade * weight * torch.stack([FEATURES[name](a, b) for a, b in pairs]).mean())
@@ -184,6 +185,17 @@ class Guidance:
                 f"{s.alpha:g}, and there are no blocks to compare. Leave guidance out of the loss, or change outputs."
             )
         return torch.stack([t.to(terms[0].device) for t in terms]).sum()
+
+    def _check_history(self, recorded: list[Tensor], outputs: Mapping[str, Tensor]) -> None:
+        """Refuse outputs of blocks through which no gradient would reach the weights that made them."""
+        if not torch.is_grad_enabled() or not any(z.requires_grad for z in outputs.values()):
+            return
+        for name, a in zip(self.blocks, recorded, strict=True):
+            if not a.requires_grad and any(p.requires_grad for p in self.student.get_submodule(name).parameters()):
+                raise PDCError(
+                    f"The output of block {name!r} has no history, so guidance could not train it. Where a part with "
+                    "several blocks is checkpointed, use use_reentrant=False, or checkpoint the blocks one by one."
+                )
 
     def _ask(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         weights = next(self.teacher.network.parameters())

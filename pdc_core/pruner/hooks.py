@@ -21,10 +21,17 @@ def full_precision(model: nn.Module) -> Iterator[None]:
     Parameters
     ----------
     model : Module
-        The network, on whose device autocast may be on.
+        The network, on whose device autocast may be on, or which Accelerate gave a forward pass that switches it on.
     """
-    with torch.autocast(next(model.parameters()).device.type, enabled=False):
-        yield
+    wrapped = model.__dict__.get("forward") if "_original_forward" in model.__dict__ else None
+    if wrapped is not None:
+        setattr(model, "forward", model.__dict__["_original_forward"])  # noqa: B010
+    try:
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        if wrapped is not None:
+            setattr(model, "forward", wrapped)  # noqa: B010
 
 
 class StepHooks:
@@ -90,7 +97,8 @@ class StepHooks:
         if _within_a_step(optimizer, sys._getframe(1)):
             return
         self.made()
-        if optimizer is self.optimizers[-1]:
+        skipped = getattr(optimizer, "found_inf", None)  # a fused one sees itself where a GradScaler found overflows
+        if optimizer is self.optimizers[-1] and not (isinstance(skipped, Tensor) and bool(skipped)):
             self.after()
 
 

@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdc_core.errors import PDCError
 from pdc_core.plan import Plan
@@ -30,6 +30,32 @@ def checked_plan(plan: Any) -> Plan:
     return plan
 
 
+def checked_network(model: Any, example: Any, teacher: Any) -> None:
+    """Raise where what a pruner is to train, to look at or to be taught by is something else.
+
+    Parameters
+    ----------
+    model : Module
+        What was given, with weights.
+    example : Tensor, shape (1, c, h, w)
+        What was given.
+    teacher : Module, False or None
+        What was given.
+
+    Raises
+    ------
+    PDCError
+        One of them is of another kind.
+    """
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+        what = f"{type(model).__name__} without weights" if isinstance(model, nn.Module) else type(model).__name__
+        raise PDCError(f"The network is {what}; give a trained torch.nn.Module.")
+    if not isinstance(example, Tensor):
+        raise PDCError(f"The example is {type(example).__name__}; give one input as a tensor, (1, c, h, w).")
+    if teacher is not None and teacher is not False and not isinstance(teacher, nn.Module):
+        raise PDCError(f"The teacher is {teacher!r}; give a network, or False for none; left out, it is the network.")
+
+
 def checked_steps(steps: Any) -> int | None:
     """Return the number of steps as an int, or None.
 
@@ -46,7 +72,8 @@ def checked_steps(steps: Any) -> int | None:
     if steps is None:
         return None
     try:
-        count = int(steps) if isinstance(steps, float) and steps.is_integer() else operator.index(steps)
+        whole = isinstance(steps, float) and steps.is_integer()
+        count = 0 if isinstance(steps, bool) else int(steps) if whole else operator.index(steps)
     except TypeError:
         count = 0
     if count < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from pdc_core.pruner.checks import check_finite, untied
 from pdc_core.pruner.folding import TIED, fold_optimizer_, folded_copy, tie_what_is_left_
 from pdc_core.pruner.guidance import Guidance, Outputs
 from pdc_core.pruner.hooks import full_precision
-from pdc_core.pruner.inputs import checked_images, checked_plan, checked_steps
+from pdc_core.pruner.inputs import checked_images, checked_network, checked_plan, checked_steps
 from pdc_core.pruner.settings import pruner_settings
 from pdc_core.pruner.state import check_state, state_of
 from pdc_core.pruner.summary import PrunerSummary, summary_of
@@ -113,13 +113,14 @@ class Pruner(AttachedTying):
         recluster_every: float = 0.1,
         **settings: Any,
     ) -> None:
-        if not 0 < recluster_every <= 1:
+        checked_network(model, example, teacher)
+        if not isinstance(recluster_every, float | int) or not 0 < recluster_every <= 1:
             raise PDCError(f"recluster_every={recluster_every}: give a share of the run, above 0 and at most 1.")
         self.model, self.plan, self.seed = unwrapped(model), checked_plan(plan), seed
         self.settings = pruner_settings(settings, checked_steps(steps))
         weights = next(self.model.parameters())
         self.images = checked_images(images, example, weights.dtype)
-        with evaluating(self.model):
+        with evaluating(self.model), full_precision(self.model):
             self.graph = graph or trace(self.model, example, residual=plan.residual, inside=inside or plan.inside)
             plan.check(self.graph)
             if labels is None:
@@ -138,6 +139,19 @@ class Pruner(AttachedTying):
             blocks = comparable_blocks(self.model, self.graph, self.tying.labels)
             probe = torch.ones(2, *example.shape[1:], dtype=weights.dtype, device=weights.device)
             self.guide = Guidance(guiding, self.model, probe, blocks, self.settings, outputs)
+
+    def attach(self, *optimizers: Any) -> Self:
+        super().attach(*optimizers)
+        if self.guide is not None:
+            self.guide.watch(self.model)
+        return self
+
+    def detach(self) -> None:
+        super().detach()
+        if self.guide is not None:
+            self.guide.ours.close()
+
+    attach.__doc__, detach.__doc__ = AttachedTying.attach.__doc__, AttachedTying.detach.__doc__
 
     def guidance(self, x: Any, outputs: Any) -> Tensor:
         """Return the teacher's guidance for a batch, to be added to the loss: alpha KD and what blocks put out.
@@ -194,9 +208,9 @@ class Pruner(AttachedTying):
             )
         network = self.model if other is None else unwrapped(other, self.graph)
         check_finite(network)
-        if self.folded:
+        if self.folded and _same_shapes(network, self.model):
             return twin(network)
-        with self._unwatched(), full_precision(self.model):
+        with self._unwatched(), full_precision(network):
             return folded_copy(
                 network, self.graph, self.tying.labels, self.settings, self.images, tie=other is not None
             )
@@ -249,6 +263,7 @@ class Pruner(AttachedTying):
             raise PDCError("The network was folded already: pruner.model is the small one.")
         if self.tying.may_change:
             raise PDCError(f"Clusters may change until {self.settings.recluster_until:.0%} of the run; fold then.")
+        self.check_loaded()
         small = self.fold()
         with self._unwatched():
             for each in attached:
@@ -329,3 +344,9 @@ class Pruner(AttachedTying):
             return
         with self.guide.unwatched(self.model):
             yield
+
+
+def _same_shapes(a: nn.Module, b: nn.Module) -> bool:
+    """Return whether two networks have parameters of the same names and shapes."""
+    shapes = [{name: p.shape for name, p in each.named_parameters()} for each in (a, b)]
+    return shapes[0] == shapes[1]

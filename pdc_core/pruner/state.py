@@ -62,8 +62,11 @@ def check_state(state: Mapping[str, Any], tying: Tying) -> None:
     PDCError
         It is of another version, network, plan or schedule.
     """
-    if state.get("format") != FORMAT:
-        raise PDCError(f"This is no state of a pruner in format {FORMAT}: it says {state.get('format')!r}.")
+    known = state.get("format") if isinstance(state, Mapping) else type(state).__name__
+    if known != FORMAT:
+        raise PDCError(f"This is no state of a pruner in format {FORMAT}: it says {known!r}.")
+    if missing := {"step", "share", "folded", "tying", "weights"} - state.keys():
+        raise PDCError(f"This state of a pruner lacks {', '.join(sorted(missing))}; give what state_dict() returned.")
     sizes = {name: len(a) for name, a in state["tying"]["labels"].items()}
     own = {name: len(a) for name, a in tying.labels.items()}
     if sizes != own or ("now" in state["tying"]) != isinstance(tying, StepwiseTying):

@@ -149,13 +149,44 @@ def state_after_a_step(optimizer: torch.optim.Optimizer, p: nn.Parameter) -> dic
     """
     if p in optimizer.state:
         return dict(optimizer.state[p])
+    made = _trial(optimizer, p, p.detach().clone(), torch.zeros_like(p))
+    return None if made is None else dict(made[0].state[made[1]])
+
+
+def steps_filter_by_filter(optimizer: torch.optim.Optimizer, p: nn.Parameter) -> bool:
+    """Return whether the step of a filter depends on itself and its gradient alone, found on copies; True if unknown.
+
+    Of an optimiser that divides by the norm of a whole tensor (LAMB) or makes it orthogonal (Muon) it does not, and
+    tied filters make other steps than one filter in their place.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Not changed.
+    p : Parameter, shape (n, ...)
+        One of its parameters; not changed.
+    """
+    with torch.no_grad():
+        values, g = p.detach().clone(), torch.linspace(-1, 1, p.numel(), dtype=p.dtype, device=p.device).view_as(p)
+        twice, once = (torch.cat([t[:1]] * 2) for t in (values, g)), (t[:1].clone() for t in (values, g))
+    made = [_trial(optimizer, p, *each) for each in (tuple(once), tuple(twice))]
+    moved = [(each[1].detach()[:1] - values[:1]).double() for each in made if each is not None]
+    if len(moved) < 2:
+        return True
+    return bool((moved[0] - moved[1]).norm() <= 1e-3 * moved[0].norm())
+
+
+def _trial(
+    optimizer: torch.optim.Optimizer, p: nn.Parameter, values: Tensor, gradient: Tensor
+) -> tuple[torch.optim.Optimizer, nn.Parameter] | None:
+    """Let a copy of an optimiser make its first step with a parameter like p, or return None where it cannot."""
     group = next(g for g in optimizer.param_groups if any(p is own for own in g["params"]))
-    twin = nn.Parameter(p.detach().clone())
-    twin.grad = torch.zeros_like(twin)
+    twin = nn.Parameter(values)
+    twin.grad = gradient
     probe = copy.copy(optimizer)  # torch copies defaults, state and groups, no hooks; the last two are replaced here
     probe.state, probe.param_groups = defaultdict(dict), [{**group, "params": [twin]}]
     try:
         probe.step()
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError, AssertionError):
         return None  # this is somebody's own code, on half an optimiser
-    return dict(probe.state[twin])
+    return probe, twin

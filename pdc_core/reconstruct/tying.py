@@ -98,6 +98,7 @@ class Tying:
         self._lifted: list[tuple[Tensor, Tensor]] = []  # readers that an optimiser is stepping, and their factors
         self._homes: list[tuple[Any, str, Tensor]] = []  # where every tied tensor lives, its name there, and itself
         self._addresses: list[int] = []
+        self._trained = 0  # parameters in the optimisers
 
     @property
     def tied(self) -> Labels:
@@ -233,7 +234,11 @@ class Tying:
                     home = module._parameters if module._parameters.get(name) is not None else module._buffers
                     self._homes.append((home, name, getattr(module, name)))
             each.extend(optimizer_slots(self.model, each.group, self.optimizers))
-        self._addresses = self._lie_at()
+        self._addresses, self._trained = self._lie_at(), self._count()
+
+    def _count(self) -> int:
+        """Return how many parameters the optimisers train: more, once layers are unfrozen."""
+        return sum(len(group["params"]) for each in self.optimizers for group in each.param_groups)
 
     def _lie_at(self) -> list[int]:
         """Return the addresses of every tied tensor and of what the optimisers keep of it."""
@@ -247,9 +252,9 @@ class Tying:
         return found
 
     def _follow(self) -> None:
-        """Bind again where a tensor has been replaced: moved to a device, loaded, or made by the first step."""
+        """Bind again where a tensor was replaced (moved, loaded, made by the first step) or one is trained anew."""
         replaced = any(home[name] is not known for home, name, known in self._homes)
-        if replaced or self._lie_at() != self._addresses:
+        if replaced or self._count() != self._trained or self._lie_at() != self._addresses:
             self.bind()
 
 

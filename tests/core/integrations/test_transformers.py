@@ -17,6 +17,7 @@ from tests.training import same_networks
 
 import transformers  # isort: skip  (after the callback, which repairs torchvision)
 from accelerate import Accelerator  # isort: skip
+from accelerate.state import AcceleratorState  # isort: skip
 from transformers import Trainer, TrainingArguments  # isort: skip
 
 X = torch.randn(48, 2, 6, 6, generator=torch.Generator().manual_seed(2))
@@ -48,12 +49,14 @@ class GuidedTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def trained(folder: Path, resume: str | None = None, **changes: Any) -> tuple[Classifier, PDCCallback]:
-    model, callback = Classifier(), PDCCallback(PLAN, X[:1], network="net", **TRAINED)
+def trained(
+    folder: Path, resume: str | None = None, checkpoint: Path | None = None, **changes: Any
+) -> tuple[Classifier, PDCCallback]:
+    model, callback = Classifier(), PDCCallback(PLAN, X[:1], network="net", checkpoint=checkpoint, **TRAINED)
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=8, per_device_train_batch_size=12, learning_rate=1e-3,
+        output_dir=str(folder), max_steps=8, per_device_train_batch_size=12,
         report_to=[], use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant", seed=0,
-        **{"save_steps": 3, **changes},
+        **{"save_steps": 3, "learning_rate": 1e-3, **changes},
     )  # fmt: skip
     examples = [{"pixel_values": x, "labels": y} for x, y in zip(X, Y, strict=True)]
     falling = iter(range(99, 0, -1))
@@ -177,3 +180,35 @@ def test_the_loop_for_classifiers_says_how_to_wrap_one() -> None:
     result = pdc.distil(net, pdc.Plan.uniform(graph, 0.5), data, epochs=1)
     assert result.report["folded"]["macs"] < result.report["before"]["macs"]
     assert pdc.check_equal(result.reconstructed, result.folded, data.example).relative <= 1e-4
+
+
+def test_a_checkpoint_that_was_moved_is_said_where_it_lies_and_that_of_another_run_is_refused(tmp_path: Path) -> None:
+    _, whole = trained(tmp_path / "a")
+    (tmp_path / "a" / "checkpoint-3").rename(tmp_path / "best")
+    with pytest.raises(pdc.PDCError, match="If it lies elsewhere, say so"):
+        trained(tmp_path / "b", resume=str(tmp_path / "best"))
+    _, callback = trained(tmp_path / "b", resume=str(tmp_path / "best"), checkpoint=tmp_path / "best")
+    assert same_networks(callback.folded, whole.folded)
+    trained(tmp_path / "c", learning_rate=1e-2)
+    with pytest.raises(pdc.PDCError, match="weights are not those that this pruner's state was saved with"):
+        trained(tmp_path / "c", resume=str(tmp_path / "best"))
+
+
+@pytest.mark.parametrize("first", ["pruner", "prepare"])
+def test_a_network_that_accelerate_runs_in_bfloat16_is_merged_and_folded_in_full_precision(first: str) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # that of other tests of this process
+    accelerator, model = Accelerator(cpu=True, mixed_precision="bf16"), lively_(chain(6)).float().train()
+    pruner = pdc.Pruner(model, PLAN, X[:1], steps=6, **TRAINED) if first == "pruner" else None
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
+    pruner = pruner or pdc.Pruner(model, PLAN, X[:1], steps=6, **TRAINED)
+    pruner.attach(optimizer)
+    for step in range(6):
+        out = model(X[step : step + 12])
+        accelerator.backward(F.cross_entropy(out, Y[step : step + 12]) + pruner.guidance(X[step : step + 12], out))
+        optimizer.step()
+        optimizer.zero_grad()
+    wrapped, small = model.forward, pruner.fold()
+    assert model.forward is wrapped
+    plain = accelerator.unwrap_model(model, keep_fp32_wrapper=False).eval()
+    assert pdc.check_equal(plain, small.eval(), X).relative <= 1e-4
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -415,3 +416,137 @@ def test_memory_that_only_shows_after_the_first_step_is_said_then() -> None:
         train(model, optimizer, 1)
     assert pruner.done == 1
     assert "Listed keeps factors" in str(pruner.summary())
+
+
+def test_an_optimiser_that_is_given_twice_is_attached_once() -> None:
+    ended = []
+    for twice in (False, True):
+        model = network()
+        optimizer, pruner = torch.optim.SGD(model.parameters(), lr=0.01), pruner_of(model)
+        pruner.attach(*[optimizer] * (2 if twice else 1))
+        train(model, optimizer, 10)
+        assert pruner.done == 10
+        ended.append(pruner.fold())
+    assert same_networks(*ended)
+
+
+def test_a_reader_that_is_unfrozen_makes_the_steps_that_it_would_make_in_the_folded_network() -> None:
+    ended = []
+    for early in (False, True):
+        model = network()
+        head = model[-1].requires_grad_(False)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+        pruner = pruner_of(model, schedule="merge", merges=1).attach(optimizer)
+        train(model, optimizer, 2)
+        if early:
+            model, _ = pruner.fold_now(optimizer)
+            head = model[-1]
+        head.requires_grad_(True)
+        optimizer.add_param_group({"params": head.parameters(), "lr": 1e-2})
+        train(model, optimizer, 4, first=2)
+        ended.append(pruner.fold().eval())
+    assert pdc.check_equal(*ended, X).relative <= 1e-8
+
+
+def test_readers_that_no_attached_optimiser_trains_are_named() -> None:
+    model = network()
+    one = torch.optim.SGD(model[:-1].parameters(), lr=0.01)
+    other = torch.optim.Adam(model[-1].parameters())
+    pruner = pruner_of(model)
+    with pytest.warns(UserWarning, match=r"10\.weight reads merged filters and is in none of the attached optimisers"):
+        pruner.attach(one)
+    pruner.detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pruner.attach(one, other)
+
+
+def test_steps_that_a_fused_optimiser_skips_do_not_count() -> None:
+    model, _, pruner = single()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    pruner.attach(optimizer)
+    for overflow in (True, False):
+        F.cross_entropy(model(SINGLE), Y).backward()
+        optimizer.found_inf = torch.tensor(float(overflow))  # as torch.amp.GradScaler tells it
+        optimizer.grad_scale = torch.tensor(1.0)
+        optimizer.step()
+        del optimizer.found_inf, optimizer.grad_scale
+        optimizer.zero_grad()
+    assert pruner.done == 1
+
+
+def test_a_pruner_that_is_detached_leaves_no_hooks_and_guides_again_once_attached() -> None:
+    model = pdc.load_model("resnet20", weights=False)
+    x = torch.randn(8, 1, 8, 8)
+    plan = pdc.Plan.uniform(pdc.trace(model, x[:1]), 0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    pruner = pdc.Pruner(model, plan, x[:1], steps=4, images=x).attach(optimizer)
+    assert any(m._forward_hooks for m in model.modules())
+    pruner.detach()
+    assert not any(m._forward_hooks for m in model.modules())
+    pruner.attach(optimizer)
+    assert pruner.guidance(x, model(x)).isfinite()
+
+
+def test_an_average_of_full_width_is_folded_after_the_network_was() -> None:
+    model = network()
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    optimizer, pruner = torch.optim.SGD(model.parameters(), lr=0.01), pruner_of(model)
+    pruner.attach(optimizer)
+    for step in range(10):
+        train(model, optimizer, 1, first=step)
+        average.update_parameters(model)
+    whole = pruner.fold(average)
+    pruner.fold_now()
+    assert same_networks(pruner.fold(average), whole)
+
+
+def test_a_state_is_checked_where_the_network_is_folded_before_the_next_step() -> None:
+    model = network()
+    optimizer, pruner = torch.optim.SGD(model.parameters(), lr=0.01), pruner_of(model)
+    pruner.attach(optimizer)
+    train(model, optimizer, 6)
+    state, weights = pruner.state_dict(), copy.deepcopy(model.state_dict())
+    again = network()
+    other = torch.optim.SGD(again.parameters(), lr=0.01)
+    resumed = pruner_of(again).attach(other)
+    resumed.load_state_dict(state)
+    with pytest.raises(pdc.PDCError, match="weights are not those"):
+        resumed.fold_now(other)
+    resumed.load_state_dict(state)
+    again.load_state_dict(weights)
+    small, _ = resumed.fold_now(other)
+    train(small, other, 2, first=6)
+    assert resumed.done == 8
+
+
+def test_blocks_whose_history_was_not_kept_are_refused() -> None:
+    model = pdc.load_model("resnet20", weights=False)
+    x = torch.randn(4, 1, 8, 8, requires_grad=True)
+    plan = pdc.Plan.uniform(pdc.trace(model, x[:1]), 0.5)
+    pruner = pdc.Pruner(model, plan, x[:1], steps=4, images=x.detach())
+    model.layer2.forward = lambda h: checkpoint(nn.Sequential(*model.layer2), h, use_reentrant=True)
+    with pytest.raises(pdc.PDCError, match=r"block 'layer2\.0' has no history.*use_reentrant=False"):
+        pruner.guidance(x, model(x))
+    model.layer2.forward = lambda h: checkpoint(nn.Sequential(*model.layer2), h, use_reentrant=False)
+    assert pruner.guidance(x, model(x)).requires_grad
+
+
+class WholeNorms(torch.optim.Optimizer):
+    """Steps of one length per tensor, as LAMB and others make them."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.01})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.sub_(group["lr"] * p.grad / p.grad.norm().clamp_min(1e-12))
+
+
+def test_an_optimiser_that_measures_whole_tensors_is_named() -> None:
+    model = network()
+    with pytest.warns(UserWarning, match="WholeNorms measures whole tensors"):
+        pruner_of(model).attach(WholeNorms(model.parameters()))
