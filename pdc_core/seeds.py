@@ -5,6 +5,27 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pdc_core.errors import PDCError
+
+MOST = 2**32 - 1  # the largest seed, which is numpy's
+
+
+def check_seed(seed: int) -> None:
+    """Raise for what is no seed.
+
+    Parameters
+    ----------
+    seed : int
+        A whole number, 0 to `MOST`.
+
+    Raises
+    ------
+    PDCError
+        It is something else.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed <= MOST:
+        raise PDCError(f"seed={seed!r}: give a whole number from 0 to {MOST:,}.")
+
 
 def generator(*key: int) -> torch.Generator:
     """Return a generator that depends on the key alone.

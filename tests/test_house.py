@@ -19,17 +19,17 @@ APP = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / 
 ONLY_INSIDE_FUNCTIONS = {"umap", "onnx", "onnxruntime", "plotly", "torchvision"}
 # Modules and packages of pdc_core, from the ground up: each imports only from those before it.
 LAYERS = (
-    "errors", "classroom", "copies", "files", "seeds", "durations", "registry", "batch_sizes", "torchvision_adapter",
-    "targets", "graph", "data", "plan", "models", "costs", "norms", "clustering", "reconstruct", "folding", "losses",
-    "export", "train", "pruner", "integrations", "baselines", "estimates", "analysis", "runs", "deployment", "charts",
-    "report", "lesson", "cli",
+    "errors", "classroom", "copies", "files", "seeds", "durations", "handwritten", "registry", "batch_sizes",
+    "torchvision_adapter", "targets", "graph", "data", "plan", "models", "costs", "norms", "clustering", "reconstruct",
+    "folding", "losses", "export", "train", "pruner", "integrations", "baselines", "estimates", "analysis", "runs",
+    "deployment", "charts", "report", "lesson", "cli",
 )  # fmt: skip
 # Parts of pdc_core in which the parameters of every function without a leading underscore are documented as «name :
 # type»; elsewhere those of all that a package exports. Options of a command are documented by their help.
 NUMPYDOC_DONE = (
-    "errors", "copies", "files", "seeds", "durations", "registry", "batch_sizes", "torchvision_adapter", "targets",
-    "data", "plan", "models", "norms", "clustering", "reconstruct", "losses", "export", "deployment", "pruner",
-    "integrations", "analysis", "charts", "lesson",
+    "errors", "copies", "files", "seeds", "durations", "handwritten", "registry", "batch_sizes", "torchvision_adapter",
+    "targets", "data", "plan", "models", "norms", "clustering", "reconstruct", "losses", "export", "deployment",
+    "pruner", "integrations", "analysis", "charts", "lesson",
 )  # fmt: skip
 
 

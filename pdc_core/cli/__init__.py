@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 wrong input, one line on stderr names it; 2 mistyped comma
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +42,15 @@ def _errors() -> Iterator[None]:
     except Stopped as stop:
         console.print(str(stop), markup=False)
         sys.exit(3)
+    except OSError as error:  # of the output, since files have their own errors: a disk that is full
+        console.print(f"error: {error.strerror or error}; the output could not be written.", style="red", markup=False)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what is left to be written would fail again at the end
+        sys.exit(1)
 
 
 def main() -> None:
     """Run the command line."""
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     with _errors():
         app(build_first(sys.argv[1:]), prog_name="pdc")

@@ -13,6 +13,7 @@ from rich.console import Console
 from pdc_core.errors import PDCError
 from pdc_core.models import weights_source
 from pdc_core.models.load import NAMED
+from pdc_core.seeds import MOST
 
 FLOPS = "MACs: multiply-accumulates of conv and linear layers for one image, what the pruning literature calls FLOPs."
 app = typer.Typer(
@@ -42,7 +43,7 @@ Weights = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what the run would do and how long it would take.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of clustering, batch order and augmentation.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST, help="Seed of clustering, batch order and augmentation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out: a new one under ./runs (or $PDC_RUNS).")]
 Residual = Annotated[str, typer.Option("--residual", help="Residual sums: internal (left whole), shared or gather.")]

@@ -40,7 +40,12 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
         def tell(what: str) -> None:
             progress.update(task, description=what)
 
-        done = run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
+        try:
+            done = run_worker(folder, queue=queue, tensorboard=tensorboard, show=show, say=say, tell=tell)
+        except KeyboardInterrupt:
+            if first:
+                say(f"Interrupted. Go on from its last checkpoint: pdc resume {folder}")
+            raise
         progress.update(task, description=folder.name)
         return done
 
@@ -48,7 +53,7 @@ def train(folder: Path, queue: bool = False, tensorboard: bool = False) -> Resul
 @contextmanager
 def new_run(spec: RunSpec, out: Path | None) -> Iterator[Path]:
     """Make a run folder to work on in this block; if the run fails before its first step, the folder goes."""
-    new = out is None or not out.exists()
+    new = out is None or not os.path.exists(out)
     folder = create_run(spec, folder=out)
     try:
         yield folder

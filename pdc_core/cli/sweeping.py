@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -145,7 +146,7 @@ def start_sweep(spec: SweepSpec, out: Path | None, dry_run: bool, as_json: bool,
         _print_forecast(spec, as_json)
         return
     found, err = forecast_sweep(spec), Console(stderr=True, soft_wrap=True, highlight=False)
-    new = out is None or not out.exists()
+    new = out is None or not os.path.exists(out)
     folder = create_sweep(spec, folder=out)
     err.print(
         f"{len(found.seconds)} runs, about {duration(found.total)} one after the other. The sweep is {folder}",

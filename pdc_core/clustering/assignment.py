@@ -13,6 +13,7 @@ from pdc_core.clustering.labels import FloatArray, IntArray, Labels, canonical, 
 from pdc_core.clustering.vectors import covariance_factor, filter_vectors, filter_weights, vectors_for
 from pdc_core.graph import ChannelGraph, ChannelGroup
 from pdc_core.plan import Plan
+from pdc_core.seeds import check_seed
 
 
 def assign(
@@ -57,6 +58,7 @@ def assign(
         If the plan does not fit the graph, a weight is not finite, or a name is unknown.
     """
     plan.check(graph)
+    check_seed(seed)
     kind, how = vectors or plan.vectors, algorithm or plan.algorithm
     labels: Labels = {}
     groups = graph.clusterable

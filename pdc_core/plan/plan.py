@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pdc_core.errors import PDCError, first_reason
 from pdc_core.files import write_whole
 from pdc_core.graph import ChannelGraph, ChannelGroup
+from pdc_core.handwritten import no_booleans
 from pdc_core.plan.rules import check_fit, refuse_count, refuse_hand
 from pdc_core.plan.text import parse, to_yaml
 
@@ -73,6 +74,11 @@ class Plan(BaseModel):
     pinned: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     vectors: str = "raw"
     algorithm: str = "kmeans"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, given: Any) -> Any:
+        return no_booleans(cls.model_fields, given)
 
     @model_validator(mode="after")
     def _counts_are_allowed(self) -> Plan:
@@ -136,7 +142,7 @@ class Plan(BaseModel):
         PDCError
             If `keep` is outside (0, 1], or a constraint is not valid or names a group that does not exist.
         """
-        if not 0 < keep <= 1:
+        if isinstance(keep, bool) or not isinstance(keep, float | int) or not 0 < keep <= 1:
             raise PDCError(f"keep={keep} is not a keep ratio; give a number above 0 and at most 1, for example 0.5.")
         sizes = {g.name: g.size for g in graph.clusterable}
         of = {"sizes": sizes, "residual": graph.residual, "inside": graph.inside, "model": model}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pdc_core.errors import PDCError
+from pdc_core.handwritten import parse_json, parse_yaml
 
 
 def parse(text: str | bytes) -> Any:
@@ -31,17 +31,12 @@ def parse(text: str | bytes) -> Any:
     >>> parse("counts: {conv1: 8}")
     {'counts': {'conv1': 8}}
     """
-    import yaml
-
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        if decoded.lstrip().startswith("{"):
-            return json.loads(decoded)
-        return yaml.safe_load(decoded)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        line = str(error).strip().splitlines()[0]
+        return parse_json(decoded) if decoded.lstrip().startswith("{") else parse_yaml(decoded)
+    except ValueError as error:
         raise PDCError(
-            f'This text is neither JSON nor YAML ({line}); a plan looks like {{"counts": {{"conv1": 8}}}}.'
+            f'This text is neither JSON nor YAML ({error}); a plan looks like {{"counts": {{"conv1": 8}}}}.'
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pdc_core.errors import PDCError
 from pdc_core.files import cannot_write, write_whole
 
 SWEEP_FILE = "sweep.yaml"  # what a folder of runs that belong together holds
+_FIRST = {"status.json", "request", "worker.lock", ".DS_Store"}  # of a run that was killed while it was made
 ADVICE = "Free some space or make the folder writable; the run then continues from its last checkpoint."
+
+
+def make_folder(path: Path, kind: str) -> None:
+    """Make the folder of a new run or sweep. Whoever removes that removes the folder, so it has to be its own.
+
+    Raises
+    ------
+    PDCError
+        It holds a run, a sweep or other files already, or cannot be made.
+    """
+    advice = f"choose another folder for this {kind}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        found = {file.name for file in path.iterdir()}
+    except OSError as error:
+        raise PDCError(f"The {kind} folder {path} cannot be written: {error.strerror}.") from error
+    for file, what in ((SWEEP_FILE, "sweep"), ("run.yaml", "run")):
+        if file in found:
+            raise PDCError(f"{path} holds a {what} already; {advice}, or go on with it: pdc run {path}")
+    if others := sorted(name for name in found - _FIRST if not name.endswith(".part")):
+        some = ", ".join(others[:3]) + (" and others" if len(others) > 3 else "")
+        raise PDCError(f"{path.absolute()} holds other files ({some}); {advice}, one that is new or empty.")
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete the folder of a run or sweep with everything in it.
+
+    Raises
+    ------
+    PDCError
+        Somebody works in it, or it cannot be deleted.
+    """
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise PDCError(f"{folder.resolve()} is the folder that you are in; change to another one to delete it.")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise PDCError(f"{folder} cannot be deleted: {error.strerror}.") from error
 
 
 def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:

@@ -18,11 +18,13 @@ from pdc_core.baselines import METHOD_HELP, WHOLE
 from pdc_core.data import describe_data
 from pdc_core.durations import seconds_of
 from pdc_core.errors import PDCError, first_reason
+from pdc_core.handwritten import no_booleans, parse_yaml
 from pdc_core.models.load import SHIPPED, weights_source
 from pdc_core.plan import Plan, check_mergeable
 from pdc_core.registry import name_in
-from pdc_core.runs.files import write
+from pdc_core.runs.files import make_folder, write
 from pdc_core.runs.teachers import load_teacher, written_teacher
+from pdc_core.seeds import MOST
 from pdc_core.train import Training, check_teacher
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ _HEADS = (
     _HEAD,
     "# A run of PDC: what was asked. `python -m pdc_core run FOLDER` does it.\n",
 )  # format 1 wrote the second
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C: a tenth of the time, where it was built
 _END = "# end\n"  # a file that begins with our first line and does not end with this one was cut off
 
 
@@ -87,7 +88,7 @@ class RunSpec(BaseModel):
     training : Training
         All settings.
     seed : int, default 0
-        Seed of clustering, choice of images, batch order and augmentation, 0 or more.
+        Seed of clustering, choice of images, batch order and augmentation, 0 to 2^32 - 1.
     created : str, optional
         Written by `create_run`, like the next two: date and time in ISO 8601.
     versions : dict of str to str
@@ -113,7 +114,7 @@ class RunSpec(BaseModel):
     budget: Annotated[float, BeforeValidator(_seconds)] | None = None
     budgeted: float | None = None
     training: Training = Training()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST)
     created: str | None = None
     versions: dict[str, str] = {}
     format: int = FORMAT
@@ -124,6 +125,7 @@ class RunSpec(BaseModel):
         """Write the weights as one of their names or a path, and take the treatment of sums from the plan."""
         if not isinstance(given, dict):
             return given
+        no_booleans({name: field for name, field in cls.model_fields.items() if name != "training"}, given)
         weights, plan = given.get("weights", True), given.get("plan")
         if given.get("kind") == "teach" and isinstance(weights, bool):
             weights = False
@@ -211,7 +213,7 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     root : str or Path, optional
         Folder of all runs (see `runs_root`); the run gets a name of its own in it.
     folder : str or Path, optional
-        The run folder itself, in place of `root`. It may exist, but must not hold a run.
+        The run folder itself, in place of `root`: a new or an empty one.
 
     Returns
     -------
@@ -233,14 +235,9 @@ def create_run(spec: RunSpec, root: str | Path | None = None, folder: str | Path
     created = datetime.now(UTC)
     name = f"{created:%Y%m%d-%H%M%S}-{spec.title}-{secrets.token_hex(2)}"  # never made from what a user typed
     path = Path(folder) if folder is not None else runs_root(root) / name
-    if (path / "run.yaml").exists():
-        raise PDCError(f"{path} holds a run already; choose another folder, or resume this one: pdc run {path}")
+    make_folder(path, "run")
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     spec = spec.model_copy(update={"created": created.isoformat(timespec="seconds"), "versions": versions})
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PDCError(f"The run folder {path} cannot be written: {error.strerror}.") from error
     waiting = {"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}
     write(path / "status.json", json.dumps(waiting))
     write_spec(path, spec)
@@ -287,8 +284,8 @@ def read_spec(path: str | Path) -> RunSpec:
         kind = f"The recipe {path}"
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.load(text, Loader=_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise PDCError(f"{kind} cannot be read ({str(error).splitlines()[0]}).") from error
     if text.startswith(_HEADS) and not text.endswith(_END):
         raise PDCError(f"{path} is cut off, so the run is not known; write the file again, or start a new run.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ import numpy as np
 
 from pdc_core.errors import PDCError
 from pdc_core.runs.checkpoint import newest_checkpoint
-from pdc_core.runs.files import SWEEP_FILE, read_events, write, write_history, write_labels
+from pdc_core.runs.files import SWEEP_FILE, read_events, remove_folder, write, write_history, write_labels
 from pdc_core.runs.read import read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec, write_spec
@@ -89,15 +88,12 @@ def remove_run(folder: str | Path) -> None:
     Raises
     ------
     PDCError
-        It is no run folder, a worker is at work on it, or it cannot be deleted.
+        It is no run folder or the present one, a worker is at work on it, or it cannot be deleted.
     """
     folder = Path(folder)
     if read_run(folder).alive:
         raise PDCError(f"A worker trains {folder}; stop it first: pdc stop {folder}")
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise PDCError(f"{folder} cannot be deleted: {error.strerror}.") from error
+    remove_folder(folder)
 
 
 def run_worker(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
+from pdc_core.handwritten import no_booleans
 from pdc_core.losses import DEFAULT_WEIGHTS, FEATURES, LOGITS
 from pdc_core.reconstruct import SCHEDULES
 from pdc_core.registry import name_in
@@ -247,7 +248,7 @@ class Training(_FeatureWeights):
     @model_validator(mode="before")
     @classmethod
     def _reads_earlier_names(cls, given: Any) -> Any:
-        return with_present_names(given) if isinstance(given, dict) else given
+        return no_booleans(cls.model_fields, with_present_names(given) if isinstance(given, dict) else given)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Training:

@@ -195,10 +195,14 @@ def test_nothing_is_learnt_from_a_network_near_chance_unless_that_is_allowed(
 
 
 def test_a_folder_that_was_there_stays_where_a_run_in_it_is_refused(tmp_path: Path, pdc_command) -> None:
+    words = ("distil", "--weights", "random", "--epochs", 1, "--out")
     (tmp_path / "mine.txt").write_text("mine")
-    assert pdc_command("distil", "--weights", "random", "--epochs", 1, "--out", tmp_path)[0] == 1
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-    run = pdc.read_run(tmp_path)
+    code, _, said = pdc_command(*words, tmp_path)
+    assert (code, "holds other files (mine.txt)" in said) == (1, True)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "empty").mkdir()
+    assert pdc_command(*words, tmp_path / "empty")[0] == 1
+    run = pdc.read_run(tmp_path / "empty")
     assert (run.state, "--allow-weak-teacher" in run.status["message"]) == ("failed", True)
 
 
@@ -226,6 +230,17 @@ def test_python_m_is_the_same_program() -> None:
         [sys.executable, "-m", "pdc_core", "--help"], capture_output=True, text=True, timeout=60, check=True
     )
     assert "distil" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    program = [sys.executable, "-m", "pdc_core", "plan", "--keep", "0.5"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device; the output could not be written.\n"
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *program], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (closed.returncode, closed.stderr) == (0, "")
 
 
 def test_the_life_of_a_run_on_the_command_line(pdc_command, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from pdc_core.errors import PDCError
-from pdc_core.runs.files import SWEEP_FILE
+from pdc_core.runs.files import SWEEP_FILE, remove_folder
 from pdc_core.runs.read import Run, last_message, read_run, state_of
 from pdc_core.runs.spec import runs_root
 from pdc_core.runs.sweeps.spec import Member, SweepSpec, read_sweep_spec
@@ -241,12 +240,9 @@ def remove_sweep(folder: str | Path) -> None:
     Raises
     ------
     PDCError
-        It is no sweep folder, a worker is at work on it, or it cannot be deleted.
+        It is no sweep folder or the present one, a worker is at work on it, or it cannot be deleted.
     """
     sweep = read_sweep(folder)
     if sweep.alive or any(run.alive for run in sweep.runs):
         raise PDCError(f"A worker is at work on {folder}; stop it first: pdc stop {folder}")
-    try:
-        shutil.rmtree(sweep.folder)
-    except OSError as error:
-        raise PDCError(f"{folder} cannot be deleted: {error.strerror}.") from error
+    remove_folder(sweep.folder)

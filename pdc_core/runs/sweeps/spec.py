@@ -18,8 +18,9 @@ from pdc_core.errors import PDCError, first_reason
 from pdc_core.estimates import RULES
 from pdc_core.plan import Plan
 from pdc_core.registry import choices, name_in
-from pdc_core.runs.files import SWEEP_FILE, write
+from pdc_core.runs.files import SWEEP_FILE, make_folder, write
 from pdc_core.runs.spec import RunSpec, runs_root
+from pdc_core.seeds import MOST
 
 FORMAT = 1  # of sweep folders; a reader refuses those of a later one
 SWEEP_RULES = {name: RULES[name] for name in ("uniform", *(name for name in RULES if name != "uniform"))}
@@ -96,7 +97,7 @@ class SweepSpec(BaseModel):
     base: RunSpec
     keeps: tuple[float, ...] = ()
     methods: tuple[Annotated[str, name_in(METHOD_HELP)], ...] = ("pdc", "l1")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    seeds: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = (0,)
     rule: Annotated[str, name_in(RULES)] = "uniform"
     created: str | None = None
     format: int = FORMAT
@@ -115,8 +116,9 @@ class SweepSpec(BaseModel):
         if base.get("kind", "distil") != "distil":
             raise ValueError("base: a sweep is made of distil runs; teach the network first")
         shared = {name: value for name, value in base.items() if name not in _NOT_OF_BASE}
-        if isinstance(plan := base.get("plan"), dict):
-            shared |= {name: plan[name] for name in ("residual", "inside") if name in plan}
+        plan = base.get("plan") or {}
+        known = ("residual", "inside") if isinstance(plan, dict) else ()
+        shared |= {name: plan[name] for name in known if name in plan} if known else {"plan": plan}
         return {**given, "base": {**shared, "keep": 1.0}}
 
     @field_validator("keeps", "methods", "seeds")
@@ -182,7 +184,7 @@ def create_sweep(spec: SweepSpec, root: str | Path | None = None, folder: str | 
     root : str or Path, optional
         Folder of all runs (see `runs_root`); the sweep gets a name of its own in it.
     folder : str or Path, optional
-        The sweep folder itself, in place of `root`. It may exist, but must not hold a run or a sweep.
+        The sweep folder itself, in place of `root`: a new or an empty one.
 
     Returns
     -------
@@ -202,14 +204,8 @@ def create_sweep(spec: SweepSpec, root: str | Path | None = None, folder: str | 
         if folder is not None
         else runs_root(root) / f"{created:%Y%m%d-%H%M%S}-sweep-{secrets.token_hex(2)}"
     )
-    for file, what in ((SWEEP_FILE, "sweep"), ("run.yaml", "run")):
-        if (path / file).exists():
-            raise PDCError(f"{path} holds a {what} already; choose another folder, or go on with it: pdc run {path}")
+    make_folder(path, "sweep")
     spec = spec.model_copy(update={"created": created.isoformat(timespec="seconds")})
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PDCError(f"The sweep folder {path} cannot be written: {error.strerror}.") from error
     waiting = {"state": "queued", "heartbeat": time.time(), "message": "waiting for a worker"}
     write(path / "status.json", json.dumps(waiting))
     content = spec.model_dump(mode="json", exclude={"base": _NOT_OF_BASE})

@@ -461,3 +461,29 @@ def test_a_plan_that_a_person_wrote_gets_the_sizes_of_its_groups(tmp_path: Path)
     assert found.keep == {"layer1.0.conv1": 0.25}
     with pytest.raises(pdc.PDCError, match="layer9"):
         pdc.create_run(RunSpec(plan=pdc.Plan(counts={"layer9": 4})), root=tmp_path)
+
+
+def test_a_run_takes_no_folder_in_which_others_have_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "thesis.txt").write_text("years")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, Path("")):
+        with pytest.raises(pdc.PDCError, match=r"holds other files \(thesis\.txt\); choose another folder"):
+            pdc.create_run(spec(), folder=folder)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    begun = tmp_path / "begun"  # by a run that was killed while its folder was made
+    begun.mkdir()
+    (begun / "status.json").write_text("{}")
+    (begun / ".run.yaml.1234.part").write_text("half")
+    assert pdc.create_run(spec(), folder=begun) == begun
+
+
+def test_a_run_is_not_removed_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pdc.create_run(spec(), folder=tmp_path / "run")
+    (folder / "inner").mkdir()
+    for place in (folder, folder / "inner"):
+        monkeypatch.chdir(place)
+        with pytest.raises(pdc.PDCError, match="is the folder that you are in"):
+            worker.remove_run(folder)
+    monkeypatch.chdir(tmp_path)
+    worker.remove_run(folder)
+    assert not folder.exists()
