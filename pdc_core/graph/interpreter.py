@@ -70,6 +70,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.kernels = set()
         self.rearranged = False  # whether channels were split over several axes, or put in another order
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
+        self.open_sizes: set[fx.Node] = set()  # or from another size that is to stay open
         self.constants: dict[str, Tensor] = {}
         self.shared_tensors = frozenset((*self.notes.aliases, *self.notes.aliases.values()))
 
@@ -78,8 +79,9 @@ class ChannelInterpreter(LayerRules, TensorRules):
     def run_node(self, node: fx.Node) -> Any:
         """Run one node, keep its value and return it."""
         self.node = node
-        if any(n in self.batch_sizes for n in node.all_input_nodes):
-            self.batch_sizes.add(node)
+        for sizes in (self.batch_sizes, self.open_sizes):
+            if any(n in sizes for n in node.all_input_nodes):
+                sizes.add(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
         self.values[node] = getattr(self, node.op)(node.target, args, kwargs)
         return self.values[node]
@@ -306,6 +308,11 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return None
         picked = node.target is operator.getitem  # one size of a shape
         return None if not picked and self.widths(node) and value == now else value
+
+    def is_width(self, ids: Ids, dim: int) -> bool:
+        """Return whether an axis is one of channels that layers made: as wide for images of every size."""
+        made = [*self.notes.producers.values()]
+        return dim == ids.dim and bool(made) and bool(np.isin(ids.channels, np.concatenate(made)).all())
 
     def widths(self, node: fx.Node | None = None) -> list[fx.Node]:
         """Return the inputs of a node (the present one) whose values are numbers that a fold changes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ TRACING = threading.Lock()
 def trace_program(
     model: nn.Module, start: Callable[[], ChannelInterpreter], example: Tensor
 ) -> tuple[fx.Graph, ChannelInterpreter, bool]:
-    """Return the program of a network, followed on channel ids, and whether its sizes are those of the example.
+    """Return the program of a network, followed on channel ids, and whether it holds for the example's size alone.
 
     Parameters
     ----------
@@ -63,15 +64,16 @@ def trace_program(
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
     device = next((p.device for p in model.parameters()), example.device)
     first: Exception | None = None
-    for buffers in (True, False):
+    for fixed, buffers in itertools.product((False, True), (True, False)):
         walk = start()
         try:
             with TRACING, Untouched(model) as made, readable(model):
                 walk.constants = made
-                program = SizedTracer(walk, dtype, device, buffers).trace(model)
-            return program, walk, True
+                program = SizedTracer(walk, dtype, device, buffers, fixed).trace(model)
+            walk.rearranged = True  # widths are numbers in it: whether these can be narrowed is tried out
+            return program, walk, fixed
         except Exception as error:
-            first = first or error
+            first = first or error if fixed else None
     assert first is not None
     if refused is not None:
         raise refused

@@ -1,8 +1,9 @@
-"""Tracing with the example's real sizes, where torch.fx's symbols do not do.
+"""Tracing with what is known of every value, where torch.fx's symbols do not do.
 
-torch.fx refuses a forward pass that looks at a tensor's shape in an `if` or hands a size to Python's `math`. For such
-networks every operation is followed on channel ids while it is traced, so that sizes are numbers at once. The size of
-the batch stays open.
+torch.fx refuses a forward pass that looks at a tensor's shape in an `if`, asks how many axes or parts there are, or
+hands a size to Python's `math`. For such networks every operation is followed on channel ids while it is traced. First
+only widths of layers are numbers, so that the program holds for images of every size; where that does not do, all sizes
+are the numbers of the example. The size of the batch stays open even then.
 """
 
 from __future__ import annotations
@@ -23,11 +24,25 @@ from pdc_core.graph.tracer import Tracer
 
 
 class SizedTracer(Tracer):
-    """Traces and follows channel ids at once, so that the forward pass may use sizes as numbers."""
+    """Traces and follows channel ids at once, so that the forward pass may ask for axes and parts.
 
-    def __init__(self, walk: ChannelInterpreter, dtype: torch.dtype, device: torch.device, buffers: bool) -> None:
+    Parameters
+    ----------
+    walk : ChannelInterpreter
+        Follows the ids.
+    dtype, device : torch.dtype, torch.device
+        Of the network.
+    buffers : bool
+        As for `Tracer`.
+    fixed : bool
+        Whether all sizes, but that of the batch, are the numbers of the example; else only the widths of layers are.
+    """
+
+    def __init__(
+        self, walk: ChannelInterpreter, dtype: torch.dtype, device: torch.device, buffers: bool, fixed: bool
+    ) -> None:
         super().__init__(buffers, walk.inputs)
-        self.walk, self.dtype, self.device = walk, dtype, device
+        self.walk, self.dtype, self.device, self.fixed = walk, dtype, device, fixed
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -47,6 +62,8 @@ class SizedTracer(Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.walk.values[obj.node]
+        if obj.node in self.walk.open_sizes:
+            raise PDCError(self.refusal(obj, "depends on the size of the image"))
         if isinstance(value, bool | int) and (obj.node not in self.walk.batch_sizes or self.compares_batches(obj.node)):
             return bool(value)
         raise PDCError(self.refusal(obj))
@@ -105,10 +122,11 @@ class SizedProxy(Proxy):
         if dim is None:
             return _Size(self.size(d) for d in range(len(ids.shape)))
         at = dim % len(ids.shape)
-        if at > 0 or isinstance(ids, Weight) or ids.of_weight:
+        walk = self.tracer.walk
+        if isinstance(ids, Weight) or ids.of_weight or (at > 0 and (self.tracer.fixed or walk.is_width(ids, at))):
             return ids.shape[at]
-        proxy = self.tracer.create_proxy("call_method", "size", (self, 0), {})
-        self.tracer.walk.batch_sizes.add(proxy.node)
+        proxy = self.tracer.create_proxy("call_method", "size", (self, at), {})
+        (walk.open_sizes if at > 0 else walk.batch_sizes).add(proxy.node)
         return proxy
 
     def dim(self) -> Any:

@@ -265,6 +265,18 @@ def after_a_prefix(x: Tensor, prefix: int = 0) -> Tensor:
     return torch.cat([whole, none], dim=1) + whole[..., :prefix].sum(-1, keepdim=True)
 
 
+def asserted(x: Tensor) -> Tensor:
+    assert x.dim() == 4
+    b, c, h, w = x.shape
+    return x.view(b, 2, c // 2, h, w).flip(1).reshape(b, c, h, w)
+
+
+def parts_twice(x: Tensor) -> Tensor:
+    parts = list(x.chunk(2, 1))
+    parts.append(parts[-1] * 2)
+    return torch.cat(parts, 1)[:, 3:]
+
+
 def divided(x: Tensor) -> Tensor:
     if x.dim() == 4 and x.dtype.is_floating_point:
         return x / math.sqrt(x.shape[1]) + x.shape[2]
@@ -294,6 +306,9 @@ FREE: dict[str, tuple[nn.Module, str]] = {
     "grid made anew": (Block(Grid(6, append=False)), "first read"),
     "grid made anew, appended": (Block(Grid(6, append=True)), "first first.2 middle.read middle.read.2 read"),
     "scaled by sizes": (Block(By(divided)), "first read"),
+    "a list of parts": (Block(By(parts_twice)), "first first.2 read"),
+    "axes asserted": (Block(By(asserted)), "first read"),
+    "a share of the channels": (Block(By(lambda x: x / int(x.size(1) * 0.5))), "first read"),
     "functions of TorchScript": (Block(Scripted()), "first read"),
     "map of pixels": (Block(Window()), "first read"),
     "group norm": (Block(nn.GroupNorm(2, 6)), "read"),
@@ -370,8 +385,17 @@ def test_networks_keep_their_class_where_their_forward_pass_still_fits() -> None
         assert pdc.check_equal(tied, small, other).relative <= 1e-9  # another size, another branch
 
 
+@pytest.mark.parametrize("name", ["scaled by sizes", "a list of parts", "axes asserted", "a share of the channels"])
+def test_a_forward_pass_that_asks_for_axes_parts_and_widths_is_bound_to_no_size(name: str) -> None:
+    net = lively_(FREE[name][0])
+    graph = pdc.trace(net, X[:1], "shared")
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    for size in (9, 13):
+        assert pdc.check_equal(tied, small, torch.randn(2, 2, size, size, dtype=torch.float64)).relative <= 1e-9
+
+
 def test_a_forward_pass_bound_to_one_size_says_so_at_another() -> None:
-    net = lively_(FREE["scaled by sizes"][0])
+    net = lively_(Block(By(lambda x: x / int(x.shape[1] * 0.5) + int(x.shape[2] * 0.5))))
     graph = pdc.trace(net, X[:1], "shared")
     _, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
     with pytest.raises(pdc.PDCError, match=r"takes inputs of shape \(2, 8, 8\)"):
