@@ -74,7 +74,7 @@ if not has_pin():
 elif not is_lecturer():
     with st.form("pin", border=False):
         place, button = st.columns([2, 5], vertical_alignment="bottom")
-        pin = place.text_input("PIN", type="password", max_chars=64, help="It stands on the terminal of the server.")
+        pin = place.text_input("PIN", type="password", max_chars=64, help="It is shown in the terminal of the server.")
         if button.form_submit_button("Sign in"):
             try:
                 give_pin(pin)
@@ -84,8 +84,8 @@ elif not is_lecturer():
                 st.rerun()
 else:
     st.markdown(
-        "Open a network on the page Model, make a plan on the page Plan, then choose here what all begin with. Those "
-        "who have a page open are asked; everybody else begins with it."
+        "Open a network on the page Model, make a plan on the page Plan, then choose here where everyone starts. "
+        "Those who have a page open are asked first; everybody else starts there."
     )
     choices = st.columns(2, gap="medium")
     page = choices[0].selectbox("Page", PAGES, index=PAGES.index("Plan"), key="preset_page")
@@ -104,5 +104,5 @@ else:
         st.button("Sign out", on_click=leave)
     preset = read_preset()
     if preset is not None:
-        st.markdown("All begin with this; as a link:")
+        st.markdown("Everyone starts here. As a link:")
         st.code((st.context.url or "").removesuffix("/class") + preset.link, language=None, wrap_lines=True)

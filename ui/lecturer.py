@@ -62,7 +62,7 @@ def give_pin(pin: str) -> None:
             raise PDCError("Too many wrong PINs in the last minute; wait a minute and try again.")
         if not hmac.compare_digest(pin.strip().encode(), os.environ[PIN].encode()):
             desk.wrong.append((now, name))
-            raise PDCError("That is not the PIN. It stands on the terminal of the server.")
+            raise PDCError("That is not the PIN, which is shown in the terminal of the server.")
         desk.lecturers.add(name)
 
 

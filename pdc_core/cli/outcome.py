@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdc_core.cli.options import FLOPS, print_json, stdout
+from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.runs import Report, RunSpec, create_run, remove_run, run_worker
 from pdc_core.runs.files import read_events
@@ -122,7 +123,7 @@ def print_report(folder: Path, content: dict[str, Any], as_json: bool) -> None:
         console.print(f"Trained on {report.train_images:,} images.")
     if report.new_head is not None:
         console.print(f"New head: {report.new_head} began with random weights.", markup=False)
-    seconds = f"{report.seconds:.1f} s. " if report.seconds is not None else ""
+    seconds = f"{duration(report.seconds)}. " if report.seconds is not None else ""
     console.print(f"{seconds}Network: {folder / 'folded.safetensors'}", markup=False)
 
 

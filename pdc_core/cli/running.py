@@ -17,6 +17,7 @@ from pdc_core.cli.options import AsJson, Budget, DryRun, Images, Out, app, print
 from pdc_core.cli.outcome import new_run, print_report, train
 from pdc_core.cli.sweeping import print_sweep, print_sweep_status, start_sweep, sweep_row, work_on_sweep
 from pdc_core.cli.training import asked_run
+from pdc_core.durations import duration
 from pdc_core.errors import PDCError
 from pdc_core.models import build_environment
 from pdc_core.runs import (
@@ -124,7 +125,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         print_json(content)
         return
     at = f", step {content['step']} of {content['steps']}" if content["step"] else ""
-    left = f", about {content['eta_seconds']:.0f} s left" if found.alive and content["eta_seconds"] else ""
+    left = f", about {duration(found.status['eta_seconds'])} left" if found.alive and content["eta_seconds"] else ""
     message = f": {content['message']}" if content["message"] not in ("", found.state) else ""
     stdout().print(f"{found.id} is {found.state}{at}{left}{message}", markup=False)
 

@@ -88,7 +88,7 @@ def checked_optimizers(given: Sequence[Any]) -> tuple[torch.optim.Optimizer, ...
         if isinstance(each, torch.optim.LBFGS):
             raise PDCError(
                 "LBFGS evaluates the loss several times a step, between which filters would not be tied; use an "
-                "optimiser with one gradient a step, such as SGD or AdamW."
+                "optimiser with one gradient per step, such as SGD or AdamW."
             )
     return found
 

@@ -17,7 +17,7 @@ from pdc_core.train import Forecast, Training, fit_length, forecast
 from pdc_core.train.batches import steps_per_epoch
 
 _PATIENCE = 0.1  # of a budget, for the steps that are timed
-BUSY = "Other work fills this machine now: the time is that of a free one, and longer while the other work lasts."
+BUSY = "Other work keeps this machine busy: the time given is for a free one, and the run takes longer until that ends."
 
 
 def forecast_of(

@@ -93,7 +93,7 @@ def read_points(path: str | Path) -> pd.DataFrame:
         raise PDCError(f"{path} cannot be read as a table of runs: {reason}.") from error
     missing = [name for name in _NEEDED if name not in table]
     if missing:
-        raise PDCError(f"{path} is no table of runs: there is no column {' and none '.join(missing)}.")
+        raise PDCError(f"{path} is no table of runs: there is no column {' and no column '.join(missing)}.")
     if "settings" not in table:
         parts = [table[name].astype(str) for name in ("epochs", "images") if name in table]
         table["settings"] = parts[0].str.cat(parts[1:], " epochs ") if parts else ""

@@ -228,7 +228,7 @@ def _hurt() -> None:
     runs = measured_sweep()
     st.markdown(
         "On a real network no two filters are quite equal: merging costs accuracy, and training gets most of it back. "
-        "How much was lost shows only beside the same training with nothing pruned."
+        "To see what pruning cost, compare with the same training with nothing pruned."
     )
     figure(
         charts.accuracy_over_cost(

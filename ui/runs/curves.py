@@ -100,7 +100,7 @@ def draw_chart_files(view: View) -> None:
     row = st.columns([1, 1, 3], gap="small", vertical_alignment="bottom")
     row[0].download_button(
         "Points (CSV)", table.to_csv(index=False), "pdc-points.csv", "text/csv", on_click="ignore", width="stretch",
-        help="The results in the chart, one a row.",
+        help="The results in the chart, one per row.",
     )  # fmt: skip
     if not lecture():
         row[1].segmented_control(

@@ -32,7 +32,7 @@ def start_run(spec: RunSpec, seconds: float) -> Path | None:
             folder = _created(spec)
             if in_class():
                 expect(folder, spec.budget or seconds)
-            _launch(folder)
+            launch(folder, home())
     except (PDCError, OSError) as error:
         st.error(in_words(error))
         return None
@@ -46,7 +46,7 @@ def start_sweep(spec: SweepSpec) -> Path | None:
         if in_class():
             raise PDCError("In a class, visitors start single runs: a sweep would keep all others waiting.")
         folder = create_sweep(spec)
-        launch(folder)
+        launch(folder, home())
     except (PDCError, OSError) as error:
         st.error(in_words(error))
         return None
@@ -60,10 +60,8 @@ def continue_run(folder: Path, sweep: bool = False) -> bool:
         with admission():
             if sweep:
                 resume_sweep(folder)
-            elif in_class():
-                resume(folder, home())
             else:
-                resume(folder)
+                resume(folder, home())
     except (PDCError, OSError) as error:
         st.error(in_words(error))
         return False
@@ -83,10 +81,3 @@ def _created(spec: RunSpec) -> Path:
         teacher = name_of(Path(teacher))
     write_spec(folder, written.model_copy(update={"data": spec.data, "weights": spec.weights, "teacher": teacher}))
     return folder
-
-
-def _launch(folder: Path) -> None:
-    if in_class():
-        launch(folder, home())
-    else:
-        launch(folder)

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, so many at a time, the machine's cores and GPUs divided among them."""
+"""Runs in processes of their own, a given number at a time, the machine's cores and GPUs divided among them."""
 
 from __future__ import annotations
 

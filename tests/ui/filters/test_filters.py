@@ -12,12 +12,14 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core.clustering import assign
+from pdc_core.data import describe_data
 from ui.filters import selection
 
 PAGES = Path(__file__).parents[3] / "pages"
 Open = Callable[..., AppTest]
 Texts = Callable[[AppTest], dict[str, str]]
 Press = Callable[[AppTest, str], AppTest]
+IMAGES = f":digits:{describe_data('digits').mean}:None"  # the end of a view's key
 LAYER = "layer1.0.conv1"
 MODEL = pdc.load_model("resnet20", data="digits")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
@@ -25,7 +27,7 @@ GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
 
 def choose(app: AppTest, filters: list[int]) -> AppTest:
     """Choose filters as a click on the map would."""
-    key = next(iter(app.session_state["plan_histories"])) + ":digits:None"
+    key = next(iter(app.session_state["plan_histories"])) + IMAGES
     app.session_state[selection._CHOSEN] = ((key, LAYER), filters)
     return app.run()
 

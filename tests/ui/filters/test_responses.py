@@ -13,10 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 import pdc_core as pdc
 from pdc_core.analysis.activations import activation_maps
+from pdc_core.data import describe_data
 from ui.filters import patches, responses, selection
 from ui.jobs import jobs
 
 Open = Callable[..., AppTest]
+IMAGES = f":digits:{describe_data('digits').mean}:None"  # the end of a view's key
 LAYER = "layer1.0.conv1"
 MODEL, DATA = pdc.load_model("resnet20", data="digits"), pdc.load_data("digits")
 GRAPH = pdc.trace(MODEL, torch.zeros(1, 1, 8, 8))
@@ -62,7 +64,7 @@ def test_chosen_filters_and_their_cluster_show_their_patches_and_how_alike_they_
     cluster = np.flatnonzero(labels == np.bincount(labels).argmax())
     one, two = int(cluster[0]), int(cluster[-1])
     app.session_state[selection._CHOSEN] = (
-        (next(iter(app.session_state["plan_histories"])) + ":digits:None", LAYER),
+        (next(iter(app.session_state["plan_histories"])) + IMAGES, LAYER),
         [one, two],
     )
     app.run()

@@ -85,7 +85,7 @@ def test_a_run_that_ended_early_says_so_and_can_be_continued(
     said = "Its process is gone." if state == "interrupted" else "why"
     assert app.warning[0].value == f"This run is {state}. {said}"
     launched = []
-    monkeypatch.setattr("ui.runs.launching.resume", lambda path: launched.append(path))
+    monkeypatch.setattr("ui.runs.launching.resume", lambda path, home: launched.append(path))
     next(button for button in app.button if button.label == "Continue").click().run()
     assert launched == [folder]
 
@@ -133,7 +133,7 @@ def test_the_learning_rate_follows_the_length_of_the_run_until_it_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open, press: Press
 ) -> None:
     launched: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: launched.append(folder))
     app = opened("distil", runs=tmp_path, data="clothing")
     assert app.number_input(key="lr_0.05").value == 0.05  # 8 epochs of 47 steps
     app.number_input(key="epochs").set_value(2).run()
@@ -149,7 +149,7 @@ def test_a_baseline_is_started_with_the_same_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open
 ) -> None:
     launched: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: launched.append(folder))
     app = opened("distil", runs=tmp_path)
     app.selectbox(key="method").set_value("l1").run()
     next(button for button in app.button if button.label == "Start").click().run()
@@ -199,7 +199,7 @@ def test_a_budget_and_a_teacher_are_written_into_the_run(
 ) -> None:
     shutil.copytree(finished, tmp_path / finished.name)
     launched: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: launched.append(folder))
     app = opened("distil", runs=tmp_path)
     app.number_input(key="epochs").set_value(5).run()
     app.selectbox(key="budget").set_value("2 min").run()

@@ -28,7 +28,7 @@ def button(app, label: str):
 
 def test_a_sweep_is_started_with_the_settings_of_the_page(tmp_path: Path, monkeypatch, opened) -> None:
     launched: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: launched.append(folder))
     app = opened("distil", runs=tmp_path, data="digits")
     app.number_input(key="epochs").set_value(3).run()
     app.text_input(key="sweep_keeps").set_value("0.5, 0.25").run()
@@ -36,7 +36,7 @@ def test_a_sweep_is_started_with_the_settings_of_the_page(tmp_path: Path, monkey
     app.button_group(key="sweep_methods").set_value(["l1", "pdc"]).run()
     assert not app.exception
     assert any(caption.value.startswith("8 runs with the settings above. Takes about") for caption in app.caption)
-    monkeypatch.setattr("ui.runs.launching.launch", launched.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: launched.append(folder))
     button(app, "Start sweep").click().run()
     assert not app.exception
     (sweep,) = list_sweeps(tmp_path)

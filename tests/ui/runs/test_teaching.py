@@ -44,7 +44,7 @@ def images(tmp_path: Path) -> Path:
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Catch the folders whose workers the page would start."""
     found: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.launch", found.append)
+    monkeypatch.setattr("ui.runs.launching.launch", lambda folder, home: found.append(folder))
     return found
 
 
@@ -125,7 +125,7 @@ def test_a_training_that_ended_early_is_continued(
     app = opened("model", weights="random")
     assert app.warning[0].value == f"This training is {state}. The image a.png cannot be read."
     resumed: list[Path] = []
-    monkeypatch.setattr("ui.runs.launching.resume", resumed.append)
+    monkeypatch.setattr("ui.runs.launching.resume", lambda folder, home: resumed.append(folder))
     press(app, "Continue")
     assert resumed == [folder]
 
