@@ -16,8 +16,9 @@ from ui.housekeeping import remove_uploads
 from ui.job_view import in_words
 from ui.learn.steps import STEPS
 from ui.lecturer import give_pin, has_pin, is_lecturer, leave
+from ui.navigation import PAGES
 from ui.page import open_page
-from ui.preset import PAGES, make_preset, read_preset, write_preset
+from ui.preset import make_preset, read_preset, write_preset
 from ui.visitors import visitor
 
 open_page("Class", "Whose turn is it? One run trains at a time, and each visitor has one in the queue.")

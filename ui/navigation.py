@@ -9,8 +9,8 @@ from streamlit.navigation.page import Page
 
 from ui.classroom import in_class
 
-_PAGES = Path(__file__).resolve().parent.parent / "pages"
-_TITLES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
+_FOLDER = Path(__file__).resolve().parent.parent / "pages"
+PAGES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
 _ROUTED = "routed"
 SIDEBAR_PIXELS = 200
 
@@ -20,9 +20,9 @@ def navigation() -> Page:
     st.session_state[_ROUTED] = True
     st.set_page_config(layout="wide", initial_sidebar_state=SIDEBAR_PIXELS)
     # The first page lives at /. Its own name is a second, hidden address, so that a link to /model works too.
-    first = st.Page(_PAGES / f"{_TITLES[0].lower()}.py", title=_TITLES[0], url_path="start", default=True)
-    titles = (*_TITLES, "Class") if in_class() else _TITLES
-    files = [(title, _PAGES / f"{title.lower()}.py") for title in titles]
+    first = st.Page(_FOLDER / f"{PAGES[0].lower()}.py", title=PAGES[0], url_path="start", default=True)
+    titles = (*PAGES, "Class") if in_class() else PAGES
+    files = [(title, _FOLDER / f"{title.lower()}.py") for title in titles]
     named = [
         st.Page(file, title=title, url_path=title.lower(), visibility="hidden" if i == 0 else "visible")
         for i, (title, file) in enumerate(files)

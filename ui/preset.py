@@ -16,9 +16,9 @@ from pdc_core.runs.waiting import read_json
 from ui.choice import forget_choice
 from ui.classroom import share
 from ui.current_plan import adopt_address
+from ui.navigation import PAGES
 from ui.visitors import class_root
 
-PAGES = ("Model", "Filters", "Plan", "Distil", "Compare", "Learn")
 _SEEN, _FRESH = "preset_seen", "preset_first_run"
 
 

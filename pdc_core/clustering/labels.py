@@ -93,29 +93,6 @@ def cluster_count(labels: IntArray) -> int:
     return int(labels.max()) + 1
 
 
-def first_members(labels: IntArray) -> IntArray:
-    """Return the first member of every cluster.
-
-    Parameters
-    ----------
-    labels : array of int, shape (n,)
-        Labels 0..k-1; no cluster is empty.
-
-    Returns
-    -------
-    array of int64, shape (k,)
-        Positions in `labels`, one per cluster.
-
-    Examples
-    --------
-    >>> first_members(np.array([0, 1, 0, 2, 1]))
-    array([0, 1, 3])
-    """
-    first = np.empty(cluster_count(labels), dtype=np.int64)
-    first[labels[::-1]] = np.arange(len(labels))[::-1]
-    return first
-
-
 def merged_groups(labels: Mapping[str, IntArray]) -> Labels:
     """Return the labels of those groups in which any two filters share a cluster.
 

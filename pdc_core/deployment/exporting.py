@@ -23,6 +23,7 @@ from pdc_core.export import export_onnx, load, save
 from pdc_core.files import write_whole
 from pdc_core.models import load_model
 from pdc_core.runs import Run
+from pdc_core.runs.teachers import RESULT
 from pdc_core.train import evaluate
 
 CALIBRATION = 256  # training images
@@ -145,7 +146,7 @@ def read_exported(folder: str | Path) -> Exported | None:
 
 def _networks(run: Run) -> dict[NetworkName, nn.Module]:
     """Return the networks of a finished run that are worth shipping, or comparing with."""
-    result = load(run.folder / "folded.safetensors")
+    result = load(run.folder / RESULT)
     if run.spec.kind == "teach":
         return {"taught": result}
     spec = run.spec

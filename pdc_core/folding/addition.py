@@ -19,7 +19,7 @@ from pdc_core.errors import PDCError
 from pdc_core.folding.copying import copy_network
 from pdc_core.folding.rewrite import rewrite
 from pdc_core.graph import ChannelGraph, Slice
-from pdc_core.graph.narrowing import firsts, survivors_of
+from pdc_core.graph.narrowing import first_members, survivors_of
 from pdc_core.graph.tensors import ChannelTensor, channel_tensors, input_axis, layer_of, output_axes, owners
 
 
@@ -92,7 +92,7 @@ def fold(model: nn.Module, graph: ChannelGraph, labels: Mapping[str, IntArray]) 
 def _check_tied(model: nn.Module, graph: ChannelGraph, labels: Labels) -> None:
     """Compare every filter that would leave with the one that stays for it, in all that they compute with."""
     for name, a in merged_groups(labels).items():
-        group, stays = graph.group(name), firsts(a)[a]
+        group, stays = graph.group(name), first_members(a)[a]
         leaves = np.flatnonzero(stays != np.arange(len(a)))
         parts: dict[int, list[ChannelTensor]] = {}
         for t in channel_tensors(model, group):
@@ -158,7 +158,7 @@ def fold_unchecked_(model: nn.Module, graph: ChannelGraph, labels: Labels) -> nn
     parts: dict[str, Slice] = {}  # module -> a part of it, which says where its tensors are
     takes_over: dict[str, IntArray] = {}  # reader -> for every input position the one that takes it over
     for group in (g for g in graph.groups if g.name in merged):
-        stays = firsts(merged[group.name])[merged[group.name]]
+        stays = first_members(merged[group.name])[merged[group.name]]
         gone = np.flatnonzero(stays != np.arange(group.size))
         for part in (*group.producers, *group.norms):
             leaves.setdefault(part.module, []).append(part.channels[gone])

@@ -48,10 +48,26 @@ class Survivors:
     stands_for: np.ndarray
 
 
-def firsts(a: np.ndarray) -> np.ndarray:
-    """Return the first member of every cluster of canonical labels (n,): the filter that stays for it, (k,)."""
-    first = np.empty(int(a.max()) + 1, dtype=np.int64)
-    first[a[::-1]] = np.arange(len(a))[::-1]
+def first_members(labels: np.ndarray) -> np.ndarray:
+    """Return the first member of every cluster.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Labels 0..k-1; no cluster is empty.
+
+    Returns
+    -------
+    array of int64, shape (k,)
+        Positions in `labels`, one per cluster.
+
+    Examples
+    --------
+    >>> first_members(np.array([0, 1, 0, 2, 1]))
+    array([0, 1, 3])
+    """
+    first = np.empty(int(labels.max()) + 1, dtype=np.int64)
+    first[labels[::-1]] = np.arange(len(labels))[::-1]
     return first
 
 
@@ -65,7 +81,7 @@ def survivors_of(program: Program, groups: Sequence[ChannelGroup], labels: Mappi
         a = labels[group.name]
         members = np.flatnonzero(program.group == g)
         members = members[np.argsort(program.position[members])]
-        stands_for[members] = members[firsts(a)[a]]
+        stands_for[members] = members[first_members(a)[a]]
         stays[members] = stands_for[members] == members
     return Survivors(stays, stands_for)
 

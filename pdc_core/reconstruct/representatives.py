@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from pdc_core.clustering import FloatArray, IntArray, ReaderCovariances, canonical
 from pdc_core.clustering.algorithms import assign_to_representatives, elimination_order
-from pdc_core.clustering.labels import cluster_count, first_members
+from pdc_core.clustering.labels import cluster_count
 from pdc_core.clustering.vectors import filter_vectors, reader_kernels
 from pdc_core.graph import ChannelGroup
+from pdc_core.graph.narrowing import first_members
 from pdc_core.graph.tensors import channel_tensors, input_axis, layer_of
 from pdc_core.reconstruct.projection import GroupProjection
 

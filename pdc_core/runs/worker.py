@@ -17,6 +17,7 @@ from pdc_core.runs.files import SWEEP_FILE, read_events, remove_folder, write, w
 from pdc_core.runs.read import read_run
 from pdc_core.runs.recorder import FolderRecorder
 from pdc_core.runs.spec import RunSpec, read_spec, write_spec
+from pdc_core.runs.teachers import RESULT
 from pdc_core.runs.training import Say, train_run
 from pdc_core.runs.turn import Turn
 from pdc_core.runs.waiting import is_locked, read_json
@@ -202,7 +203,7 @@ def _finished(folder: Path) -> bool:
     if read_json(folder / "report.json") is None:
         return False
     try:
-        header(folder / "folded.safetensors")
+        header(folder / RESULT)
     except PDCError:  # torn by a power cut: made again from the last checkpoint
         return not (folder / "last.ckpt").exists()
     return True
@@ -226,7 +227,7 @@ def repair_run(folder: str | Path) -> list[str]:
         write_history(folder, found[1]["history"])
         repaired += ["events.jsonl", "history.csv"]
     if (folder / "labels.npz").exists() and not _whole(folder / "labels.npz"):
-        folds = header(folder / "folded.safetensors")["folds"]
+        folds = header(folder / RESULT)["folds"]
         labels = {name: np.asarray(a) for name, a in folds[-1]["labels"].items()} if folds else {}
         write_labels(folder, labels)
         repaired.append("labels.npz")
@@ -255,7 +256,7 @@ def _work(folder: Path, spec: RunSpec, recorder: FolderRecorder, say: Say | None
     recorder.state("running", f"loading data and network{timing}")
     result = train_run(spec, recorder, say, choose)
     recorder.activity("writing the result")
-    save(result.folded, folder / "folded.safetensors")
+    save(result.folded, folder / RESULT)
     if result.best is not None:
         save(result.best, folder / "best.safetensors")
     recorder.close()

@@ -109,3 +109,8 @@ def test_one_image_is_refused_before_anything_changes() -> None:
         with pytest.raises(pdc.PDCError, match="at least 2"):
             recalibrate_(net, data, images)
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+
+
+def test_images_of_another_precision_are_measured_in_the_networks_own() -> None:
+    one, other = reestimate_norms_(network(), X.float()), reestimate_norms_(network(), X.float().double())
+    assert all(torch.equal(a, b) for a, b in zip(one.buffers(), other.buffers(), strict=True))

@@ -14,10 +14,9 @@ from pdc_core.plan import Plan, difference
 from pdc_core.runs import RunSpec, default_training, run_command
 from ui.choice import choose
 from ui.current_plan import current_plan, link_is_whole, named_plans, refuse, set_plan
-from ui.network import Network, load_network
+from ui.network import DESCRIBED, Network, load_network
 from ui.own_networks import register_line
 
-NAMED_ONLY = "imagenet"  # only its shape and classes are known
 _FILES, _FOLDER = "plan_files", "IMAGENET"
 NAME_LIMIT = 40
 _BOX_AND_BUTTON = (4, 1.4)  # widths, relative to each other
@@ -42,7 +41,7 @@ def draw_save(network: Network, plan: Plan) -> None:
             st.code(python(network, plan), language="python")
         else:
             st.code(command(network, plan), language="bash", wrap_lines=True)
-        if network.data_name == NAMED_ONLY:
+        if network.data_name == DESCRIBED:
             st.caption(f"Replace {_FOLDER} with the folder that holds the images in train/CLASS and val/CLASS.")
     with load:
         file_key = f"plan_file_{st.session_state.setdefault(_FILES, 0)}"
@@ -86,7 +85,7 @@ def python(network: Network, plan: Plan) -> str:
 
 def _data(network: Network) -> str:
     """Return the data that a command trains on: a folder where only the shape of the data is known here."""
-    return f"folder:{_FOLDER}" if network.data_name == NAMED_ONLY else network.data_name
+    return f"folder:{_FOLDER}" if network.data_name == DESCRIBED else network.data_name
 
 
 def _take_file(network: Network, key: str) -> None:

@@ -19,6 +19,7 @@ from pdc_core.export import load
 from pdc_core.runs import Report, Run, list_runs, points_of, run_names
 from pdc_core.runs.files import SWEEP_FILE
 from pdc_core.runs.results import NetworkReport
+from pdc_core.runs.teachers import RESULT
 from ui.choice import Choice
 from ui.classroom import own_root
 from ui.jobs import Job, request
@@ -184,21 +185,21 @@ def folded_of(run: Run) -> nn.Module:
 
 @st.cache_resource(show_spinner="Loading the folded network", max_entries=4)
 def _load_folded(folder: str, stamp: str) -> nn.Module:
-    return load(Path(folder) / "folded.safetensors")
+    return load(Path(folder) / RESULT)
 
 
 def _key(run: Run) -> tuple[str, str]:
-    return str(run.folder.resolve()), str((run.folder / "folded.safetensors").stat().st_mtime_ns)
+    return str(run.folder.resolve()), str((run.folder / RESULT).stat().st_mtime_ns)
 
 
 def _classify(run: Run, network: Network, job: Job[Pair]) -> Pair:
-    folded, data = load(run.folder / "folded.safetensors"), network.data
+    folded, data = load(run.folder / RESULT), network.data
     found = compare_answers(network.module, folded, data, data.test.images, job.progress)
     return Pair(data, found.first, found.second, found.distance)
 
 
 def _latencies(run: Run, network: Network, job: Job[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
-    folded, macs = load(run.folder / "folded.safetensors"), results_of(run)[0].before.macs
+    folded, macs = load(run.folder / RESULT), results_of(run)[0].before.macs
     batches = [batch for batch in BATCHES if batch == 1 or batch * macs <= MOST_MACS]
     found = {}
     for i, batch in enumerate(batches):

@@ -13,6 +13,7 @@ import streamlit as st
 from pdc_core.export import export_onnx, load
 from pdc_core.report import html_report
 from pdc_core.runs import Run
+from pdc_core.runs.teachers import RESULT
 from ui.job_view import draw_job
 from ui.jobs import Job, request
 
@@ -27,7 +28,7 @@ def file_stem(run: Run) -> str:
 def draw_downloads(run: Run) -> None:
     """Draw one button per file; files that take time to make are made on request."""
     row, name = st.columns(5, gap="small"), file_stem(run)
-    weights = run.folder / "folded.safetensors"
+    weights = run.folder / RESULT
     if weights.is_file():
         row[0].download_button(
             "Folded network",

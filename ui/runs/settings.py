@@ -20,7 +20,7 @@ from pdc_core.train import SCHEDULES, Training
 from pdc_core.train.batches import steps_per_epoch
 from pdc_core.train.budget import LEAST_EPOCHS
 from pdc_core.train.settings import LONG, lr_for
-from pdc_core.train.timing import free_share
+from pdc_core.train.timing import Clock
 from ui.choice import lecture
 from ui.classroom import in_class
 from ui.network import QUICK_MACS, Network, data_stamp, network_cost
@@ -235,6 +235,6 @@ def _reading_of_image(_network: Network, name: str, stamp: str) -> float:
 
 def _timed(network: Network, batch: int) -> float:
     """Return the seconds of a forward pass, without what other work on the machine adds."""
-    began, worked = time.perf_counter(), time.thread_time()
-    seconds = latency(network.module, network.example, (batch,), repeats=3)[batch]
-    return seconds * free_share(time.perf_counter() - began, time.thread_time() - worked)
+    with Clock() as clock:
+        seconds = latency(network.module, network.example, (batch,), repeats=3)[batch]
+    return seconds * clock.share

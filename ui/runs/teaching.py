@@ -15,6 +15,7 @@ from pdc_core.errors import PDCError
 from pdc_core.models import model_info
 from pdc_core.models.load import RANDOM
 from pdc_core.runs import Run, RunSpec, list_runs, run_name, run_names
+from pdc_core.runs.teachers import RESULT
 from pdc_core.train import Training
 from ui.choice import choose, lecture
 from ui.class_queue import ahead_text
@@ -28,7 +29,6 @@ from ui.runs.progress import by_network, has_ended, is_live, is_of, message_of, 
 from ui.runs.settings import estimate_teaching
 from ui.runs.watch import draw_curves, draw_run, resume_run, started_by
 
-TAUGHT = "folded.safetensors"  # where every run leaves its network
 _OPENED = "opened_runs"
 _EXAMPLES = 11
 _KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -180,7 +180,7 @@ def _open_when_done(runs: dict[str, Run]) -> None:
 
 def _open(run: Run) -> None:
     _opened().add(run.id)
-    choose(keep_plan=True, weights=name_of(run.folder / TAUGHT))
+    choose(keep_plan=True, weights=name_of(run.folder / RESULT))
 
 
 def _opened() -> set[str]:

@@ -12,7 +12,8 @@ from torch import nn
 import pdc_core as pdc
 from pdc_core.clustering import canonical
 from pdc_core.clustering.assignment import assign_group, deal_out
-from pdc_core.clustering.labels import cluster_count, first_members, merged_groups
+from pdc_core.clustering.labels import cluster_count, merged_groups
+from pdc_core.graph.narrowing import first_members
 
 LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=40).map(lambda values: canonical(np.array(values)))
 
