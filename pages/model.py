@@ -67,19 +67,24 @@ def show(indices: list[int], found: Predictions) -> None:
     gallery(test.images[torch.tensor(indices)].numpy(), captions)
 
 
+def spread(indices: list[int]) -> list[int]:
+    """Return a few of many, of all classes also where images come class by class."""
+    return [indices[i * len(indices) // SAMPLES] for i in range(SAMPLES)] if len(indices) > SAMPLES else indices
+
+
 def samples(found: Predictions) -> None:
     """Show test images, correctly and wrongly classified ones."""
     wrong = found.wrong.tolist()
     mistakes = set(wrong)
     right = [i for i in range(len(test)) if i not in mistakes]
     st.markdown("**Test images and their predicted classes**")
-    show(right[:SAMPLES], found)
+    show(spread(right), found)
     if not wrong:
         st.markdown(f"All {len(test):,} test images are classified correctly.")
         return
     some = "" if len(wrong) <= SAMPLES else f", {SAMPLES} shown"
     st.markdown(f"**Misclassified: {len(wrong):,} of {len(test):,}**{some}")
-    show(wrong[:SAMPLES], found)
+    show(spread(wrong), found)
 
 
 if measured is not None and network.has_images:
