@@ -44,6 +44,11 @@ from pdc_core.graph.tensor_rules import TensorRules
 from pdc_core.graph.tensors import aliases
 
 
+def is_depthwise(conv: _ConvNd) -> bool:
+    """Return whether every filter of a convolution reads one channel and writes one."""
+    return conv.groups == conv.in_channels == conv.out_channels
+
+
 class ChannelInterpreter(LayerRules, TensorRules):
     """Runs a program on channel ids: dispatches nodes to rules and keeps the record.
 
@@ -198,7 +203,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return self.frozen_layer(name, run, args, kwargs, f"{type(module).__bases__[0].__name__} with {how}")
         if isinstance(module, MODULES_ELEMENTWISE) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
             return self.elementwise(args, kwargs)
-        if isinstance(module, _ConvTransposeNd) and module.groups > 1:
+        if isinstance(module, _ConvTransposeNd) and module.groups > 1 and not is_depthwise(module):
             return self.frozen_layer(name, run, args, kwargs, "a grouped transposed convolution")
         if isinstance(module, _ConvNd):
             self.claim_module(name)

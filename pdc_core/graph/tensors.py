@@ -116,7 +116,7 @@ def _module(tensors: LayerTensors, held: dict[str, Tensor]) -> nn.Module:
 def output_axes(module: nn.Module) -> dict[str, int]:
     """Return tensor name -> axis of its channels, for a layer (weight, bias) or a norm (gamma, beta, mu, var)."""
     if isinstance(module, _ConvTransposeNd):
-        axes = {"weight": 1, "bias": 0}  # (in, out, kh, kw)
+        axes = {"weight": 0 if module.groups > 1 else 1, "bias": 0}  # (in, out, kh, kw); depthwise (n, 1, kh, kw)
     elif isinstance(module, _ConvNd | nn.Linear):
         axes = {"weight": 0, "bias": 0}  # (out, in, kh, kw)
     elif isinstance(module, Scale):

@@ -45,7 +45,7 @@ def test_a_lecturer_presets_a_page_and_a_student_begins_there(server: Server, vi
             expect(lecturer.get_by_test_id("stAlert")).to_be_visible()
             expect(lecturer.get_by_role("button", name="Set for all")).to_have_count(0)
     lecturer.get_by_role("button", name="Set for all").click()
-    expect(lecturer.get_by_text("All begin with this; as a link:")).to_be_visible()
+    expect(lecturer.get_by_text("Everyone starts here. As a link:")).to_be_visible()
     lecturer.reload()
     expect(lecturer.get_by_role("button", name="Set for all")).to_be_visible()  # the cookie says who it is
     student.goto(server.address)

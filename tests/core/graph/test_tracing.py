@@ -110,6 +110,10 @@ SOUND: dict[str, tuple[Net, str]] = {
         Net(lambda n, x: torch.cat([*(y := list(n.w(x).chunk(2, 1))), y[0]], 1), 18, w=nn.Conv2d(2, 12, 1)),
         "w w.2",
     ),
+    "depthwise, transposed": (
+        Net(lambda n, x: n.t(n.a(x)), t=nn.ConvTranspose2d(6, 6, 4, stride=2, padding=1, groups=6)),
+        "a",
+    ),
     "clamped by another": (Net(lambda n, x: torch.clamp(n.a(x), min=n.b(x))), "a"),
     "clamped on both sides": (Net(lambda n, x: n.a(x).clamp(n.b(x), 1 + n.b(x).abs())), "a"),
     "clamped by a parameter": (Net(lambda n, x: n.a(x).clip(max=n.p.weight)[:, :], p=nn.Linear(1, 1)), "a"),
