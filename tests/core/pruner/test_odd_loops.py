@@ -345,6 +345,11 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"images": SINGLE / 0}, "images holds NaN or infinite"),
     ({"steps": 4.5}, "steps=4.5: give the number"),
     ({"steps": "all"}, "steps=all: give the number"),
+    ({"steps": True}, "steps=True: give the number"),
+    ({"images": SINGLE[:1]}, r"images has shape \(1, 2, 6, 6\)"),
+    ({"teacher": "resnet56"}, "The teacher is 'resnet56'; give a network"),
+    ({"teacher": True}, "The teacher is True; give a network"),
+    ({"recluster_every": "often"}, "recluster_every=often: give a share"),
 )
 
 
@@ -354,6 +359,18 @@ def test_what_a_pruner_cannot_use_is_said_when_it_is_made(given: dict[str, Any],
         pruner_of(network().float(), **given)
     with pytest.raises(pdc.PDCError, match="The plan is dict"):
         pdc.Pruner(network(), {"0": 2}, X[:1])
+    with pytest.raises(pdc.PDCError, match="The network is NoneType; give a trained"):
+        pdc.Pruner(None, pdc.Plan(), X[:1])
+    with pytest.raises(pdc.PDCError, match="The network is ReLU without weights"):
+        pdc.Pruner(nn.ReLU(), pdc.Plan(), X[:1])
+    with pytest.raises(pdc.PDCError, match="The example is ndarray"):
+        pdc.Pruner(network(), pdc.Plan(), X[:1].numpy())
+
+
+@pytest.mark.parametrize("state", [None, [], "state", {"format": 1}, {"format": 2}])
+def test_what_is_no_state_of_a_pruner_is_said(state: Any) -> None:
+    with pytest.raises(pdc.PDCError, match="state of a pruner"):
+        pruner_of(network()).load_state_dict(state)
 
 
 def test_a_network_in_which_nothing_can_be_merged_is_refused_when_the_pruner_is_made() -> None:
