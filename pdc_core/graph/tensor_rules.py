@@ -30,6 +30,9 @@ class TensorRules:
     expanded: set[fx.Node]
     rearranged: bool
 
+    def is_width(self, ids: Ids, dim: int) -> bool:
+        raise NotImplementedError
+
     def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
         raise NotImplementedError
 
@@ -198,6 +201,10 @@ class TensorRules:
         )
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
         tensors = [x for x in tensors if 0 not in x.shape] or tensors[:1]
+        if dim > 0 and self.side_by_side(tensors, dim):  # as torch.stack does: channel i of each goes together
+            for x in tensors[1:]:
+                self.notes.tie(tensors[0].channels, x.channels)
+            return Ids(tensors[0].channels, tensors[0].dim, shape)
         tensors = [self.as_one_channel(x, dim) for x in tensors]
         parts = [x.at(dim) for x in tensors]
         if all(p is not None for p in parts) and dim > 0:
@@ -207,6 +214,12 @@ class TensorRules:
         ):
             return Ids(tensors[0].channels, tensors[0].dim, shape)
         return self.unknown("cat of unlike channels", lambda: torch.empty(shape, device="meta"), (tensors,), {})
+
+    def side_by_side(self, tensors: list[Ids], dim: int) -> bool:
+        """Return whether all tensors have as many channels of layers along the same axis, another than `dim`."""
+        first = tensors[0]
+        alike = all(x.dim == first.dim != dim and len(x.channels) == len(first.channels) for x in tensors)
+        return alike and all(self.is_width(x, x.dim) for x in tensors)
 
     def as_one_channel(self, x: Ids, dim: int) -> Ids:
         """Return a map of pixels, such as coordinates or a mean over channels, as one channel along `dim`.

@@ -132,6 +132,10 @@ SOUND: dict[str, tuple[Net, str]] = {
         "a l",
     ),
     "unsqueezed in place": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3)).unsqueeze_(2).unsqueeze_(3)), "a"),
+    "side by side on an axis of its own": (
+        Net(lambda n, x: torch.cat([n.a(x).unsqueeze_(1), n.b(x).unsqueeze_(1)], 1).softmax(1).sum(1)),
+        "a",
+    ),
     "a mean beside them": (Net(lambda n, x: torch.cat([n.a(x), x.mean(1, keepdim=True)], 1), 7), "a"),
     "coordinates beside them": (
         Net(lambda n, x: torch.cat([y := n.a(x), torch.linspace(-1, 1, y.size(3)).expand(y.size(0), 1, 8, 8)], 1), 7),
