@@ -73,6 +73,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.functional = False
         self.row_ids = {}
         self.kernels = set()
+        self.calculates = False  # whether the forward pass uses widths as numbers, which was frozen for that
         self.rearranged = False  # whether channels were split over several axes, or put in another order
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.open_sizes: set[fx.Node] = set()  # or from another size that is to stay open
@@ -340,6 +341,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         """Freeze what the present node's numbers were taken from, since it computes something else with other ones."""
         reason = f"has a width that {self.node.name} calculates with"
         for each in self.measured():
+            self.calculates = True
             if isinstance(each, Weight):
                 if each not in but:
                     self.notes.measured[each.path] = reason

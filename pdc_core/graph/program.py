@@ -22,7 +22,7 @@ TRACING = threading.Lock()
 
 
 def trace_program(
-    model: nn.Module, start: Callable[[], ChannelInterpreter], example: Tensor
+    model: nn.Module, start: Callable[[], ChannelInterpreter], example: Tensor, *, symbolic: bool = True
 ) -> tuple[fx.Graph, ChannelInterpreter, bool]:
     """Return the program of a network, followed on channel ids, and whether it holds for the example's size alone.
 
@@ -34,6 +34,8 @@ def trace_program(
         Makes a fresh interpreter.
     example : Tensor
         One example; only its shape and type are used.
+    symbolic : bool, default True
+        Whether the network is traced symbolically first, so that its widths are no numbers.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def trace_program(
     """
     given = start().inputs
     refused: PDCError | None = None
-    for buffers in (True, False):
+    for buffers in (True, False) if symbolic else ():
         tracer = Tracer(buffers, given)
         try:
             with TRACING, Untouched(model) as made, readable(model):

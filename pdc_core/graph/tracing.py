@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pdc_core.errors import PDCError, Untraceable
 from pdc_core.graph.calls import bound
@@ -108,7 +108,23 @@ def traceable_part(model: nn.Module, example: Tensor, residual: str = "internal"
 def trace_on(model: nn.Module, inputs: Mapping[str, Any], residual: str) -> ChannelGraph:
     """Trace a checked network on what it is given, by name (`calls.bound`)."""
     example = next(x for x in inputs.values() if isinstance(x, Tensor))
-    program, walk, sized = trace_program(model, lambda: ChannelInterpreter(model, residual, inputs), example)
+    start = lambda: ChannelInterpreter(model, residual, inputs)  # noqa: E731
+    program, walk, sized = trace_program(model, start, example)
+    graph = _graph(model, program, walk, sized, example)
+    if not walk.calculates or sized:
+        return graph
+    try:  # with widths that stay the numbers that they are, nothing is frozen since they are used as such
+        program, walk, sized = trace_program(model, start, example, symbolic=False)
+        other = _graph(model, program, walk, sized, example)
+    except PDCError:
+        return graph
+    most = max(graph, other, key=lambda each: sum(group.size for group in each.clusterable))
+    return graph if sized else most
+
+
+def _graph(model: nn.Module, program: fx.Graph, walk: ChannelInterpreter, sized: bool, example: Tensor) -> ChannelGraph:
+    """Return the channel graph of a program; what a fold of it could not narrow is frozen."""
+    residual, inputs = walk.residual, walk.inputs
     careful = walk.functional or walk.rearranged or sized
     walk.notes.freeze_measured()
     for node in walk.expanded:  # into a tensor of its own, which a write in place would miss

@@ -110,6 +110,7 @@ SOUND: dict[str, tuple[Net, str]] = {
         Net(lambda n, x: torch.cat([*(y := list(n.w(x).chunk(2, 1))), y[0]], 1), 18, w=nn.Conv2d(2, 12, 1)),
         "w w.2",
     ),
+    "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "a"),
     "depthwise, transposed": (
         Net(lambda n, x: n.t(n.a(x)), t=nn.ConvTranspose2d(6, 6, 4, stride=2, padding=1, groups=6)),
         "a",
@@ -201,7 +202,6 @@ FROZEN: dict[str, tuple[Net, str]] = {
     "channels by list": (Net(lambda n, x: n.a(x)[:, [5, 4, 3, 2, 1, 0]]), "indexing by a list"),
     "reversed": (Net(lambda n, x: n.a(x).flip(1)), "flip"),
     "rolled": (Net(lambda n, x: torch.roll(n.a(x), 1, 1)), "roll"),
-    "scaled by the width": (Net(lambda n, x: (y := n.a(x)) / y.size(1)), "a width that truediv calculates with"),
     "variance of all": (Net(lambda n, x: n.a(x) * n.b(x).var(True)), "var over channels"),
     "pooled channels": (Net(lambda n, x: n.a(x) * F.avg_pool1d(n.b(x).mean((2, 3)), 3, 1, 1)[..., None, None]), "pool"),
     "pooled channels, flat": (Net(lambda n, x: (y := n.a(x)) * F.max_pool3d(y, (3, 1, 1), 1, (1, 0, 0))), "max_pool3d"),

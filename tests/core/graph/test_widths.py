@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pdc_core as pdc
-from tests.networks import assert_sound, lively_
+from tests.networks import assert_sound, lively_, random_labels, reconstructed_and_folded
 
 X = torch.randn(3, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
 
@@ -74,13 +74,21 @@ def test_a_width_that_is_a_number_stays_the_number_it_was(name: str, residual: s
         assert_sound(lively_(Wide(NUMBERS[name])), X, residual, keep)
 
 
-def test_a_layer_whose_width_nobody_measures_is_still_merged() -> None:
-    graph = pdc.trace(lively_(Wide(NUMBERS["a divisor"])), X[:1], "shared")
-    reasons = {group.name: group.frozen for group in graph.groups}
-    assert reasons["a"] == "has a width that truediv calculates with"
-    assert reasons["e"] is None
-    graph = pdc.trace(lively_(Wide(lambda n, x, y: n.e(y) * y.size(2))), X[:1], "shared")
-    assert {group.name for group in graph.clusterable} == {"a", "e"}
+@pytest.mark.parametrize("name", ["a divisor", "a root", "the size of a window", "of a parameter"])
+def test_layers_whose_width_is_a_number_are_merged_all_the_same(name: str) -> None:
+    net = lively_(Wide(NUMBERS[name]))
+    graph = pdc.trace(net, X[:1], "shared")
+    merged = {group.name for group in graph.clusterable}
+    assert merged == {"a", "e"}
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, torch.randn(2, 2, 12, 12, dtype=torch.float64)).relative <= 1e-9
+
+
+def test_numbers_of_widths_and_of_pixels_together_are_followed() -> None:
+    net = lively_(Wide(lambda n, x, y: n.e(y) * int(y.size(2) * 0.5) / y.size(1)))
+    graph = pdc.trace(net, X[:1], "shared")
+    tied, small = reconstructed_and_folded(net, graph, random_labels(graph, 0.5))
+    assert pdc.check_equal(tied, small, X).relative <= 1e-9
 
 
 def test_what_only_values_tell_is_refused_with_the_line() -> None:
