@@ -6,12 +6,10 @@ Methods are named as those of `torch.fx.Interpreter`.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,11 +33,11 @@ from pdc_core.graph.operations import (
     SHAPE,
     SIZES,
     SUM,
-    TRANSPOSED,
     UNCHANGED,
     operation,
+    torchs_name,
 )
-from pdc_core.graph.shapes import apply, counted, ids_in, module_on_meta, on_meta, output_shape, wider
+from pdc_core.graph.shapes import apply, counted, ids_in, module_on_meta, on_meta, output_shape
 from pdc_core.graph.tensor_rules import TensorRules
 from pdc_core.graph.tensors import aliases
 
@@ -67,13 +65,13 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.inputs = inputs
         self.modules = dict(root.named_modules())
         self.values: dict[fx.Node, Any] = {}
-        self.sized: dict[fx.Node, Any] = {}  # nodes whose value derives from a size -> its value in a wider network
+        self.sized = {}
         self.expanded: set[fx.Node] = set()  # sums whose operands `gather` expands
         self.node: fx.Node = None  # type: ignore[assignment]
         self.functional = False
         self.row_ids = {}
         self.kernels = set()
-        self.calculates = False  # whether the forward pass uses widths as numbers, which was frozen for that
+        self.calculates = False
         self.rearranged = False  # whether channels were split over several axes, or put in another order
         self.batch_sizes: set[fx.Node] = set()  # nodes whose value derives from the size of the batch
         self.open_sizes: set[fx.Node] = set()  # or from another size that is to stay open
@@ -224,7 +222,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
             self.claim_module(name)
             return self.norm(name, module, args[0])
         if isinstance(module, MODULES_SPATIAL):
-            return self.spatial(type(module).__name__, run, args[0])
+            return self.spatial(torchs_name(module), run, args[0])
         if isinstance(module, nn.Flatten):
             return self.literal(lambda x: module(x), args, kwargs, f"{type(module).__name__} ({name})")
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
@@ -282,79 +280,6 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.kernels.add(kernel)
         self.notes.whole[inner.path] = "is one kernel for all channels"
         return True
-
-    # -- sizes ------------------------------------------------------------------------------------
-
-    def size(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A tensor's size, number of dims or type. What a wider network would give tells which sizes are widths."""
-        if self.node.target is getattr and not isinstance(args[0], Ids | Weight):  # a field of several results
-            return getattr(args[0], args[1])
-        value = apply(self.node, on_meta(args), kwargs)
-        if isinstance(value, Tensor) and args[1] in TRANSPOSED:
-            return self.literal(lambda x: getattr(x, args[1]), args[:1], {}, f"{args[1]} ({self.node.name})")
-        if isinstance(value, Tensor) and args[1] == "data":
-            return args[0]
-        if isinstance(value, Tensor):
-            return self.unknown(f"attribute {args[1]}", lambda: value, args, kwargs)
-        try:
-            self.sized[self.node] = apply(self.node, wider(args), kwargs)
-        except (RuntimeError, IndexError, TypeError):
-            self.sized[self.node] = None
-        return value
-
-    def wider_value(self, node: fx.Node, now: Any) -> Any:
-        """Return what arithmetic on sizes, `now`, would be in a wider network; None where that is unknown.
-
-        What is computed from a width counts as unknown where it happens to be the same: `c // 8` may not stay so.
-        """
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.sized.get(n, self.values.get(n)))
-        try:
-            value = apply(node, args, kwargs)
-        except Exception:  # the sizes of no real network may not fit together
-            return None
-        picked = node.target is operator.getitem  # one size of a shape
-        return None if not picked and self.widths(node) and value == now else value
-
-    def is_width(self, ids: Ids, dim: int) -> bool:
-        """Return whether an axis is one of channels that layers made: as wide for images of every size."""
-        made = [*self.notes.producers.values()]
-        return dim == ids.dim and bool(made) and bool(np.isin(ids.channels, np.concatenate(made)).all())
-
-    def widths(self, node: fx.Node | None = None) -> list[fx.Node]:
-        """Return the inputs of a node (the present one) whose values are numbers that a fold changes."""
-        inputs = (node or self.node).all_input_nodes
-        return [n for n in inputs if n in self.sized and self.sized[n] != self.values[n]]
-
-    def measured(self) -> list[Ids | Weight]:
-        """Return what the numbers that the present node gets, and that a fold changes, were taken from."""
-        waiting, seen, found = self.widths(), set[fx.Node](), list[Ids | Weight]()
-        while waiting:
-            each = waiting.pop()
-            if each in seen:
-                continue
-            seen.add(each)
-            found += [self.values[n] for n in each.all_input_nodes if isinstance(self.values[n], Ids | Weight)]
-            waiting += self.widths(each)
-        return found
-
-    def freeze_measured(self, *but: Ids | Weight) -> None:
-        """Freeze what the present node's numbers were taken from, since it computes something else with other ones."""
-        reason = f"has a width that {self.node.name} calculates with"
-        for each in self.measured():
-            self.calculates = True
-            if isinstance(each, Weight):
-                if each not in but:
-                    self.notes.measured[each.path] = reason
-            elif not any(isinstance(b, Ids) and np.array_equal(b.channels, each.channels) for b in but):
-                self.notes.freeze(each, reason)
-
-    def own_widths(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Ids | Weight]:
-        """Return a layer's input and kernel where it may be told their width (as `groups`): a fold changes both."""
-        kind, names = FUNCTIONS[target]
-        given = dict(zip(names, args, strict=False)) | kwargs
-        told = kind == "layer_norm" or "groups" in names
-        own = [given.get("input"), given.get("weight")] if told else []
-        return [each for each in own if isinstance(each, Ids | Weight)]
 
     # -- everything else ------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from pdc_core.graph.ids import WAY, Ids, IntArray, TraceRecord, Weight
+from pdc_core.graph.operations import torchs_name
 from pdc_core.graph.shapes import on_meta
 from pdc_core.graph.structure import LayerTensors
 from pdc_core.graph.tensors import output_axes
@@ -282,7 +283,7 @@ class LayerRules:
         """Follow a batch norm, an instance norm or a PReLU that is a module."""
         count = getattr(norm, "num_features", None) or norm.num_parameters
         read = x.at(1) if len(x.shape) > 1 else None
-        without_batch = isinstance(norm, _InstanceNorm) and len(x.shape) != int(type(norm).__name__[-2]) + 2
+        without_batch = isinstance(norm, _InstanceNorm) and len(x.shape) != int(torchs_name(norm)[-2]) + 2
         if read is None or len(read) != count or without_batch:
             self.notes.freeze(x, f"enters {name} with its channels not where a norm expects them")
             return self.notes.opaque(x.shape, f"comes out of {name}")

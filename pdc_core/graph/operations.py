@@ -94,6 +94,11 @@ MODULES_SPATIAL = (
 )  # fmt: skip
 
 
+def torchs_name(module: nn.Module) -> str:
+    """Return the name of the layer of torch.nn that a module is or derives from; it says how many axes it works on."""
+    return next(base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.nn"))
+
+
 def operation(node: fx.Node) -> str:
     """Return the name of a torch or operator function or method; a user's own function never counts as one."""
     return name_of(node.target) if node.op == "call_function" else str(node.target)

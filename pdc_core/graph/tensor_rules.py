@@ -18,9 +18,10 @@ from torch.utils import _pytree as pytree
 from pdc_core.graph.ids import Ids, TraceRecord, compact, in_order, varying, widest
 from pdc_core.graph.operations import SUM, operation
 from pdc_core.graph.shapes import apply, batch_stays, ids_in, is_ids, on_meta
+from pdc_core.graph.widths import SizeRules
 
 
-class TensorRules:
+class TensorRules(SizeRules):
     """Sums, products, reductions, and whatever changes shapes. The interpreter of the whole program builds on it."""
 
     notes: TraceRecord
@@ -29,12 +30,6 @@ class TensorRules:
     values: dict[fx.Node, Any]
     expanded: set[fx.Node]
     rearranged: bool
-
-    def is_width(self, ids: Ids, dim: int) -> bool:
-        raise NotImplementedError
-
-    def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
-        raise NotImplementedError
 
     # -- operations that keep channels apart --------------------------------------------------------
 

@@ -41,6 +41,14 @@ class Net(nn.Module):
         return torch.flatten(F.adaptive_avg_pool2d(self.read(self.middle(self, x)), 1), 1)
 
 
+class Pool3x3(nn.MaxPool2d):
+    pass
+
+
+class Norm(nn.InstanceNorm2d):
+    pass
+
+
 def pad_shortcut(net: nn.Module, x: Tensor) -> Tensor:
     return F.pad(net.narrow(x), (0, 0, 0, 0, 1, 1)) + net.a(x)  # type: ignore[operator]
 
@@ -133,6 +141,10 @@ SOUND: dict[str, tuple[Net, str]] = {
         "a l",
     ),
     "unsqueezed in place": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3)).unsqueeze_(2).unsqueeze_(3)), "a"),
+    "layers under names of one's own": (
+        Net(lambda n, x: n.i(n.p(n.a(x))), p=Pool3x3(3, stride=1, padding=1), i=Norm(6, affine=True)),
+        "a",
+    ),
     "side by side on an axis of its own": (
         Net(lambda n, x: torch.cat([n.a(x).unsqueeze_(1), n.b(x).unsqueeze_(1)], 1).softmax(1).sum(1)),
         "a",

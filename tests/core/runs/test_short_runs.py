@@ -59,7 +59,7 @@ def test_a_budget_becomes_images_and_epochs_before_the_first_step_and_resumes_bi
         run_worker(folder, say=said.append)
     spec = read_spec(folder)
     assert (spec.budget, spec.budgeted, spec.images, spec.training.epochs) == (None, 10, 256, 2)
-    assert said[0].startswith("A budget of 10 s: 256 of 1,077 training images, 2 epochs. Other work keeps this machine busy: ")
+    assert said[0].startswith("A budget of 10 s: 256 of 1,077 training images, 2 epochs. Other work keeps this machine")
     monkeypatch.setattr("pdc_core.runs.budget.forecast", None)  # nothing is timed again
     (folder / "request").unlink()
     resumed = run_worker(folder)
