@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -52,6 +53,12 @@ def serving(runs: Path, log: Path, **environment: str) -> Iterator[Server]:
         process.wait(timeout=60)
     output = log.read_text()
     assert "Traceback" not in output, output
+
+
+def shows(place: Locator) -> None:
+    """Wait until a place is there once and visible; while a page is drawn anew, old parts stay below the new ones."""
+    expect(place).to_have_count(1)
+    expect(place.first).to_be_visible()
 
 
 def _wait_for(address: str) -> None:

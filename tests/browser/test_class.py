@@ -10,7 +10,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect
 
 from pdc_core.runs.waiting import COMMON_QUEUE
-from tests.browser.serving import Server, serving
+from tests.browser.serving import Server, serving, shows
 
 SLOW = 120_000  # milliseconds; a limit against hanging, not a measurement
 PIN = "271828"
@@ -42,17 +42,17 @@ def test_a_lecturer_presets_a_page_and_a_student_begins_there(server: Server, vi
         lecturer.get_by_test_id("stTextInputField").fill(pin)
         lecturer.get_by_role("button", name="Sign in").click()
         if pin != PIN:
-            expect(lecturer.get_by_test_id("stAlert")).to_be_visible()
+            shows(lecturer.get_by_test_id("stAlert"))
             expect(lecturer.get_by_role("button", name="Set for all")).to_have_count(0)
     lecturer.get_by_role("button", name="Set for all").click()
-    expect(lecturer.get_by_text("Everyone starts here. As a link:")).to_be_visible()
+    shows(lecturer.get_by_text("Everyone starts here. As a link:"))
     lecturer.reload()
-    expect(lecturer.get_by_role("button", name="Set for all")).to_be_visible()  # the cookie says who it is
+    shows(lecturer.get_by_role("button", name="Set for all"))  # the cookie says who it is
     student.goto(server.address)
-    expect(student.get_by_role("heading", name="Plan", level=1)).to_be_visible()
-    expect(student.get_by_text("ResNet-20 on digits")).to_be_visible()
+    shows(student.get_by_role("heading", name="Plan", level=1))
+    shows(student.get_by_text("ResNet-20 on digits"))
     student.goto(f"{server.address}/class")
-    expect(student.get_by_test_id("stTextInputField")).to_be_visible()
+    shows(student.get_by_test_id("stTextInputField"))
     expect(student.get_by_role("button", name="Set for all")).to_have_count(0)
 
 
@@ -66,12 +66,12 @@ def test_a_run_waits_in_the_queue_of_the_class_and_is_seen_by_its_owner_alone(
     with FileLock(queue / ".queue.lock"):  # as if somebody's run trained
         student.goto(f"{server.address}/distil?data=digits")
         student.get_by_role("button", name="Start", exact=True).click()
-        expect(student.get_by_text("next in the queue of the class")).to_be_visible()
+        shows(student.get_by_text("next in the queue of the class"))
         other.goto(f"{server.address}/class")
-        expect(other.get_by_text("waiting").or_(other.get_by_text("next"))).to_be_visible()
+        shows(other.get_by_text("waiting").or_(other.get_by_text("next")))
         other.goto(f"{server.address}/distil?data=digits")
-        expect(other.get_by_text("after 1 run of the class")).to_be_visible()
-        expect(other.get_by_text("No run yet.")).to_be_visible()
+        shows(other.get_by_text("after 1 run of the class"))
+        shows(other.get_by_text("No run yet."))
         student.get_by_role("button", name="Stop", exact=True).click()
-        expect(student.get_by_text("Stopped while it waited in the queue.")).to_be_visible()
+        shows(student.get_by_text("Stopped while it waited in the queue."))
     assert not list(Path(server.runs).glob("class/*/*/report.json"))

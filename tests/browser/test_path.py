@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 import pdc_core as pdc
 from pdc_core.runs import Run, RunSpec, create_run, run_worker
 from pdc_core.train import Training
-from tests.browser.serving import ROOT, Server, serving
+from tests.browser.serving import ROOT, Server, serving, shows
 from ui.drawing import percent, png, short
 
 SCREENS = ROOT / "build" / "screens"
@@ -76,13 +76,13 @@ def _open(page: Page, server: Server, address: str) -> None:
     quick = "" if "data=" in address else f"{'&' if '?' in address else '?'}data=digits"
     page.goto(f"{server.address}/{address}{quick}")
     title = address.partition("?")[0].capitalize()
-    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    shows(page.get_by_role("heading", name=title, level=1))
     _settled(page)
 
 
 def _go(page: Page, title: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
-    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    shows(page.get_by_role("heading", name=title, level=1))
 
 
 def _settled(page: Page) -> None:
@@ -121,7 +121,7 @@ def _done(page: Page, name: str) -> None:
 def _canvas(page: Page) -> FloatRect:
     """Return where the first table is; it is drawn on a canvas, and nothing says when it takes its first click."""
     cells = page.get_by_test_id("stDataFrame").first
-    expect(cells.locator("canvas").first).to_be_visible()
+    shows(cells.locator("canvas").first)
     page.wait_for_timeout(1000)
     cells.scroll_into_view_if_needed()
     box = cells.bounding_box()
@@ -131,7 +131,7 @@ def _canvas(page: Page) -> FloatRect:
 
 def _metric(page: Page, label: str) -> Locator:
     metric = page.get_by_test_id("stMetric").filter(has_text=label)
-    return metric.get_by_test_id("stMetricValue")
+    return metric.get_by_test_id("stMetricValue").first
 
 
 def _report(run: Run) -> dict[str, dict[str, float]]:
@@ -144,17 +144,17 @@ def test_open(page: Page, server: Server) -> None:
     page.goto(server.address)
     expect(_metric(page, "MACs")).to_have_text("30.8 M")
     expect(_metric(page, "Test accuracy")).to_have_text(percent(pdc.evaluate(model, data, data.test).accuracy))
-    expect(page.get_by_text("MACs of each layer")).to_be_visible()
+    shows(page.get_by_text("MACs of each layer"))
     _done(page, "model")
 
 
 def test_look_at_filters_and_choose_a_count(page: Page, server: Server) -> None:
     _open(page, server, "filters")
-    expect(page.get_by_text("12 filters folded away")).to_be_visible()
-    expect(page.get_by_text("distances are not to scale")).to_be_visible()
+    shows(page.get_by_text("12 filters folded away"))
+    shows(page.get_by_text("distances are not to scale"))
     page.get_by_role("slider", name="Clusters kept").press("ArrowRight")
-    expect(page.get_by_text("11 filters folded away")).to_be_visible()
-    expect(page.get_by_text("layer1.0.conv1: 16 filters in 5 clusters, PCA")).to_be_visible()
+    shows(page.get_by_text("11 filters folded away"))
+    shows(page.get_by_text("layer1.0.conv1: 16 filters in 5 clusters, PCA"))
     _done(page, "filters")
     _go(page, "Plan")
     page.wait_for_url(f"**plan={FIVE}*")
@@ -167,7 +167,7 @@ def test_filters_circled_on_the_map_become_a_cluster_and_undo_takes_it_back(page
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
     _open(page, server, f"filters?plan={FIVE}")
-    expect(page.locator(".point[data-filter='5'] path")).to_be_visible()
+    shows(page.locator(".point[data-filter='5'] path"))
     page.wait_for_timeout(700)  # points glide to their places
     x, y = spot(5)
     page.mouse.move(x - 12, y - 12)
@@ -175,34 +175,34 @@ def test_filters_circled_on_the_map_become_a_cluster_and_undo_takes_it_back(page
     for right, below in ((12, -12), (12, 12), (-12, 12)):
         page.mouse.move(x + right, y + below, steps=3)
     page.mouse.up()
-    expect(page.get_by_text("Selected: filter 5")).to_be_visible()
+    shows(page.get_by_text("Selected: filter 5"))
     page.locator(".tile[data-filter='8']").click(modifiers=["Shift"])
-    expect(page.get_by_text("Selected: filters 5, 8")).to_be_visible()
+    shows(page.get_by_text("Selected: filters 5, 8"))
     expect(page.locator(".point.chosen")).to_have_count(2)
     page.get_by_role("button", name="New cluster", exact=True).click()
-    expect(page.get_by_text("This layer has manual clusters.")).to_be_visible()
+    shows(page.get_by_text("This layer has manual clusters."))
     expect(page.locator(".legend").get_by_role("button")).to_have_count(6)
     _done(page, "by_hand")
     _settled(page)
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("11 filters folded away")).to_be_visible()
+    shows(page.get_by_text("11 filters folded away"))
     expect(page.get_by_text("This layer has manual clusters.")).to_have_count(0)
 
 
 def test_the_map_is_walked_by_keys_and_follows_the_table(page: Page, server: Server) -> None:
     _open(page, server, f"filters?plan={FIVE}")
-    expect(page.get_by_text("Select filters:")).to_be_visible()
+    shows(page.get_by_text("Select filters:"))
     page.locator(".point[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     at = page.locator(".point:focus").get_attribute("data-filter")
     page.keyboard.press("Space")
-    expect(page.get_by_text(f"Selected: filter {at} ")).to_be_visible()
+    shows(page.get_by_text(f"Selected: filter {at} "))
     expect(page.locator(".tile.chosen")).to_have_attribute("data-filter", str(at))
     page.keyboard.press("Escape")
-    expect(page.get_by_text("Select filters:")).to_be_visible()
+    shows(page.get_by_text("Select filters:"))
     box = _canvas(page)
     page.mouse.click(box["x"] + 15, box["y"] + 55)  # the box of the first row
-    expect(page.get_by_text("Selected: filter 0 ")).to_be_visible()
+    shows(page.get_by_text("Selected: filter 0 "))
     expect(page.locator(".point.chosen")).to_have_attribute("data-filter", "0")
 
 
@@ -250,17 +250,17 @@ def test_the_picture_of_the_network_changes_the_plan_and_opens_a_layer(page: Pag
     page.keyboard.press("ArrowDown")
     page.wait_for_url("**plan=4-4-4-8-8-8-15-16-16*")
     page.locator(".block[data-block='layer1']").click()
-    expect(page.locator(".node[data-node='layer1']")).to_be_visible()
+    shows(page.locator(".node[data-node='layer1']"))
     _done(page, "plan_picture")
     bar.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Filters", level=1)).to_be_visible()
-    expect(page.get_by_text("layer3.0.conv1: 64 filters of")).to_be_visible()
-    expect(page.get_by_text("49 filters folded away")).to_be_visible()
+    shows(page.get_by_role("heading", name="Filters", level=1))
+    shows(page.get_by_text("layer3.0.conv1: 64 filters of"))
+    shows(page.get_by_text("49 filters folded away"))
     _settled(page)
     page.get_by_text("Choose the layer in a picture of the network").click()
     page.locator(".node[data-node='layer2_1_conv1'] .kept").click()
-    expect(page.get_by_text("layer2.1.conv1: 32 filters of")).to_be_visible()
+    shows(page.get_by_text("layer2.1.conv1: 32 filters of"))
     _done(page, "filters_picture")
 
 
@@ -288,11 +288,11 @@ def test_a_run_survives_a_reload_and_ends_with_its_result(page: Page, server: Se
     epochs.fill("2")
     epochs.press("Tab")
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    shows(page.get_by_role("button", name="Stop", exact=True))
     page.reload()
-    expect(page.get_by_text("Training loss and its parts")).to_be_visible()
-    done = page.get_by_test_id("stAlert").filter(has_text="Done. Folded network")
-    expect(done).to_be_visible()
+    shows(page.get_by_text("Training loss and its parts"))
+    done = page.get_by_test_id("stAlert").filter(has_text="Done. Folded network").first
+    shows(done)
     page.wait_for_url("**plan=4-4-4-8-8-8-16-16-16*")
     (name,) = parse_qs(urlsplit(page.url).query)["run"]
     folded = _report(pdc.read_run(server.runs / name))["folded"]
@@ -328,21 +328,21 @@ CELL = """() => {
 
 def test_a_confusion_leads_to_its_images_and_these_to_both_answers(page: Page, server: Server, finished: Run) -> None:
     _open(page, server, f"compare?run={finished.id}&section=Classes")
-    expect(page.get_by_text("The two networks disagree on")).to_be_visible()
+    shows(page.get_by_text("The two networks disagree on"))
     _settled(page)
     x, y, true, named = _resting(page, lambda: page.evaluate(CELL))
     page.mouse.move(x - 2, y - 2)
     page.mouse.move(x, y)
     label = page.locator(".hoverlayer").filter(has_text=f"{true} called {named}: ")
-    expect(label).to_be_visible()  # a chart takes no click before it has seen the pointer
+    shows(label)  # a chart takes no click before it has seen the pointer
     page.mouse.click(x, y)
     images = page.get_by_test_id("stSelectbox").filter(has_text="Images").locator("input")
     expect(images).to_have_value(re.compile(rf"{true} called {named}: "))
     first = page.locator(".thumbnails button").first
     expect(first).to_contain_text(f"true: {true}")
     first.click()
-    expect(page.get_by_text(f"True class: {true}.")).to_be_visible()
-    expect(page.get_by_text("filters of the folded network fire")).to_be_visible()
+    shows(page.get_by_text(f"True class: {true}."))
+    shows(page.get_by_text("filters of the folded network fire"))
     _done(page, "try_test_image")
 
 
@@ -356,7 +356,7 @@ def test_a_drawing_and_an_upload_are_answered_as_fed(page: Page, server: Server,
     page.mouse.down()
     page.mouse.move(box["x"] + 140, box["y"] + 230, steps=5)
     page.mouse.up()
-    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ")
+    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ").first
     expect(answer).to_contain_text("Original: 1")  # a straight line; after one epoch, the folded network may err
     expect(answer).to_contain_text("Folded: ")
     page.get_by_text("Upload", exact=True).click()
@@ -370,21 +370,21 @@ def test_a_drawing_and_an_upload_are_answered_as_fed(page: Page, server: Server,
     expect(answer).to_contain_text("Original: 1")
     _done(page, "try_upload")
     page.locator('input[type="file"]').set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"none"})
-    expect(page.get_by_role("alert").filter(has_text="cannot be read as a picture")).to_be_visible()
+    shows(page.get_by_role("alert").filter(has_text="cannot be read as a picture"))
 
 
 def test_a_photograph_is_answered_once_the_page_may_use_the_camera(page: Page, server: Server, finished: Run) -> None:
     page.context.grant_permissions(["camera"], origin=server.address)
     _open(page, server, f"compare?run={finished.id}&section=Try%20it")
     page.get_by_text("Photo", exact=True).click()
-    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ")
+    answer = page.get_by_test_id("stMarkdown").filter(has_text="Original: ").first
     for _ in range(2):  # the second one after "Clear photo"
         take = page.get_by_role("button", name="Take Photo")
         expect(take).to_be_enabled()
         page.wait_for_function("document.querySelector('video')?.videoHeight > 0")  # before, there is nothing to take
         take.click()
         expect(answer).to_contain_text("Folded: ")
-        expect(page.get_by_text("As fed: 8×8 pixels, grey")).to_be_visible()
+        shows(page.get_by_text("As fed: 8×8 pixels, grey"))
         _done(page, "try_photo")
         page.get_by_role("button", name="Clear photo").click()
         expect(answer).to_have_count(0)
@@ -399,7 +399,7 @@ def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
         page.locator('input[type="file"]').set_input_files(
             {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         )
-        expect(page.get_by_text(name)).to_be_visible()
+        shows(page.get_by_text(name))
         expect(refusal).to_have_count(0)  # the message about the last file goes when this one has arrived
         page.get_by_role("button", name="Load", exact=True).click()
 
@@ -411,7 +411,7 @@ def test_the_downloaded_network_opens_again_and_a_malicious_one_is_refused(
     page.get_by_role("option", name="upload a checkpoint").click()
     expect(page.locator('input[type="file"]')).to_have_count(1)
     upload("evil.pt", pickle.dumps(os.system))
-    expect(refusal).to_be_visible()
+    shows(refusal)
     expect(_metric(page, "MACs")).to_have_text("2.52 M")
     _done(page, "malicious")
     upload("folded.safetensors", (finished.folder / "folded.safetensors").read_bytes())
@@ -430,24 +430,24 @@ def test_a_run_is_paused_killed_continued_and_finished_early(page: Page, server:
     epochs.fill("500")
     epochs.press("Tab")
     press("Start")
-    expect(page.get_by_text(re.compile(r"Epoch [\d.]+ of 500"))).to_be_visible()
+    shows(page.get_by_text(re.compile(r"Epoch [\d.]+ of 500")))
     _go(page, "Compare")  # shows the run that is done
-    expect(_metric(page, "MACs, folded")).to_be_visible()
+    shows(_metric(page, "MACs, folded"))
     _go(page, "Distil")  # and this one still the one under way
-    expect(page.get_by_text("images/s")).to_be_visible()
+    shows(page.get_by_text("images/s"))
     press("Pause")
-    expect(page.get_by_text("This run is paused.")).to_be_visible()
+    shows(page.get_by_text("This run is paused."))
     assert not any(run.alive for run in pdc.list_runs(server.runs))
     press("Continue")
-    expect(page.get_by_text("images/s")).to_be_visible()
+    shows(page.get_by_text("images/s"))
     (run,) = [run for run in pdc.list_runs(server.runs) if run.alive]
     os.kill(int(run.status["pid"]), signal.SIGKILL)
-    expect(page.get_by_text("This run is interrupted.")).to_be_visible()
+    shows(page.get_by_text("This run is interrupted."))
     press("Continue")
-    expect(page.get_by_text("images/s")).to_be_visible()
+    shows(page.get_by_text("images/s"))
     press("Finish now")
-    expect(page.get_by_text("Done. Folded network")).to_be_visible()
-    expect(page.get_by_text("Filters moving into clusters")).to_be_visible()
+    shows(page.get_by_text("Done. Folded network"))
+    shows(page.get_by_text("Filters moving into clusters"))
     assert not any(run.alive for run in pdc.list_runs(server.runs))
     report = pdc.read_run(run.folder).report
     assert report is not None
@@ -469,7 +469,7 @@ def test_images_of_ones_own_lead_from_a_folder_to_a_folded_network(page: Page, s
         field.press("Tab")
         _settled(page)
         page.get_by_role("button", name=button, exact=True).click()
-        expect(page.get_by_test_id("stAlert").filter(has_text=title)).to_be_visible()
+        shows(page.get_by_test_id("stAlert").filter(has_text=title))
 
     def choose(control: str, option: str) -> None:
         page.get_by_role("combobox", name=control).click()
@@ -488,7 +488,7 @@ def test_images_of_ones_own_lead_from_a_folder_to_a_folded_network(page: Page, s
     size.press("Tab")
     expect(page.get_by_role("combobox", name="Weights")).to_have_value(re.compile("random weights"))
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.get_by_text("This network has random weights")).to_be_visible()
+    shows(page.get_by_text("This network has random weights"))
     _done(page, "untrained")
     run_of("Trained by the run", "Train it", 8)
     _done(page, "trained")
@@ -497,7 +497,7 @@ def test_images_of_ones_own_lead_from_a_folder_to_a_folded_network(page: Page, s
     assert taught.results.result.test_accuracy > 0.6
     expect(_metric(page, "Test accuracy")).to_have_text(percent(taught.results.result.test_accuracy))
     page.get_by_role("link", name="Plan what to keep").click()
-    expect(page.get_by_role("heading", name="Plan", level=1)).to_be_visible()
+    shows(page.get_by_role("heading", name="Plan", level=1))
     expect(_metric(page, "Filters kept")).to_have_text("84")
     known = {run.id for run in pdc.list_runs(server.runs)}
     _go(page, "Distil")
@@ -516,7 +516,7 @@ def test_the_lesson_checks_an_answer(page: Page, server: Server) -> None:
     expect(page.get_by_test_id("stAlert")).to_contain_text("Not yet.")
     page.get_by_test_id("stRadio").get_by_text("merge it into filter 0", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("Right.")
-    expect(page.get_by_text("1 of 7 questions answered")).to_be_visible()
+    shows(page.get_by_text("1 of 7 questions answered"))
     _done(page, "learn")
 
 
@@ -537,15 +537,15 @@ def test_a_pixel_of_the_lesson_is_calculated_under_the_pointer_and_with_the_keys
 def test_every_page_has_an_address_that_opens_in_a_new_tab(page: Page, server: Server) -> None:
     for title in ("Model", "Filters", "Plan", "Distil", "Compare", "Learn"):
         page.goto(f"{server.address}/{title.lower()}")
-        expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+        shows(page.get_by_role("heading", name=title, level=1))
         expect(page.get_by_text("Page not found")).to_have_count(0)
         expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)
 
 
 def test_an_address_of_an_earlier_version_opens_the_view_that_it_named(page: Page, server: Server) -> None:
     page.goto(f"{server.address}/filters?layer=layer2.0.conv1&view=What+the+filter+sees")
-    expect(page.get_by_text("Activation maps as the next layer reads them")).to_be_visible()
-    expect(page.get_by_text("layer2.0.conv1: 32 filters in 8 clusters, PCA")).to_be_visible()
+    shows(page.get_by_text("Activation maps as the next layer reads them"))
+    shows(page.get_by_text("layer2.0.conv1: 32 filters in 8 clusters, PCA"))
     page.wait_for_url("**view=Activation*")
 
 
@@ -563,6 +563,6 @@ def test_a_picture_drawn_by_hand_is_saved(page: Page, server: Server, tmp_path: 
 
 def test_what_a_filter_looks_for_is_cut_out_of_validation_images(page: Page, server: Server) -> None:
     _open(page, server, "filters?view=What+it+looks+for")
-    expect(page.get_by_text("In the whole layer:")).to_be_visible()
+    shows(page.get_by_text("In the whole layer:"))
     assert page.locator('img[src^="data:image/png"]').count() > 7
     _done(page, "looks_for")
