@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from pdc_core.graph.ids import WAY, Weight
-from pdc_core.graph.operations import PRODUCT, SUM, operation
+from pdc_core.graph.operations import PRODUCT, SUM, operation, plain
 from pdc_core.graph.shapes import ids_in
 from pdc_core.graph.structure import ChannelGraph
 
@@ -117,7 +117,7 @@ def _distinct(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def _kind(node: fx.Node) -> str:
-    name = operation(node)
+    name = plain(operation(node))
     return "sum" if name in SUM else "product" if name in PRODUCT else "concat" if name in _CONCAT else "join"
 
 

@@ -35,6 +35,8 @@ class Ids:
         Whether this was computed from parameters alone; then `dim` is the axis of a layer's filters, usually 0.
     dtype : torch.dtype, optional
         Set where it is not a floating type, as for an index.
+    batch : int, default 0
+        The axis of the batch; of a parameter without meaning.
     """
 
     channels: IntArray
@@ -42,6 +44,7 @@ class Ids:
     shape: tuple[int, ...]
     of_weight: bool = False
     dtype: torch.dtype | None = None
+    batch: int = 0
 
     def literal(self) -> Tensor:
         """Return the ids as a tensor of the full shape (expanded, so that it takes no memory)."""
@@ -60,6 +63,10 @@ class Ids:
     def reshaped(self, shape: tuple[int, ...]) -> Ids:
         """Return the same channels on an activation whose other dims changed (pooling, padding of pixels)."""
         return replace(self, shape=shape)
+
+    def like(self, value: Tensor) -> Ids:
+        """Return the same channels on an activation of the shape and type of a tensor."""
+        return replace(self, shape=tuple(value.shape), dtype=None if value.is_floating_point() else value.dtype)
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,8 @@ class TraceRecord:
         Ids that may not be merged, and the reason.
     producers, norms, readers : dict of str to int array
         For each layer or norm, the ids of its output channels, its channels, its input positions.
+    written : list of int array
+        The ids of the output channels of every call of a layer.
     sizes : dict of str to tuple
         For each layer its kind, input and output channels, groups and kernel.
     tensors : dict of str to LayerTensors or None
@@ -169,6 +178,7 @@ class TraceRecord:
     producers: dict[str, IntArray] = field(default_factory=dict)
     norms: dict[str, IntArray] = field(default_factory=dict)
     readers: dict[str, IntArray] = field(default_factory=dict)
+    written: list[IntArray] = field(default_factory=list)
     constants: list[IntArray] = field(default_factory=list)
     parts: list[tuple[IntArray, IntArray]] = field(default_factory=list)
     blocks: list[tuple[str, IntArray, IntArray]] = field(default_factory=list)

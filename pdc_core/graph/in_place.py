@@ -10,11 +10,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from pdc_core.errors import PDCError
-from pdc_core.graph.kinds import class_of
+from pdc_core.graph.kinds import class_of, is_field
 from pdc_core.graph.operations import SHAPE, SIZES, TRANSPOSED, UNCHANGED, operation
 
 _OPERATORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # method -> (a new value, in place)
@@ -32,6 +32,15 @@ class Proxy(fx.Proxy):
     """A stand-in for a value that knows when it is written to, and which class the value has."""
 
     __array_ufunc__ = None  # so that a number of numpy leaves `number * stand-in` to the stand-in
+
+    def __getattr__(self, name: str) -> Any:
+        if not hasattr(Tensor, name) and not is_field(name) and self.is_tensor():
+            raise AttributeError(f"tensors have no attribute {name!r}")  # so that `hasattr` answers as it should
+        return super().__getattr__(name)
+
+    def is_tensor(self) -> bool:
+        """Return whether the value is known to be a tensor."""
+        return not _is_size(self.node) and class_of(self.node, self.tracer) is Tensor
 
     def stands_for(self) -> type:
         """Return the class of the value, or raise where only its sizes tell, which are followed in a second trace."""

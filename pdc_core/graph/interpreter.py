@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from pdc_core.graph.ids import WAY, Ids, TraceRecord, Weight
 from pdc_core.graph.layers import FUNCTIONS, LayerRules
 from pdc_core.graph.operations import (
+    ALONG,
     CLAMPED,
     CONDITIONS,
     ELEMENTWISE,
@@ -32,9 +33,12 @@ from pdc_core.graph.operations import (
     REDUCTIONS,
     SHAPE,
     SIZES,
+    SIZES_OF_PIXELS,
     SUM,
     UNCHANGED,
+    UNPOOLING,
     operation,
+    plain,
     torchs_name,
 )
 from pdc_core.graph.shapes import apply, counted, ids_in, module_on_meta, on_meta, output_shape
@@ -65,7 +69,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
         self.inputs = inputs
         self.modules = dict(root.named_modules())
         self.values: dict[fx.Node, Any] = {}
-        self.sized = {}
+        self.sized, self.grown = {}, {}
         self.expanded: set[fx.Node] = set()  # sums whose operands `gather` expands
         self.node: fx.Node = None  # type: ignore[assignment]
         self.functional = False
@@ -87,7 +91,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
             if any(n in sizes for n in node.all_input_nodes):
                 sizes.add(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
-        self.values[node] = getattr(self, node.op)(node.target, args, kwargs)
+        self.values[node] = self.with_batch(getattr(self, node.op)(node.target, args, kwargs))
         return self.values[node]
 
     def placeholder(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -130,7 +134,7 @@ class ChannelInterpreter(LayerRules, TensorRules):
 
     def operation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Dispatch a function or method that is no layer."""
-        node, name = self.node, operation(self.node)
+        node, name = self.node, plain(operation(self.node))
         if args and isinstance(args[0], Weight):
             if name in UNCHANGED or (name == "getattr" and args[1] == "data"):
                 return args[0]
@@ -144,13 +148,15 @@ class ChannelInterpreter(LayerRules, TensorRules):
                 self.freeze_measured()
             elif any(n in self.sized for n in node.all_input_nodes):
                 self.sized[node] = self.wider_value(node, value)
+            if not ids_in(value):
+                self.grow(value)
             return value
         if name in SIZES:
             return self.size(args, kwargs)
         if name in MADE_LIKE:
             self.freeze_measured()
             return self.without_ids(node, on_meta(args), kwargs)
-        if name not in SHAPE | {"pad"}:
+        if name not in SHAPE | SIZES_OF_PIXELS | {"pad"}:
             self.freeze_measured()
         elif self.widths():  # whether its numbers can be narrowed is tried out
             self.rearranged = True
@@ -169,14 +175,24 @@ class ChannelInterpreter(LayerRules, TensorRules):
             return replace(self.combine(name, args, kwargs), dtype=torch.bool)
         if name in POOLING:
             return self.spatial(name, lambda: apply(node, on_meta(args), on_meta(kwargs)), args[0])
+        if name in UNPOOLING and len(entering) > 1:
+            return self.unpool(name, lambda: apply(node, on_meta(args), on_meta(kwargs)), *entering[:2])
+        if name in {"grid_sample", "grid_sampler"} and isinstance(args[0], Ids):
+            return self.sample(lambda: apply(node, on_meta(args), on_meta(kwargs)), args[0], (args[1:], kwargs))
         if name == "pad":
             return self.pad(*args, **kwargs)
         if name in REDUCTIONS:
             return self.reduce(name, args, kwargs)
         if name in {"softmax", "log_softmax", "softmin", "normalize"}:
             return self.softmax(name, args, kwargs)
-        if name in {"cat", "concat", "concatenate"}:
+        if name in ALONG:
+            return self.along(name, args, kwargs)
+        if name in {"tril", "triu", "tril_", "triu_"}:
+            return self.triangle(name, args, kwargs)
+        if name in {"cat", "concat", "concatenate", "hstack", "dstack"}:
             return self.cat(args, kwargs)
+        if name == "stack":
+            return self.stack(args, kwargs)
         if name == "glu":
             return self.glu(args, kwargs)
         if name == "unfold" and node.op == "call_method" and args[1] % len(args[0].shape) != args[0].dim:
@@ -235,7 +251,9 @@ class ChannelInterpreter(LayerRules, TensorRules):
             given = {"normalized_shape": getattr(module, "normalized_shape", None)}
             run()
             return self.mixing_norm(kind, args[0], given, held)
-        if isinstance(module, nn.Softmax | nn.LogSoftmax) and module.dim is not None:
+        if isinstance(module, nn.MaxUnpool1d | nn.MaxUnpool2d | nn.MaxUnpool3d):
+            return self.unpool(torchs_name(module), run, *args[:2])
+        if isinstance(module, nn.Softmax | nn.LogSoftmax | nn.Softmin) and module.dim is not None:
             return self.softmax(name, (args[0], module.dim), {})
         why = "mixes channels" if isinstance(module, nn.LocalResponseNorm) else ""
         return self.unknown(name, run, args, kwargs, f"{type(module).__name__} {why}".strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from pdc_core.graph.operations import SIZES, operation
@@ -28,7 +29,13 @@ def class_of(node: fx.Node, tracer: Any) -> type | None:
         return None if isinstance(tracer.root.get_submodule(str(node.target)), _SEVERAL_MODULES) else Tensor
     if operation(node) == "getitem":
         return class_of(node.args[0], tracer) and Tensor  # type: ignore[arg-type]
-    return None if operation(node) in _SEVERAL | SIZES else Tensor
+    name = operation(node)
+    return None if name in _SEVERAL | SIZES or name.startswith("function ") else Tensor
+
+
+def is_field(name: str) -> bool:
+    """Return whether an operation of torch gives several results of which one has this name, such as `values`."""
+    return any(hasattr(kind, name) for kind in vars(torch.return_types).values() if isinstance(kind, type))
 
 
 def is_a(value: type, kinds: Any) -> bool:

@@ -163,7 +163,7 @@ class LayerRules:
         if kind == "layer_norm":
             sizes = given["normalized_shape"]
             over = range(len(x.shape) - (1 if isinstance(sizes, int) else len(sizes)), len(x.shape))
-            if x.dim not in over and 0 not in over:
+            if x.dim not in over and x.batch not in over:
                 self.notes.whole[name] = "it normalises over pixels, not channels"
                 return x
         self.notes.freeze(x, f"enters {name} ({label} mixes channels)")
@@ -268,6 +268,7 @@ class LayerRules:
         notes.pixels[name] = notes.pixels.get(name, 0) + pixels
         notes.sizes[name] = (kind, reads, writes, groups, kernel)
         written = notes.fresh(writes)
+        notes.written.append(written)
         if groups > 1 and groups == reads == writes:
             notes.tie(read, written)  # depthwise: filter i reads and writes channel i
         else:

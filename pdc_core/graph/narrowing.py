@@ -242,9 +242,9 @@ def _changed(
     first = node.args[0]
     target, new_args, new_kwargs = node.target, node.args, dict(node.kwargs)
     if name == "unflatten":
-        target, name = "reshape" if node.op == "call_method" else torch.reshape, "reshape"
-        sizes = [s if d else -1 for d, s in enumerate(expected.shape)]
-        new_args, new_kwargs = (first, tuple(sizes)), {}
+        dim, sizes = [*args[1:], *(kwargs[key] for key in ("dim", "sizes") if key in kwargs)]
+        dim %= len(x.shape)
+        new_args, new_kwargs = (first, dim, expected.shape[dim : dim + len(sizes)]), {}
     elif name in ("view", "reshape", "expand", "broadcast_to"):
         nested = len(node.args) == 2 and isinstance(node.args[1], list | tuple)
         sizes = list(node.args[1] if nested else node.args[1:])  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def _changed(
         picks[place] = slice(start, start + length)
         new_args = (first, tuple(picks))
     elif name in ("squeeze", "squeeze_") and len(node.args) == 1:
-        kept = {x.dim} if x.of_weight else {0, x.dim}
+        kept = {x.dim} if x.of_weight else {x.batch, x.dim}
         new_args = (first, tuple(d for d, size in enumerate(x.shape) if size == 1 and d not in kept))
     called, named = fx.node.map_arg((new_args, new_kwargs), now.__getitem__)
     if _gives(node, target, called, named, expected, program.classes):

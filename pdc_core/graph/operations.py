@@ -6,14 +6,15 @@ from typing import Any
 
 from torch import fx, nn
 
+# Of these, what writes in place is named with a further «_»: see `plain`.
 SUM = {
-    "add", "add_", "iadd", "sub", "sub_", "isub", "rsub", "subtract", "maximum", "minimum", "fmax", "fmin", "where",
-    "addcmul", "addcdiv", "lerp", "logaddexp",
+    "add", "iadd", "sub", "isub", "rsub", "subtract", "maximum", "minimum", "fmax", "fmin", "where", "addcmul",
+    "addcdiv", "lerp", "logaddexp", "logaddexp2",
 }  # fmt: skip
 PRODUCT = {
-    "mul", "mul_", "imul", "div", "div_", "truediv", "itruediv", "multiply", "pow", "pow_", "divide", "rdiv",
-    "true_divide", "floor_divide", "floordiv", "remainder", "fmod", "atan2", "hypot", "copysign", "masked_fill",
-    "masked_fill_",
+    "mul", "imul", "div", "truediv", "itruediv", "multiply", "pow", "divide", "rdiv", "true_divide", "floor_divide",
+    "floordiv", "remainder", "fmod", "atan2", "arctan2", "hypot", "copysign", "masked_fill", "float_power", "xlogy",
+    "heaviside", "nextafter",
 }  # fmt: skip
 CONDITIONS = {
     "gt", "ge", "lt", "le", "eq", "ne", "greater", "greater_equal", "less", "less_equal", "not_equal", "isclose",
@@ -21,32 +22,34 @@ CONDITIONS = {
     "invert", "isnan", "isinf", "isfinite",
 }  # fmt: skip
 ELEMENTWISE = {
-    "relu", "relu_", "relu6", "hardswish", "hardsigmoid", "sigmoid", "sigmoid_", "silu", "gelu", "tanh", "tanh_", "elu",
-    "leaky_relu", "softplus", "mish", "selu", "celu", "hardtanh", "hardtanh_", "softsign", "logsigmoid", "threshold",
-    "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout",
-    "stochastic_depth", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square", "clamp", "clamp_", "clip", "clip_",
-    "sin", "cos", "erf", "reciprocal", "log1p", "expm1", "contiguous", "clone", "detach", "float", "double", "half",
-    "to", "type_as", "as_tensor",
-    "identity", "relu6_", "silu_", "gelu_", "elu_", "selu_", "celu_", "leaky_relu_", "hardswish_", "mish_",
-    "threshold_", "exp_", "neg_", "abs_", "sqrt_", "square_", "rrelu", "hardshrink", "softshrink", "tanhshrink", "sign",
-    "sgn", "floor", "ceil", "round", "trunc", "frac", "exp2", "log2", "log10", "sinh", "cosh", "tan", "asin", "acos",
-    "atan", "asinh", "acosh", "atanh", "erfc", "lgamma", "digamma", "clamp_min", "clamp_max", "clamp_min_",
-    "clamp_max_", "logit", "nan_to_num", "bfloat16", "cpu", "cuda", "requires_grad_", "negative", "positive", "pos",
-    "absolute", "zeros_like", "ones_like", "full_like", "empty_like",
+    "relu", "relu6", "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "elu", "leaky_relu", "softplus",
+    "mish", "selu", "celu", "hardtanh", "softsign", "logsigmoid", "log_sigmoid", "threshold", "_threshold", "rrelu",
+    "hardshrink", "softshrink", "tanhshrink", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout",
+    "alpha_dropout", "feature_alpha_dropout", "stochastic_depth", "exp", "exp2", "expm1", "log", "log1p", "log2",
+    "log10", "sqrt", "rsqrt", "abs", "absolute", "neg", "negative", "positive", "pos", "square", "reciprocal", "clamp",
+    "clip", "clamp_min", "clamp_max", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+    "atanh", "arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "sinc", "deg2rad", "rad2deg", "erf", "erfc",
+    "erfinv", "lgamma", "digamma", "i0", "logit", "sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "frac",
+    "nan_to_num", "contiguous", "clone", "detach", "float", "double", "half", "bfloat16", "to", "type_as", "as_tensor",
+    "asarray", "cpu", "cuda", "requires_grad", "identity", "fill", "zero", "zeros_like", "ones_like", "full_like",
+    "empty_like", "atleast_1d", "atleast_2d", "atleast_3d", "real", "conj", "conj_physical", "resolve_conj",
+    "resolve_neg", "angle",
 }  # fmt: skip
-CLAMPED = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_"}
+CLAMPED = {"clamp", "clip", "clamp_min", "clamp_max"}
 MADE_LIKE = {"new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"}  # of the type of a tensor, not its values
 POOLING = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-    "lp_pool2d", "interpolate", "upsample", "lp_pool1d",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "interpolate", "upsample", "max_pool1d_with_indices",
+    "max_pool2d_with_indices", "max_pool3d_with_indices",
 }  # fmt: skip
 SHAPE = {
     "flatten", "view", "reshape", "permute", "transpose", "swapaxes", "movedim", "unsqueeze", "squeeze", "cat",
-    "concat", "concatenate", "stack", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "getitem",
-    "expand", "expand_as", "unbind", "reshape_as", "view_as", "unflatten", "swapdims", "moveaxis", "flip", "fliplr",
-    "flipud", "roll", "rot90", "repeat", "tile", "broadcast_to", "ravel", "select", "channel_shuffle", "pixel_shuffle",
-    "pixel_unshuffle", "unsqueeze_", "squeeze_", "transpose_", "swapaxes_", "swapdims_",
+    "concat", "concatenate", "hstack", "dstack", "stack", "chunk", "split", "split_with_sizes", "tensor_split",
+    "narrow", "getitem", "expand", "expand_as", "unbind", "reshape_as", "view_as", "unflatten", "swapdims",
+    "moveaxis", "flip", "fliplr", "flipud", "roll", "rot90", "repeat", "tile", "broadcast_to", "ravel", "select",
+    "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "unsqueeze_", "squeeze_", "transpose_", "swapaxes_",
+    "swapdims_", "adjoint",
 }  # fmt: skip
 # Shape operations after which a fold is rehearsed: whether they can be narrowed depends on which channels stay.
 REARRANGED = {
@@ -54,31 +57,25 @@ REARRANGED = {
     "unflatten",
 }  # fmt: skip
 TRANSPOSED = {"T", "mT", "H", "mH"}  # attributes
+UNPOOLING = {"max_unpool1d", "max_unpool2d", "max_unpool3d"}
+# What takes sizes of tensors for those of pixels alone, so that a width among them does not matter.
+SIZES_OF_PIXELS = {*UNPOOLING, "affine_grid"}
 SIZES = {"size", "dim", "ndimension", "getattr", "numel", "is_floating_point", "stride"}
 UNCHANGED = {  # of a parameter
     "contiguous", "clone", "detach", "float", "double", "half", "to", "type", "type_as", "as_tensor",
 }  # fmt: skip
 REDUCTIONS = {
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "logsumexp",
-    "std",
-    "var",
-    "norm",
-    "std_mean",
-    "var_mean",
-    "prod",
-    "nanmean",
-    "nansum",
-    "median",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "any",
-    "all",
-}
+    "mean", "sum", "amax", "amin", "logsumexp", "std", "var", "norm", "std_mean", "var_mean", "prod", "nanmean",
+    "nansum", "median", "nanmedian", "mode", "kthvalue", "aminmax", "argmax", "argmin", "count_nonzero", "any", "all",
+}  # fmt: skip
+# Along an axis, of as many axes; where it is another than the channels', these stay apart.
+ALONG = {
+    "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort", "argsort", "topk", "diff", "index_select",
+    "repeat_interleave",
+}  # fmt: skip
+# The place of the axis among the arguments, where it is not the second.
+PLACE_OF_AXIS = dict.fromkeys(("norm", "normalize", "topk", "kthvalue", "diff", "repeat_interleave"), 2)
+LAST_AXIS = {"sort", "argsort", "topk", "diff", "kthvalue", "mode"}  # where none is named
 MODULES_ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.LeakyReLU,
     nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Threshold, nn.Identity,
@@ -102,6 +99,11 @@ def torchs_name(module: nn.Module) -> str:
 def operation(node: fx.Node) -> str:
     """Return the name of a torch or operator function or method; a user's own function never counts as one."""
     return name_of(node.target) if node.op == "call_function" else str(node.target)
+
+
+def plain(name: str) -> str:
+    """Return the name of what an elementwise operation that writes in place computes: `relu` for `relu_`."""
+    return name[:-1] if name.endswith("_") and name[:-1] in ELEMENTWISE | SUM | PRODUCT else name
 
 
 def name_of(function: Any) -> str:

@@ -123,10 +123,12 @@ class SizedProxy(Proxy):
             return _Size(self.size(d) for d in range(len(ids.shape)))
         at = dim % len(ids.shape)
         walk = self.tracer.walk
-        if isinstance(ids, Weight) or ids.of_weight or (at > 0 and (self.tracer.fixed or walk.is_width(ids, at))):
+        if isinstance(ids, Weight) or ids.of_weight:
+            return ids.shape[at]
+        if at != ids.batch and (self.tracer.fixed or walk.is_width(ids, at)):
             return ids.shape[at]
         proxy = self.tracer.create_proxy("call_method", "size", (self, at), {})
-        (walk.open_sizes if at > 0 else walk.batch_sizes).add(proxy.node)
+        (walk.batch_sizes if at == ids.batch else walk.open_sizes).add(proxy.node)
         return proxy
 
     def dim(self) -> Any:
@@ -149,6 +151,8 @@ class SizedProxy(Proxy):
             return len(value)
         if isinstance(value, Weight) or (isinstance(value, Ids) and value.of_weight):
             return value.shape[0]
+        if isinstance(value, Ids) and value.batch and isinstance(size := self.size(0), int):
+            return size
         raise PDCError(self.tracer.refusal(self, "asks for the length of a batch"))
 
     def __index__(self) -> int:

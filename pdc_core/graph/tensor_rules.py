@@ -15,14 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from pdc_core.graph.axes import AxisRules
 from pdc_core.graph.ids import Ids, TraceRecord, compact, in_order, varying, widest
 from pdc_core.graph.operations import SUM, operation
 from pdc_core.graph.shapes import apply, batch_stays, ids_in, is_ids, on_meta
-from pdc_core.graph.widths import SizeRules
+
+_STACKED = {"hstack": 1, "dstack": 2}  # along which axis
 
 
-class TensorRules(SizeRules):
-    """Sums, products, reductions, and whatever changes shapes. The interpreter of the whole program builds on it."""
+class TensorRules(AxisRules):
+    """Sums, products, and whatever changes shapes. The interpreter of the whole program builds on it."""
 
     notes: TraceRecord
     residual: str
@@ -42,11 +44,25 @@ class TensorRules(SizeRules):
 
     def spatial(self, kind: str, run: Callable[[], Any], x: Ids) -> Any:
         """Pooling and padding of pixels. Of a tensor with one axis less, torch would take the channels for pixels."""
-        value, pixels = run(), int("".join(c for c in kind if c.isdigit()) or len(x.shape) - 2)
-        apart = isinstance(value, Tensor) and x.dim == 1 and len(x.shape) == value.dim() == pixels + 2
-        if not apart or value.shape[1] != x.shape[1]:
-            return self.unknown(kind, lambda: value, (x,), {}, "on another axis, or with several results")
-        return x.reshaped(tuple(value.shape))
+        value, pixels = run(), int("".join(c for c in kind.partition("_with")[0] if c.isdigit()) or len(x.shape) - 2)
+        made = pytree.tree_leaves(value)
+        apart = x.dim == 1 and len(x.shape) == pixels + 2 and all(isinstance(v, Tensor) for v in made)
+        if not apart or any(v.shape[:2] != x.shape[:2] or v.dim() != pixels + 2 for v in made):
+            return self.unknown(kind, lambda: value, (x,), {}, "on another axis")
+        return pytree.tree_map(x.like, value)
+
+    def unpool(self, name: str, run: Callable[[], Tensor], x: Ids, places: Ids) -> Any:
+        """What was pooled goes back to its places, channel by channel."""
+        if (x.dim, x.shape) != (places.dim, places.shape):
+            return self.unknown(name, run, (x, places), {}, "with other places")
+        self.notes.tie(x.channels, places.channels)
+        return self.spatial(name, run, x)
+
+    def sample(self, run: Callable[[], Tensor], x: Ids, grid: Any) -> Any:
+        """Interpolation at the places of a grid, the same for all channels."""
+        for ids in ids_in(grid):
+            self.notes.freeze(ids, f"says where {self.node.name} looks")
+        return self.spatial("grid_sample", run, x)
 
     def combine(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Sums and products of activations: channel p of one meets channel p of the other."""
@@ -89,33 +105,6 @@ class TensorRules(SizeRules):
         if added and self.residual == "internal":
             self.notes.freeze(result, "is added to others in a residual sum, which `internal` leaves whole")
         return result
-
-    def reduce(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Means and the like over pixels keep channels apart; over channels they mix them."""
-        x = args[0]
-        value = apply(self.node, on_meta(args), on_meta(kwargs))
-        position = 2 if name == "norm" else 1  # x.norm(p, dim)
-        named = kwargs.get("dim", kwargs.get("axis", args[position] if len(args) > position else None))
-        named = None if isinstance(named, bool) else named  # x.var(True): of all values
-        dims = range(len(x.shape)) if named is None else [named] if isinstance(named, int) else list(named)
-        over = {d % len(x.shape) for d in dims}
-        outputs = pytree.tree_leaves(value)
-        if x.dim in over or (0 in over and not x.of_weight) or any(not isinstance(v, Tensor) for v in outputs):
-            return self.unknown(f"{name} over channels", lambda: value, args, kwargs)
-
-        def kept(v: Tensor) -> Ids:
-            dim = x.dim if v.dim() == len(x.shape) else x.dim - sum(d < x.dim for d in over)
-            return Ids(x.channels, dim, tuple(v.shape), x.of_weight)
-
-        return pytree.tree_map(kept, value)
-
-    def softmax(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Softmax over another axis than the channels' keeps channels apart."""
-        x, position = args[0], 2 if name == "normalize" else 1
-        dim = kwargs.get("dim", args[position] if len(args) > position else 1 if name == "normalize" else None)
-        if isinstance(dim, int) and dim % len(x.shape) not in (x.dim, 0):
-            return x
-        return self.unknown(name, lambda: torch.empty(x.shape, device="meta"), args, kwargs)
 
     def glu(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A gate: the first half of the channels times the sigmoid of the second."""
@@ -189,26 +178,39 @@ class TensorRules(SizeRules):
 
     def cat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors = list(args[0] if args else kwargs["tensors"])
-        shape = tuple(
-            torch.cat(
-                [on_meta(x) for x in tensors], *args[1:], **{k: v for k, v in kwargs.items() if k != "tensors"}
-            ).shape
-        )
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
+        shape = tuple(apply(self.node, on_meta(args), on_meta(kwargs)).shape)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else _STACKED.get(operation(self.node), 0)) % len(shape)
         tensors = [x for x in tensors if 0 not in x.shape] or tensors[:1]
-        if dim > 0 and self.side_by_side(tensors, dim):  # as torch.stack does: channel i of each goes together
+        if any(len(x.shape) != len(shape) for x in tensors):  # of which hstack or dstack make others first
+            return self.unknown("cat of other axes", lambda: torch.empty(shape, device="meta"), (tensors,), {})
+        batch = next((x.batch for x in tensors if not x.of_weight), 0)
+        if dim != batch and self.side_by_side(tensors, dim):  # channel i of each goes together
             for x in tensors[1:]:
                 self.notes.tie(tensors[0].channels, x.channels)
             return Ids(tensors[0].channels, tensors[0].dim, shape)
         tensors = [self.as_one_channel(x, dim) for x in tensors]
         parts = [x.at(dim) for x in tensors]
-        if all(p is not None for p in parts) and dim > 0:
+        if all(p is not None for p in parts) and dim != batch:
             return Ids(np.concatenate([p for p in parts if p is not None]), dim, shape)
         if dim != tensors[0].dim and all(
             np.array_equal(x.channels, tensors[0].channels) and x.dim == tensors[0].dim for x in tensors
         ):
             return Ids(tensors[0].channels, tensors[0].dim, shape)
         return self.unknown("cat of unlike channels", lambda: torch.empty(shape, device="meta"), (tensors,), {})
+
+    def stack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Tensors side by side along a new axis: channel i of each goes together."""
+        tensors = list(args[0] if args else kwargs["tensors"])
+        if any(not isinstance(x, Ids) or x.shape != tensors[0].shape or x.of_weight for x in tensors):
+            return self.shape_operation("stack", args, kwargs)
+        shape = tuple(apply(self.node, on_meta(args), on_meta(kwargs)).shape)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % len(shape)
+        first = tensors[0]
+        if any(x.dim != first.dim or not self.is_width(x, x.dim) for x in tensors):
+            return self.shape_operation("stack", args, kwargs)
+        for x in tensors[1:]:
+            self.notes.tie(first.channels, x.channels)
+        return replace(first, dim=first.dim + (dim <= first.dim), shape=shape)
 
     def side_by_side(self, tensors: list[Ids], dim: int) -> bool:
         """Return whether all tensors have as many channels of layers along the same axis, another than `dim`."""
@@ -221,7 +223,7 @@ class TensorRules(SizeRules):
 
         What else it varies by is frozen, as most such maps are already.
         """
-        if dim == 0 or x.shape[dim] != 1 or x.at(dim) is not None:
+        if dim == x.batch or x.shape[dim] != 1 or x.at(dim) is not None:
             return x
         self.notes.freeze(x, f"is one channel of {self.node.name}")
         one = replace(x, channels=self.notes.fresh_frozen(1, "is a map of pixels"), dim=dim)
@@ -234,7 +236,9 @@ class TensorRules(SizeRules):
         if name == "getitem" and not isinstance(args[0], Ids):
             return args[0][args[1]]
         picks = args[1] if name == "getitem" and isinstance(args[1], tuple) else args[1:2] if name == "getitem" else ()
-        if any(not isinstance(i, slice | int | type(None) | type(Ellipsis)) for i in picks):
+        lists = [i for i in picks if isinstance(i, list)]
+        plain = (slice, int, type(None), type(Ellipsis), list)
+        if len(lists) > 1 or any(not isinstance(j, plain) for j in (*picks, *lists[:1])):
             return self.unknown(
                 "indexing by a list or tensor", lambda: apply(self.node, on_meta(args), kwargs), args, kwargs
             )

@@ -102,7 +102,7 @@ class Tracer(fx.Tracer):
 # What makes a tensor from sizes or from a tensor. Unwrapped, these refuse stand-ins, such as that of a batch's size.
 _MAKERS = (
     torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.linspace, torch.eye,
-    torch.as_tensor,
+    torch.as_tensor, torch.asarray,
 )  # fmt: skip
 
 

@@ -1,22 +1,25 @@
 """Sizes: numbers that the forward pass takes from tensors. Those that are widths would change with a fold.
 
 A network may be told its own width (`x.view(b, c, -1)`), which a fold changes with it. Where it calculates with a
-width, what that was taken from is left whole, so that the number stays what it is.
+width, what that was taken from is left whole, so that the number stays what it is. What a size would be in a wider
+network, or for twice the batch, tells which sizes are widths, and on which axis of a tensor the batch is.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from pdc_core.graph.ids import Ids, TraceRecord, Weight
 from pdc_core.graph.layers import FUNCTIONS
-from pdc_core.graph.operations import TRANSPOSED
-from pdc_core.graph.shapes import apply, on_meta, wider
+from pdc_core.graph.operations import SHAPE, TRANSPOSED, operation
+from pdc_core.graph.shapes import apply, doubled, ids_in, is_ids, on_meta, wider
 
 
 class SizeRules:
@@ -26,6 +29,7 @@ class SizeRules:
     node: fx.Node
     values: dict[fx.Node, Any]
     sized: dict[fx.Node, Any]  # nodes whose value derives from a size -> its value in a wider network
+    grown: dict[fx.Node, Any]  # nodes whose value derives from a size -> its value for twice the batch
     calculates: bool  # whether the forward pass uses widths as numbers, so that something was left whole
 
     def unknown(self, name: str, run: Callable[[], Any], args: Any, kwargs: Any, what: str = "") -> Any:
@@ -49,7 +53,49 @@ class SizeRules:
             self.sized[self.node] = apply(self.node, wider(args), kwargs)
         except (RuntimeError, IndexError, TypeError):
             self.sized[self.node] = None
+        self.grow(value)
         return value
+
+    def grow(self, value: Any) -> None:
+        """Note what the present node's value, a size or computed from sizes, would be for twice the batch."""
+        args, kwargs = self.for_twice_the_batch()
+        try:
+            found = apply(self.node, args, kwargs)
+        except Exception:  # as in `wider_value`
+            return
+        if type(found) is type(value) and found != value:
+            self.grown[self.node] = found
+
+    def for_twice_the_batch(self) -> Any:
+        """Return the present node's arguments as they would be for twice the batch, on the meta device."""
+        args = fx.node.map_arg((self.node.args, self.node.kwargs), lambda n: self.grown.get(n, self.values[n]))
+        return doubled(args)
+
+    def with_batch(self, value: Any) -> Any:
+        """Return what the present node gives with the axis of the batch noted in it."""
+        node = self.node
+        entering = [x for x in ids_in([self.values[n] for n in node.all_input_nodes]) if not x.of_weight]
+        if not entering or not ids_in(value):
+            return value
+        if operation(node) == "getitem" and not isinstance(self.values[node.args[0]], Ids):  # type: ignore[index]
+            return value
+        main = max(entering, key=lambda x: len(x.shape))
+        leaves, spec = pytree.tree_flatten(value, is_leaf=is_ids)
+        if not all(map(is_ids, leaves)):  # what is no tensor among the results of a layer
+            return value
+        axes = [main.batch if len(x.shape) == len(main.shape) else x.batch for x in leaves]
+        if node.op in ("call_function", "call_method") and (operation(node) in SHAPE or node.target is getattr):
+            args, kwargs = self.for_twice_the_batch()
+            try:
+                twice = pytree.tree_leaves(apply(node, args, kwargs))
+            except Exception:  # some of its numbers, or constants, do not grow with the batch
+                twice = []
+            axes = [
+                _grown_axis(x.shape, v.shape, axis) for x, v, axis in zip(leaves, twice or leaves, axes, strict=True)
+            ]
+        if all(x.batch == at for x, at in zip(leaves, axes, strict=True)):
+            return value
+        return pytree.tree_unflatten([replace(x, batch=at) for x, at in zip(leaves, axes, strict=True)], spec)
 
     def wider_value(self, node: fx.Node, now: Any) -> Any:
         """Return what arithmetic on sizes, `now`, would be in a wider network; None where that is unknown.
@@ -66,7 +112,7 @@ class SizeRules:
 
     def is_width(self, ids: Ids, dim: int) -> bool:
         """Return whether an axis is one of channels that layers made: as wide for images of every size."""
-        made = [*self.notes.producers.values()]
+        made = self.notes.written
         return dim == ids.dim and bool(made) and bool(np.isin(ids.channels, np.concatenate(made)).all())
 
     def widths(self, node: fx.Node | None = None) -> list[fx.Node]:
@@ -104,3 +150,8 @@ class SizeRules:
         told = kind == "layer_norm" or "groups" in names
         own = [given.get("input"), given.get("weight")] if told else []
         return [each for each in own if isinstance(each, Ids | Weight)]
+
+
+def _grown_axis(shape: tuple[int, ...], twice: tuple[int, ...], otherwise: int) -> int:
+    """Return the first axis that differs between two shapes, `otherwise` where none does."""
+    return next((d for d, (a, b) in enumerate(zip(shape, twice, strict=False)) if a != b), otherwise)
