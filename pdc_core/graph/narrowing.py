@@ -289,10 +289,12 @@ def _changed(
 
 def _interval(node: fx.Node, program: Program, survivors: Survivors) -> tuple[int, int]:
     """Return (start, length) of a part's channels within those that stay of the whole."""
-    whole, part = program.values[node.all_input_nodes[0]], program.values[node]
+    whole = program.values[node.all_input_nodes[0]]
     if isinstance(whole, Weight):
         whole = program.rows[whole.path]
-    where = np.flatnonzero(np.isin(whole.channels, part.channels))
+    places = replace(whole, channels=np.arange(len(whole.channels))).literal()  # a channel may be there twice
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), program.values.__getitem__)
+    where = np.unique(apply(node, (places, *args[1:]), kwargs).numpy())
     stays = stays_of(whole, program.classes, survivors)
     return int(stays[: where[0]].sum()) if len(where) else 0, int(stays[where].sum())
 

@@ -81,6 +81,10 @@ SOUND: dict[str, tuple[Net, str]] = {
     "mean over pixels": (Net(lambda n, x: n.a(x) * n.b(x).mean((2, 3), keepdim=True)), "a"),
     "concat": (Net(lambda n, x: torch.cat([n.a(x), n.b(x)], 1), 12), "a b"),
     "concat of one twice": (Net(lambda n, x: torch.cat([y := n.a(x), F.relu(y)], 1), 12), "a"),
+    "concat of one twice, changing places": (
+        Net(lambda n, x: torch.cat([(z := torch.cat([y := n.a(x), y.tanh()], 1))[:, 6:], z.narrow(1, 0, 6)], 1), 12),
+        "a",
+    ),
     "concat of one twice, added": (
         Net(lambda n, x: n.w(y := torch.cat([z := n.a(x), F.relu(z)], 1)) + y, 12, w=nn.Conv2d(12, 12, 1)),
         "a",
