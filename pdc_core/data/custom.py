@@ -23,6 +23,7 @@ _HOW = (
     "return (train, validation, test), (train, test) or a dict of them, each a map-style data set of (image, label) or "
     "a pair (images, labels)"
 )
+_LABELS = ("label", "labels", "fine_label", "target", "class")  # names of columns, the likeliest first
 _KNOWN: dict[str, Callable[[], Any]] = {}
 _MADE: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...]] | Data] = {}
 
@@ -35,9 +36,9 @@ def register_data(target: str) -> str:
     target : str
         "package.module:function". The function takes nothing and returns (train, validation, test), or (train, test),
         or a mapping of them by name: each a map-style data set of (image, label), such as torchvision's or Hugging
-        Face's, or a pair of arrays or tensors (images, labels). Without validation images, a part of those for
-        training is held back. Images are PIL images, or uint8, or floats 0 to 1 before normalisation, of one size. It
-        may also return a `Data`.
+        Face's, or a pair of arrays or tensors (images, labels). Labels are numbers from 0 on, or names of classes.
+        Without validation images, a part of those for training is held back. Images are PIL images, or uint8, or floats
+        0 to 1 before normalisation, of one size. It may also return a `Data`.
 
     Returns
     -------
@@ -141,12 +142,28 @@ def _arrays(name: str, returned: Any) -> tuple[dict[str, np.ndarray], tuple[str,
     for part, given in parts.items():
         images, labels = _both(given, f"the {part} part of {name}")
         arrays[f"x_{part}"], arrays[f"y_{part}"] = _bytes(images, f"x_{part} of {name}"), labels
+    names = _numbered(arrays, name)
     checked = checked_arrays(arrays, name)
     count = int(checked["y_train"].max()) + 1
-    classes = tuple(map(str, _class_names(parts["train"]) or range(count)))
+    classes = tuple(map(str, names or _class_names(parts["train"]) or range(count)))
     if len(classes) < count:
         raise PDCError(f"{name} names {len(classes)} classes, but its labels go up to {count - 1}.")
     return checked, classes
+
+
+def _numbered(arrays: dict[str, np.ndarray], name: str) -> list[str]:
+    """Where labels are names of classes, put their places in alphabetical order instead, and return the names."""
+    labels = {key: values for key, values in arrays.items() if key.startswith("y_")}
+    if all(values.dtype.kind not in "US" for values in labels.values()):
+        return []
+    names = sorted(set(labels["y_train"].astype(str).tolist()))
+    place = {each: i for i, each in enumerate(names)}
+    for key, values in labels.items():
+        unknown = sorted(set(values.astype(str).tolist()) - set(names))
+        if unknown:
+            raise PDCError(f"{key} of {name} has the label {unknown[0]!r}; in y_train are {', '.join(names)}.")
+        arrays[key] = np.array([place[each] for each in values.astype(str).tolist()], dtype=np.int64)
+    return names
 
 
 def _parts(returned: Any) -> dict[str, Any]:
@@ -155,14 +172,14 @@ def _parts(returned: Any) -> dict[str, Any]:
         usual = {each: part for part, names in SPLITS.items() for each in names}
         parts = {usual[str(key).lower()]: returned[key] for key in returned if str(key).lower() in usual}
         return {"train" if part == "train" else "test": parts[part] for part in parts} if len(parts) == 2 else parts
-    if not isinstance(returned, tuple | list) or (returned and hasattr(returned[0], "shape")):  # a pair of arrays
+    if not isinstance(returned, tuple | list) or (returned and _is_array(returned[0])):  # a pair of arrays
         return {}
     return dict(zip({2: ("train", "test"), 3: PARTS}.get(len(returned), ()), returned, strict=False))
 
 
 def _both(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels as two arrays, from a pair or from a map-style data set."""
-    if isinstance(given, tuple | list) and len(given) == 2 and hasattr(given[0], "shape"):
+    if isinstance(given, tuple | list) and len(given) == 2 and _is_array(given[0]):
         images, labels = (np.asarray(each.cpu() if isinstance(each, Tensor) else each) for each in given)
         return images, labels
     if isinstance(given, Mapping) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
@@ -177,16 +194,40 @@ def _class_names(given: Any) -> Sequence[str] | None:
     return getattr(given, "classes", None) or next(filter(None, of_labels), None)
 
 
-def _pair(example: Any) -> tuple[Any, int]:
-    """Return image and label of one example; in a mapping, as Hugging Face gives it, only one value may be a number."""
-    if isinstance(example, Mapping):
-        labels = [value for value in example.values() if isinstance(value, int | np.integer)]
-        images = [value for value in example.values() if not isinstance(value, int | np.integer)]
-        if len(labels) != 1 or len(images) != 1:
-            raise ValueError(f"it is a {type(example).__name__} of {', '.join(map(str, example))}")
-        return images[0], int(labels[0])
-    image, label = example
-    return image, int(label)
+def _pair(example: Any) -> tuple[Any, int | str]:
+    """Return image and label of one example; in a mapping, as Hugging Face gives it, they go by any name."""
+    if not isinstance(example, Mapping):
+        image, label = example
+        return image, _label(label)
+    images = [key for key, value in example.items() if not _is_plain(value) and value is not None]
+    plain = [key for key, value in example.items() if _is_plain(value)]
+    labels = plain if len(plain) == 1 else [key for key in _LABELS if key in plain][:1]
+    if len(images) != 1 or not labels:
+        columns = ", ".join(map(str, example))
+        raise ValueError(
+            f"it is a {type(example).__name__} of {columns}; keep one image and one label, or name the label "
+            f"{' or '.join(_LABELS[:2])}"
+        )
+    return example[images[0]], _label(example[labels[0]])
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array or a tensor; data sets may have a shape too, but no type of their entries."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is one number or a text, as labels are."""
+    return isinstance(value, int | float | str) or (_is_array(value) and not value.shape)
+
+
+def _label(value: Any) -> int | str:
+    """Return a label as a number, the name of a class as it is."""
+    if isinstance(value, str) and not value.isdecimal():
+        return value
+    if int(value) != float(value):
+        raise ValueError(f"its label {value} is no whole number")
+    return int(value)
 
 
 def _read_all(given: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
