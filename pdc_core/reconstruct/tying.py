@@ -96,6 +96,7 @@ class Tying:
         self.ties: list[GroupProjection] = []
         self.gradients: list[SummedGradients] = []
         self._lifted: list[tuple[Tensor, Tensor]] = []  # readers that an optimiser is stepping, and their factors
+        self._guards: list[Any] = []  # hooks that take this back should the step be interrupted
         self._homes: list[tuple[Any, str, Tensor]] = []  # where every tied tensor lives, its name there, and itself
         self._addresses: list[int] = []
         self._trained = 0  # parameters in the optimisers
@@ -162,10 +163,19 @@ class Tying:
         for each in self.gradients:
             each.apply_(self.gradient_strength, of)
             self._lifted += each.lift_(self.gradient_strength, of)
+        if self._lifted:  # whoever uses the network before the step is made gets it as it was
+            lower = lambda *_: self._lower_()  # noqa: E731
+            self._guards.append(self.model.register_forward_pre_hook(lower))
+            self._guards.append(self.model.register_state_dict_pre_hook(lower))
 
-    @torch.no_grad()
     def step_made(self) -> None:
         """Take back what `before_step` did for one optimiser's step. In place; more than once is no harm."""
+        self._lower_()
+        while self._guards:
+            self._guards.pop().remove()
+
+    @torch.no_grad()
+    def _lower_(self) -> None:
         while self._lifted:
             weight, factor = self._lifted.pop()
             weight.div_(factor)

@@ -247,7 +247,16 @@ def test_the_folded_network_makes_the_steps_that_the_tied_one_would_have_made(ki
         assert torch.allclose(a.double(), b.double(), rtol=1e-7, atol=1e-10)
 
 
-def test_a_step_that_was_interrupted_leaves_no_larger_weights() -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pruner, model: pruner.summary(),
+        lambda pruner, model: model(X[:1]),
+        lambda pruner, model: model.state_dict(),
+    ],
+    ids=["pruner", "forward", "state_dict"],
+)
+def test_a_step_that_was_interrupted_leaves_no_larger_weights(use: Any) -> None:
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     pruner = pruner_of(model, steps=12, schedule="merge", merges=1).attach(optimizer)
@@ -262,10 +271,14 @@ def test_a_step_that_was_interrupted_leaves_no_larger_weights() -> None:
     with pytest.raises(KeyboardInterrupt):
         optimizer.step()
     handle.remove()
-    assert any(not torch.equal(t, before[name]) for name, t in model.state_dict().items())  # as the step sees them
-    pruner.summary()
-    for name, t in model.state_dict().items():
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert changed  # as the step sees them
+    use(pruner, model)
+    for name, t in model.named_parameters():
         assert torch.allclose(t, before[name], rtol=1e-7), name
+    optimizer.step()
+    assert not model._forward_pre_hooks
+    assert not model._state_dict_pre_hooks
 
 
 def test_a_state_after_folding_resumes_with_the_small_network() -> None:
