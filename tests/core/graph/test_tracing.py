@@ -25,6 +25,7 @@ from tests.networks import (
     reconstructed_and_folded,
 )
 
+FUNCTION = (BuiltinFunctionType, FunctionType)
 X = torch.randn(4, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
@@ -294,13 +295,13 @@ FROZEN: dict[str, tuple[Net, str]] = {
 
 
 def functions() -> dict[str, Callable[[Tensor], Any]]:
-    """Every method of a tensor, and every further function of torch, that might take one tensor alone."""
-    found: dict[str, Callable[[Tensor], Any]] = {}
-    for where in (F, torch):
-        for name, function in vars(where).items():
-            if isinstance(function, BuiltinFunctionType | FunctionType) and not name.startswith("_"):
-                found[name] = function
-    del found["lobpcg"]  # takes seconds
+    """Every method of a tensor, and every further function of tensors, that might take one tensor alone.
+
+    What sets something for the whole process, as torch.set_printoptions does, is no function of tensors.
+    """
+    of_tensors = torch.overrides.get_overridable_functions()
+    found = {f.__name__: f for where in (F, torch) for f in of_tensors[where] if isinstance(f, FUNCTION)}
+    found = {name: f for name, f in found.items() if not name.startswith("_") and name != "lobpcg"}  # takes seconds
     methods = {n for n in dir(Tensor) if not n.startswith("_") and callable(getattr(Tensor, n))} - {"share_memory_"}
     return found | {name: operator.methodcaller(name) for name in methods}
 
