@@ -27,5 +27,5 @@ def first_line(error: BaseException) -> str:
 
 
 def needs_values(error: BaseException) -> bool:
-    """Return whether an operation failed on the meta device since its result depends on values."""
+    """Return whether an operation failed on the meta device since torch needs values to tell its result."""
     return isinstance(error, NotImplementedError | RuntimeError) and "meta" in str(error).lower()
